@@ -1,0 +1,31 @@
+//! What is compiled into the executable: pages, styles, mail templates, translations.
+//!
+//! An operator's directory may replace files of a brand; choosing among them is all that happens
+//! here. Rendering is done where a page or mail is made.
+
+use std::{borrow::Cow, path::Path};
+
+use rust_embed::Embed;
+
+#[derive(Embed)]
+#[folder = "assets"]
+struct Files;
+
+/// A file of `assets/`, by its path in there.
+pub fn embedded(path: &str) -> Option<Cow<'static, [u8]>> {
+    Files::get(path).map(|file| file.data)
+}
+
+/// A template: the operator's file for the brand if there is one, the built-in one otherwise.
+///
+/// `brand` and `path` must be checked names: letters, digits, `-`, `_`, `.` and, in `path`, `/`.
+pub fn template(directory: Option<&Path>, brand: &str, path: &str) -> Option<String> {
+    let own = directory.and_then(|directory| std::fs::read_to_string(directory.join(brand).join(path)).ok());
+    own.or_else(|| String::from_utf8(embedded(path)?.into_owned()).ok())
+}
+
+/// Whether `text` may name a brand's directory.
+pub fn is_brand(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}

@@ -1,0 +1,3 @@
+pub fn demo(_once: bool) -> anyhow::Result<()> {
+    Ok(())
+}

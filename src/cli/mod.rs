@@ -1,0 +1,92 @@
+//! The operator's commands: what is typed, and which function it calls.
+//!
+//! Exit status: 0 when all is well, 1 when something failed, 2 for a command that cannot be
+//! understood, 78 (`EX_CONFIG`) for a configuration that cannot be used.
+
+mod demo;
+mod serve;
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError};
+
+/// `EX_CONFIG` of sysexits.h: systemd does not restart a unit for it.
+const EXIT_CONFIG: u8 = 78;
+
+/// A Matrix identity server in one executable.
+#[derive(Parser)]
+#[command(name = "bindery", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server; without a configuration, for trying out, on 127.0.0.1:8090
+    Serve(WithConfig),
+    /// Show the whole job with made-up people, then keep serving until Ctrl-C
+    Demo {
+        /// End after the walk instead of serving on
+        #[arg(long)]
+        once: bool,
+    },
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether the server could start with this configuration
+    Check(WithConfig),
+    /// Print every key with its default and what it is for
+    Example,
+}
+
+#[derive(clap::Args)]
+struct WithConfig {
+    /// The configuration file
+    #[arg(long, short, env = "BINDERY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl WithConfig {
+    fn load(&self) -> Result<Config, ConfigError> {
+        config::load(self.config.as_deref(), std::env::vars())
+    }
+}
+
+/// Runs what was typed.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(with) => with.load().map_err(Into::into).and_then(serve::serve),
+        Command::Demo { once } => demo::demo(once),
+        Command::Config(ConfigCommand::Check(with)) => check(&with),
+        Command::Config(ConfigCommand::Example) => say(&config::example()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bindery: {error:#}");
+            ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
+        }
+    }
+}
+
+fn check(with: &WithConfig) -> anyhow::Result<()> {
+    let config = with.load()?;
+    crate::app::check(&config).map_err(|error| ConfigError(vec![format!("{error:#}")]))?;
+    say(&format!(
+        "The configuration is good. This is {}, storing in {}.\n",
+        config.server_name,
+        config.data_dir.display()
+    ))
+}
+
+/// Prints to standard output.
+fn say(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,59 @@
+//! `bindery serve`: logging, the signals that stop it, and word to the service manager.
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    app::{Application, Surroundings},
+    config::{Config, Log, LogFormat, MailTransport},
+};
+
+/// Runs the server until SIGTERM or SIGINT.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    start_logging(&config.log)?;
+    let mail_directory = (config.mail.transport == MailTransport::Directory).then(|| config.mail_directory());
+    let (name, base) = (config.server_name.clone(), config.public_base_url.clone());
+    let application = Application::build(config, Surroundings::default())?;
+    for address in application.addresses() {
+        tracing::info!(server_name = name, public_base_url = base, %address, "serving");
+    }
+    if let Some(directory) = mail_directory {
+        tracing::warn!(
+            directory = %directory.display(),
+            "mails are written into files and not sent: set mail.transport = \"smtp\" to send them"
+        );
+    }
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    application.run_until(async {
+        stop_signal().await;
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    })?;
+    tracing::info!("stopped; the database is closed");
+    Ok(())
+}
+
+/// Starts logging to standard error.
+fn start_logging(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.level)
+        .with_context(|| format!("log.level: '{}' is not a level", log.level))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => subscriber.with_ansi(false).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

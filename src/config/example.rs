@@ -1,0 +1,58 @@
+//! A configuration file with every key, its default, and its sentence, made from the types.
+
+use std::fmt::Write;
+
+use schemars::{Schema, schema_for};
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::{Config, load::resolve};
+
+/// A complete example: every line that sets something is commented out and shows the default.
+pub fn example() -> String {
+    let schema = schema_for!(Config);
+    let defaults = Table::try_from(Config::default()).expect("the defaults are a table");
+    let mut text = String::from(
+        "# The configuration of Bindery. Every key is here with its default; remove the '#' to change one.\n\
+         # Each can also be set by the environment: http.listen is BINDERY_HTTP__LISTEN.\n",
+    );
+    section(&mut text, schema.as_value(), &schema, "", &defaults);
+    text.push_str(
+        "\n#[terms.privacy_policy]\n#version = \"1.0\"\n#[terms.privacy_policy.languages.en]\n#name = \"Privacy policy\"\n\
+         #url = \"https://id.example.org/privacy/1.0/en\"\n",
+    );
+    text
+}
+
+fn section(text: &mut String, part: &Json, schema: &Schema, path: &str, defaults: &Table) {
+    let part = resolve(part, schema);
+    let Some(properties) = part.get("properties").and_then(Json::as_object) else { return };
+    let is_section = |key: &String| matches!(defaults.get(key), Some(Value::Table(inner)) if !inner.contains_key("per_hour"));
+    for (key, property) in properties.iter().filter(|(key, _)| !is_section(key)) {
+        let default = defaults.get(key).map(one_line).unwrap_or_else(|| "\"\"".to_owned());
+        let unset = if defaults.contains_key(key) { "" } else { " Not set by default." };
+        let _ = write!(text, "\n# {}{unset}\n#{key} = {default}\n", sentence(property, schema));
+    }
+    for (key, property) in properties.iter().filter(|(key, _)| is_section(key)) {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let _ = write!(text, "\n# {}\n#[{path}]\n", sentence(property, schema));
+        if let Some(Value::Table(inner)) = defaults.get(key) {
+            section(text, property, schema, &path, inner);
+        }
+    }
+}
+
+fn one_line(value: &Value) -> String {
+    match value {
+        Value::Table(table) => {
+            let pairs: Vec<String> = table.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn sentence<'a>(property: &'a Json, schema: &'a Schema) -> &'a str {
+    let own = property.get("description").or_else(|| resolve(property, schema).get("description"));
+    own.and_then(Json::as_str).unwrap_or_default()
+}

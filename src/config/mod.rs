@@ -1,0 +1,411 @@
+//! The whole configuration: every key, its default, and one sentence that says what it is for.
+//!
+//! The sentences are the documentation comments below; `config example` and the error messages
+//! are made from them. Reading files and the environment is in `load`, printing in `example`.
+//! Nothing outside this folder reads a setting from anywhere else.
+
+mod example;
+mod load;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{example::example, load::load};
+use crate::domain::{bucket::Rate, language::Language, server_name::ServerName, terms::Terms};
+
+/// What is wrong with a configuration, in words for the operator, one line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// The configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The name this server signs with and homeservers know it by: the host of its public URL, with the port unless that is 443; it cannot change later.
+    pub server_name: String,
+    /// Other names under which homeservers may address this server in signed requests.
+    pub aliases: Vec<String>,
+    /// The URL under which people and homeservers reach this server, without a slash at its end; links in mails begin with it.
+    pub public_base_url: String,
+    /// The directory that holds everything this server stores; nobody else may read it.
+    pub data_dir: PathBuf,
+    /// How this server listens.
+    pub http: Http,
+    /// Which homeservers may send their users, and how they are reached.
+    pub homeservers: Homeservers,
+    /// How mail leaves.
+    pub mail: Mail,
+    /// Rules for the proof that an address is somebody's.
+    pub validation: Validation,
+    /// Rules for looking up addresses.
+    pub lookup: Lookup,
+    /// How often things may be done; each is {burst, per_hour} and 429 answers beyond it.
+    pub limits: Limits,
+    /// The database.
+    pub store: StoreSettings,
+    /// What this server logs to standard error, never with an address, token or client IP in it.
+    pub log: Log,
+    /// The documents that people must accept: for each ID a version and, by language, a name and a URL.
+    #[schemars(with = "Terms")]
+    pub terms: Terms,
+}
+
+/// How this server listens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Addresses and ports to listen on; put a reverse proxy with TLS in front of them.
+    pub listen: Vec<String>,
+    /// Threads that answer requests; 0 means one for each processor.
+    pub workers: usize,
+    /// Reverse proxies whose X-Forwarded-For header is believed, as networks.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Which homeservers may send their users, and how they are reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Homeservers {
+    /// Server names whose users may use this server; empty means every homeserver.
+    pub allow: Vec<String>,
+    /// A PEM file with certificate authorities to trust beside the system's.
+    pub extra_ca_file: Option<PathBuf>,
+    /// Networks that may be called although they are private or special, for closed networks and tests.
+    #[schemars(with = "Vec<String>")]
+    pub allowed_special_addresses: Vec<IpNet>,
+    /// How many seconds a homeserver has to answer, discovery included.
+    pub timeout_seconds: u64,
+}
+
+/// How mail leaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mail {
+    /// "smtp" to send, or "directory" to write each mail into a file, for development.
+    pub transport: MailTransport,
+    /// Where the "directory" transport writes; empty means the directory "mail" inside data_dir.
+    pub directory: Option<PathBuf>,
+    /// The sender of every mail.
+    pub from: String,
+    /// The relay that the "smtp" transport hands mails to.
+    pub smtp: Smtp,
+    /// A directory with templates that replace the built-in ones, one subdirectory for each brand.
+    pub templates_dir: Option<PathBuf>,
+    /// The brand that is used when a client names none.
+    pub default_brand: String,
+    /// The language of mails and pages when the person's is not known: en, fr, de or es.
+    pub default_language: Language,
+}
+
+/// Where mails go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MailTransport {
+    /// Into files.
+    Directory,
+    /// To a relay.
+    Smtp,
+}
+
+/// The mail relay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Smtp {
+    /// The relay's name; its certificate must be for it.
+    pub host: String,
+    /// The relay's port: commonly 465 for "tls", 587 for "starttls", 25 for "none".
+    pub port: u16,
+    /// "tls" from the first byte, "starttls" (refused if the relay does not offer it), or "none" for a relay on this machine.
+    pub security: SmtpSecurity,
+    /// The user name, if the relay wants one.
+    pub username: Option<String>,
+    /// The password; better in password_file or BINDERY_MAIL__SMTP__PASSWORD.
+    pub password: Option<Password>,
+    /// A file whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// A PEM file with certificate authorities to trust beside the system's.
+    pub extra_ca_file: Option<PathBuf>,
+    /// How many seconds the relay has to take a mail.
+    pub timeout_seconds: u64,
+    /// How many connections to the relay may be open.
+    pub max_connections: u32,
+}
+
+/// How the connection to the relay is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpSecurity {
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// STARTTLS, required (RFC 3207).
+    Starttls,
+    /// In the clear.
+    None,
+}
+
+/// A password; prints as dots.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// Rules for the proof that an address is somebody's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Validation {
+    /// Beginnings of URLs to which a person may be sent on after confirming (next_link); others are ignored.
+    pub next_link_prefixes: Vec<String>,
+}
+
+/// Rules for looking up addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lookup {
+    /// How many addresses one request may ask for, 1 to 10000.
+    pub max_addresses: usize,
+    /// Whether clients may send addresses in the clear (algorithm "none").
+    pub allow_none: bool,
+}
+
+/// How often things may be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Registrations from one IP address (an IPv6 /64 counts as one).
+    pub register_per_ip: Rate,
+    /// Registrations of one homeserver's users.
+    pub register_per_homeserver: Rate,
+    /// Validation mails that one account asks for.
+    pub request_token_per_account: Rate,
+    /// Validation mails that one homeserver's users ask for.
+    pub request_token_per_homeserver: Rate,
+    /// Validation mails asked for from one IP address.
+    pub request_token_per_ip: Rate,
+    /// Validation mails to one address, whoever asks.
+    pub request_token_per_address: Rate,
+    /// Tokens submitted from one IP address, right or wrong.
+    pub submit_token_per_ip: Rate,
+    /// Addresses that one account looks up.
+    pub lookup_per_account: Rate,
+    /// Addresses that one homeserver's users look up.
+    pub lookup_per_homeserver: Rate,
+    /// Addresses looked up from one IP address.
+    pub lookup_per_ip: Rate,
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// How many MiB of memory the database may use to remember pages.
+    pub cache_mib: usize,
+}
+
+/// What this server logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// "error", "warn", "info", "debug", or filters such as "bindery=debug".
+    pub level: String,
+    /// "text" for people or "json" for machines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text each.
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server_name: "localhost:8090".to_owned(),
+            aliases: Vec::new(),
+            public_base_url: "http://localhost:8090".to_owned(),
+            data_dir: PathBuf::from("./bindery-data"),
+            http: Http::default(),
+            homeservers: Homeservers::default(),
+            mail: Mail::default(),
+            validation: Validation::default(),
+            lookup: Lookup::default(),
+            limits: Limits::default(),
+            store: StoreSettings::default(),
+            log: Log::default(),
+            terms: Terms::new(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
+        Self { listen: vec!["127.0.0.1:8090".to_owned()], workers: 0, trusted_proxies: loopback.into() }
+    }
+}
+
+impl Default for Homeservers {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            extra_ca_file: None,
+            allowed_special_addresses: Vec::new(),
+            timeout_seconds: 20,
+        }
+    }
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            transport: MailTransport::Directory,
+            directory: None,
+            from: "Bindery <noreply@localhost>".to_owned(),
+            smtp: Smtp::default(),
+            templates_dir: None,
+            default_brand: "bindery".to_owned(),
+            default_language: Language::En,
+        }
+    }
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 465,
+            security: SmtpSecurity::Tls,
+            username: None,
+            password: None,
+            password_file: None,
+            extra_ca_file: None,
+            timeout_seconds: 20,
+            max_connections: 4,
+        }
+    }
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self { max_addresses: 10_000, allow_none: false }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |burst, per_hour| Rate { burst, per_hour };
+        Self {
+            register_per_ip: rate(50, 300),
+            register_per_homeserver: rate(500, 3000),
+            request_token_per_account: rate(10, 20),
+            request_token_per_homeserver: rate(500, 1000),
+            request_token_per_ip: rate(50, 200),
+            request_token_per_address: rate(5, 5),
+            submit_token_per_ip: rate(50, 200),
+            lookup_per_account: rate(10_000, 210),
+            lookup_per_homeserver: rate(100_000, 2100),
+            lookup_per_ip: rate(100_000, 2100),
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { cache_mib: 128 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// The server's name, parsed.
+    pub fn name(&self) -> ServerName {
+        ServerName::parse(&self.server_name).expect("checked by Config::check")
+    }
+
+    /// The directory that the "directory" mail transport writes to.
+    pub fn mail_directory(&self) -> PathBuf {
+        self.mail.directory.clone().unwrap_or_else(|| self.data_dir.join("mail"))
+    }
+
+    /// Whether `peer` is a proxy whose word about the client's address is taken.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.http.trusted_proxies.iter().any(|net| net.contains(&peer.to_canonical()))
+    }
+
+    /// How long a homeserver has to answer.
+    pub fn homeserver_timeout(&self) -> Duration {
+        Duration::from_secs(self.homeservers.timeout_seconds)
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// Every problem there is, each with the key it is about and what to do.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        let names = std::iter::once(("server_name", &self.server_name))
+            .chain(self.aliases.iter().map(|name| ("aliases", name)))
+            .chain(self.homeservers.allow.iter().map(|name| ("homeservers.allow", name)));
+        for (key, name) in names {
+            let problem = format!(
+                "{key}: '{name}' is not a server name; write a host and perhaps a port, like 'id.example.org'"
+            );
+            require(ServerName::parse(name).is_some(), problem);
+        }
+        let url = &self.public_base_url;
+        let scheme_ok = url.starts_with("https://") || url.starts_with("http://");
+        let plain = !url.ends_with('/') && !url.contains(['?', '#', ' ', '"', '<', '>']);
+        require(
+            scheme_ok && plain,
+            format!("public_base_url: '{url}' must begin with https:// and have no slash at its end"),
+        );
+        require(
+            !self.http.listen.is_empty(),
+            "http.listen: name at least one address, like '127.0.0.1:8090'".to_owned(),
+        );
+        for listen in &self.http.listen {
+            let problem =
+                format!("http.listen: '{listen}' is not an address with a port, like '127.0.0.1:8090'");
+            require(listen.parse::<std::net::SocketAddr>().is_ok(), problem);
+        }
+        let max = self.lookup.max_addresses;
+        require(
+            (1..=10_000).contains(&max),
+            format!("lookup.max_addresses: {max} is not between 1 and 10000"),
+        );
+        let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
+        require(!both, "mail.smtp: set password or password_file, not both".to_owned());
+        for (id, document) in &self.terms {
+            require(
+                !document.languages.is_empty(),
+                format!("terms.{id}.languages: a document needs at least one language"),
+            );
+            require(!document.version.is_empty(), format!("terms.{id}.version: a document needs a version"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}

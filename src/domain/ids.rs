@@ -1,0 +1,117 @@
+//! The identifiers of the protocol, each parsed once and valid from then on.
+//!
+//! A Matrix ID is personal data and the others are secrets or nearly so: none of them prints
+//! itself. The grammars are the specification's (appendices, "Identifier Grammar"; Identity
+//! Service API, `client_secret` and `sid`).
+
+use ruma_common::OwnedUserId;
+
+use super::{
+    secret::{redacted, url_text},
+    server_name::ServerName,
+};
+
+/// A Matrix user ID, at most 255 bytes, historical localparts included.
+#[derive(Clone, Hash, PartialOrd, Ord)]
+pub struct UserId(OwnedUserId);
+
+redacted!(UserId);
+
+impl UserId {
+    /// Parses `@localpart:server`; `None` if it is no user ID.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > 255 || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return None;
+        }
+        let id = OwnedUserId::try_from(text).ok()?;
+        ServerName::parse(id.server_name().as_str())?;
+        Some(Self(id))
+    }
+
+    /// The whole ID.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The homeserver the account lives on.
+    pub fn server_name(&self) -> ServerName {
+        ServerName::parse(self.0.server_name().as_str()).expect("checked when the ID was parsed")
+    }
+
+    /// Whether `server` is the homeserver of this account.
+    pub fn is_on(&self, server: &ServerName) -> bool {
+        self.0.server_name().as_str() == server.as_str()
+    }
+}
+
+/// Whether `text` is 1 to 255 characters of `[0-9a-zA-Z.=_-]`.
+fn is_opaque_id(text: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'=' | b'_' | b'-'))
+}
+
+/// The secret a client chooses for a validation session.
+#[derive(Clone)]
+pub struct ClientSecret(String);
+
+redacted!(ClientSecret);
+
+impl ClientSecret {
+    /// Parses 1 to 255 characters of `[0-9a-zA-Z.=_-]`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_opaque_id(text).then(|| Self(text.to_owned()))
+    }
+
+    /// The secret itself, for hashing.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The identifier of a validation session.
+#[derive(Clone)]
+pub struct Sid(String);
+
+redacted!(Sid);
+
+impl Sid {
+    /// Makes one from 16 random bytes (128 bits).
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(url_text(&bytes))
+    }
+
+    /// Parses 1 to 255 characters of `[0-9a-zA-Z.=_-]`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_opaque_id(text).then(|| Self(text.to_owned()))
+    }
+
+    /// The text that clients see.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A secret that is handed out once and stored as a hash: an access token, a mailed link's token.
+#[derive(Clone)]
+pub struct Token(String);
+
+redacted!(Token);
+
+impl Token {
+    /// Makes one from 32 random or keyed bytes (256 bits).
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(url_text(&bytes))
+    }
+
+    /// Takes what a caller presents; `None` if it is empty, longer than 255 bytes or not printable
+    /// ASCII, since no token of ours ever was.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The text that its owner sees.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

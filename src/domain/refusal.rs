@@ -1,0 +1,76 @@
+//! Everything that the server may refuse, as values.
+//!
+//! Which HTTP status and error code a refusal becomes is decided in one place, `http/error.rs`.
+
+use std::time::Duration;
+
+/// Why a request was refused. Nothing has changed when one of these comes back, except that a
+/// wrong token was counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no access token.
+    #[error("This needs an access token: send it as an Authorization header, 'Bearer <token>'")]
+    MissingToken,
+    /// The access token is unknown, logged out, or malformed.
+    #[error("This access token is not known here; register for a new one")]
+    UnknownToken,
+    /// The access token to log out is not logged in.
+    #[error("This access token is not logged in")]
+    NotLoggedIn,
+    /// The account has not accepted the terms.
+    #[error("Please accept the terms of service first: see GET /_matrix/identity/v2/terms")]
+    TermsNotSigned,
+    /// The homeserver does not confirm the OpenID token.
+    #[error("The homeserver did not confirm this OpenID token")]
+    OpenIdTokenRefused,
+    /// The homeserver could not be asked. Says no more: the caller must not learn about networks.
+    #[error("The homeserver {0} could not be asked who you are; try again later")]
+    HomeserverUnreachable(String),
+    /// The operator's allow list does not have this homeserver.
+    #[error("This identity server does not serve users of that homeserver")]
+    HomeserverNotAllowed,
+    /// A parameter has a value that it cannot have.
+    #[error("{0}")]
+    InvalidParam(String),
+    /// A required parameter is not there.
+    #[error("The parameter '{0}' is missing")]
+    MissingParam(&'static str),
+    /// The e-mail address is none.
+    #[error("This is not an e-mail address that mail can be sent to")]
+    InvalidEmail,
+    /// The relay did not take the mail.
+    #[error("The mail could not be sent; try again later")]
+    EmailSendError,
+    /// No session has this sid and client secret.
+    #[error("No validation session matches this sid and client_secret")]
+    NoValidSession,
+    /// The session is too old, has seen too many wrong tokens, or was withdrawn.
+    #[error("This validation session is over; request a new token")]
+    SessionExpired,
+    /// The token has not come back yet.
+    #[error("This validation session has not been completed: follow the link that was sent")]
+    SessionNotValidated,
+    /// The wrong token was presented.
+    #[error("This token is not the one that was sent")]
+    TokenIncorrect,
+    /// The pepper is not the current one.
+    #[error("The pepper is not the current one; ask GET /hash_details again")]
+    InvalidPepper {
+        /// The algorithm that the caller used.
+        algorithm: &'static str,
+        /// The pepper to use.
+        lookup_pepper: String,
+    },
+    /// The caller may not do this.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// What was asked for is not here.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// Too many requests.
+    #[error("Too many requests; wait a little")]
+    LimitExceeded {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}

@@ -1,0 +1,201 @@
+//! Signed JSON (specification, appendix "Signing JSON") with ed25519 keys.
+//!
+//! Canonical JSON and the signature itself are ruma's; this module gives them our types. It does
+//! not know where keys come from.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ruma_common::canonical_json::to_canonical_value;
+use serde_json::{Map, Value, json};
+
+use super::{ids::UserId, secret::Key32, server_name::ServerName};
+
+/// The identifier of our first key. Existing identity servers verify no other.
+pub const FIRST_KEY_ID: &str = "ed25519:0";
+
+/// A key pair of this server with its identifier, `ed25519:...`.
+pub struct KeyPair {
+    id: String,
+    key: SigningKey,
+}
+
+impl KeyPair {
+    /// The pair that this seed makes.
+    pub fn new(id: &str, seed: &Key32) -> Self {
+        Self { id: id.to_owned(), key: SigningKey::from_bytes(seed.expose()) }
+    }
+
+    /// `ed25519:...`
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The public key.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.key.verifying_key())
+    }
+
+    /// Signs `object` as `name` and adds the signature to its `signatures`.
+    ///
+    /// # Errors
+    /// If the object has no canonical form (a number that is not an integer of 53 bits).
+    pub fn sign_json(&self, name: &str, object: &mut Map<String, Value>) -> Result<(), NotCanonical> {
+        let signature = self.key.sign(canonical_for_signing(object)?.as_bytes());
+        let signatures = object.entry("signatures").or_insert_with(|| json!({}));
+        let Value::Object(signatures) = signatures else { return Err(NotCanonical) };
+        let own = signatures.entry(name).or_insert_with(|| json!({}));
+        let Value::Object(own) = own else { return Err(NotCanonical) };
+        own.insert(self.id.clone(), json!(STANDARD_NO_PAD.encode(signature.to_bytes())));
+        Ok(())
+    }
+}
+
+/// The object is not JSON that can be signed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotCanonical;
+
+/// An ed25519 public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// Reads 32 bytes in either base64 alphabet, padded or not; `None` if that is no key.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let bytes: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
+        VerifyingKey::from_bytes(&bytes).ok().map(Self)
+    }
+
+    /// Unpadded standard base64, as the specification writes keys.
+    pub fn to_base64(&self) -> String {
+        STANDARD_NO_PAD.encode(self.0.as_bytes())
+    }
+
+    /// Whether `signature` (base64) over the canonical form of `object`, without its `signatures`
+    /// and `unsigned`, was made with this key.
+    pub fn verifies(&self, object: &Map<String, Value>, signature: &str) -> bool {
+        let Some(bytes) = decode_any_base64(signature).and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
+        else {
+            return false;
+        };
+        let Ok(message) = canonical_for_signing(object) else { return false };
+        self.0.verify_strict(message.as_bytes(), &Signature::from_bytes(&bytes)).is_ok()
+    }
+}
+
+/// The public keys of a homeserver by identifier.
+pub type PublicKeys = BTreeMap<String, PublicKey>;
+
+/// Reads base64 in the standard or URL-safe alphabet, padded or not.
+fn decode_any_base64(text: &str) -> Option<Vec<u8>> {
+    let standard: String = text
+        .trim_end_matches('=')
+        .chars()
+        .map(|c| match c {
+            '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    STANDARD_NO_PAD.decode(standard).ok()
+}
+
+fn canonical_for_signing(object: &Map<String, Value>) -> Result<String, NotCanonical> {
+    let mut signed = object.clone();
+    signed.remove("signatures");
+    signed.remove("unsigned");
+    Ok(to_canonical_value(&signed).map_err(|_| NotCanonical)?.to_string())
+}
+
+/// A request that says a homeserver signed it (specification, Server-Server API, "Request
+/// Authentication").
+#[derive(Debug, PartialEq, Eq)]
+pub struct XMatrix {
+    /// The homeserver that is said to have signed.
+    pub origin: ServerName,
+    /// The server it meant to speak to; older homeservers do not say.
+    pub destination: Option<String>,
+    /// The identifier of the key.
+    pub key: String,
+    /// The signature, base64.
+    pub signature: String,
+}
+
+impl XMatrix {
+    /// Parses the value of an `Authorization` header (RFC 9110 section 11.4); `None` if it is
+    /// something else, is malformed, or repeats a parameter.
+    pub fn parse(header: &str) -> Option<Self> {
+        let scheme_length = "x-matrix".len();
+        let (scheme, rest) = header.split_at_checked(scheme_length)?;
+        if !scheme.eq_ignore_ascii_case("x-matrix") || !rest.starts_with(' ') {
+            return None;
+        }
+        let mut parameters = parse_parameters(rest.trim_start_matches(' '))?;
+        Some(Self {
+            origin: ServerName::parse(&parameters.remove("origin")?)?,
+            destination: parameters.remove("destination"),
+            key: parameters.remove("key")?,
+            signature: parameters.remove("sig")?,
+        })
+    }
+
+    /// The JSON that the homeserver signed for this request. Synapse names the identity server in
+    /// `destination_is` and the specification in `destination`, so the member's name is an argument.
+    pub fn signed_object(
+        &self,
+        method: &str,
+        uri: &str,
+        (member, destination): (&str, &str),
+        content: &Value,
+    ) -> Map<String, Value> {
+        let mut object = Map::new();
+        object.insert("method".to_owned(), json!(method));
+        object.insert("uri".to_owned(), json!(uri));
+        object.insert("origin".to_owned(), json!(self.origin.as_str()));
+        object.insert("content".to_owned(), content.clone());
+        object.insert(member.to_owned(), json!(destination));
+        object
+    }
+
+    /// Whether this server may speak for `user`.
+    pub fn speaks_for(&self, user: &UserId) -> bool {
+        user.is_on(&self.origin)
+    }
+}
+
+/// Parses `name=value` pairs separated by commas, a value being a token or a quoted string.
+fn parse_parameters(text: &str) -> Option<BTreeMap<String, String>> {
+    let mut parameters = BTreeMap::new();
+    let mut rest = text;
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let name = name.trim_matches([' ', '\t']).to_ascii_lowercase();
+        let (value, after) = parse_value(after.trim_start_matches([' ', '\t']))?;
+        if name.is_empty() || parameters.insert(name, value).is_some() {
+            return None;
+        }
+        let after = after.trim_start_matches([' ', '\t']);
+        if after.is_empty() {
+            return Some(parameters);
+        }
+        rest = after.strip_prefix(',')?;
+    }
+}
+
+fn parse_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
+        return Some((text[..end].to_owned(), &text[end..]));
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '"' => return Some((value, &quoted[at + 1..])),
+            '\\' => value.push(characters.next()?.1),
+            other => value.push(other),
+        }
+    }
+    None
+}

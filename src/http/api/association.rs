@@ -1,0 +1,93 @@
+//! Publishing an association and taking it back.
+
+use actix_web::{HttpRequest, http::header::AUTHORIZATION, web::Data};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Answer, empty, json};
+use crate::{
+    domain::{
+        ids::{ClientSecret, Sid, UserId},
+        refusal::Refusal,
+        signing::XMatrix,
+        threepid::{Address, Medium},
+    },
+    http::{
+        State,
+        body::{Body, parsed, required},
+        caller::{Account, Caller},
+        error::ApiError,
+    },
+    ops::{
+        associations::{self, SignedRequest},
+        keys,
+    },
+};
+
+#[derive(Deserialize)]
+struct Bind {
+    sid: Option<String>,
+    client_secret: Option<String>,
+    mxid: Option<String>,
+}
+
+/// `POST /3pid/bind`
+pub async fn bind(state: Data<State>, account: Account, body: Body) -> Answer {
+    let wire: Bind = body.json_or_form()?;
+    let sid = parsed(wire.sid, "sid", Sid::parse)?;
+    let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
+    let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
+    let core = state.core.clone();
+    let bound = state.off_thread(async move {
+        let association = associations::bind(&core, account.0, sid, secret, user_id).await?;
+        Ok::<_, ApiError>(keys::sign_association(&core, &association))
+    });
+    json(bound.await?)
+}
+
+#[derive(Deserialize)]
+struct Unbind {
+    sid: Option<String>,
+    client_secret: Option<String>,
+    mxid: Option<String>,
+    threepid: Option<ThreePid>,
+}
+
+#[derive(Deserialize)]
+struct ThreePid {
+    medium: Option<String>,
+    address: Option<String>,
+}
+
+impl ThreePid {
+    fn parse(self) -> Result<Address, ApiError> {
+        let medium = parsed(self.medium, "medium", Medium::parse)?;
+        parsed(self.address, "address", |text| Address::parse(medium, text))
+    }
+}
+
+/// `POST /3pid/unbind`: proved by a validated session, or else by the homeserver's signature.
+pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
+    state.limits.submit_token(caller, state.core.clock.now())?;
+    // The signature is over what was sent, unknown members included.
+    let content: Value = body.json()?;
+    let wire = Unbind::deserialize(&content)
+        .map_err(|_| Refusal::InvalidParam("A parameter has the wrong type".to_owned()))?;
+    let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
+    let address = required(wire.threepid, "threepid")?.parse()?;
+    if wire.sid.is_some() || wire.client_secret.is_some() {
+        let sid = parsed(wire.sid, "sid", Sid::parse)?;
+        let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
+        associations::unbind_by_session(&state.core, sid, secret, user_id, address).await?;
+        return empty();
+    }
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let authorization = header.and_then(XMatrix::parse).ok_or(Refusal::Forbidden(
+        "Prove that you may do this: send sid and client_secret, or the signature of your homeserver",
+    ))?;
+    let uri = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    let (core, signed) = (state.core.clone(), SignedRequest { authorization, uri, content });
+    let unbound = async move { associations::unbind_by_homeserver(&core, &signed, user_id, address).await };
+    state.off_thread(unbound).await?;
+    empty()
+}

@@ -1,0 +1,76 @@
+//! Hash details and lookups.
+//!
+//! The busiest handler of all: it borrows the addresses from the request and writes the answer
+//! straight into the response.
+
+use std::borrow::Cow;
+
+use actix_web::{HttpResponse, http::header::ContentType, web::Data};
+use serde::{Deserialize, Serializer, ser::SerializeMap};
+use serde_json::json;
+
+use super::{Answer, json};
+use crate::{
+    http::{
+        State,
+        body::{Body, required},
+        caller::{Account, AccountFromHeaderOrQuery, Caller},
+        error::ApiError,
+    },
+    ops::lookup::{self, Query},
+};
+
+/// `GET /hash_details`
+pub async fn hash_details(state: Data<State>, _account: AccountFromHeaderOrQuery) -> Answer {
+    json(json!({
+        "lookup_pepper": lookup::pepper(&state.core),
+        "algorithms": lookup::algorithms(&state.core),
+    }))
+}
+
+#[derive(Deserialize)]
+struct Lookup<'a> {
+    #[serde(borrow)]
+    algorithm: Option<Text<'a>>,
+    #[serde(borrow)]
+    pepper: Option<Text<'a>>,
+    #[serde(borrow)]
+    addresses: Option<Vec<Text<'a>>>,
+}
+
+/// A string that stays in the request body unless it has escapes in it.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `POST /lookup`
+pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
+    let request: Lookup<'_> = body.json()?;
+    let algorithm = required(request.algorithm, "algorithm")?;
+    let pepper = required(request.pepper, "pepper")?;
+    let addresses = required(request.addresses, "addresses")?;
+    let query = Query::check(&state.core, algorithm.as_ref(), pepper.as_ref(), &addresses)?;
+    state.limits.lookup(caller, &account.0, query.len(), state.core.clock.now())?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(mappings(&state, &query)?))
+}
+
+fn mappings<T: AsRef<str>>(state: &State, query: &Query<'_, T>) -> Result<Vec<u8>, ApiError> {
+    let mut answer = br#"{"mappings":"#.to_vec();
+    let mut serializer = serde_json::Serializer::new(&mut answer);
+    let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
+    let mut written = Ok(());
+    query.run(&state.core, |address, user_id| {
+        if written.is_ok() {
+            written = map.serialize_entry(address, user_id);
+        }
+    })?;
+    written.and_then(|()| map.end()).map_err(|_| ApiError::Internal)?;
+    answer.push(b'}');
+    Ok(answer)
+}

@@ -1,0 +1,24 @@
+//! The Matrix Identity Service API: wire types, and handlers of a few lines.
+
+pub mod account;
+pub mod association;
+pub mod lookup;
+pub mod pubkey;
+pub mod status;
+pub mod terms;
+pub mod validation;
+
+use actix_web::HttpResponse;
+use serde::Serialize;
+
+use super::error::ApiError;
+
+type Answer = Result<HttpResponse, ApiError>;
+
+fn json(body: impl Serialize) -> Answer {
+    Ok(HttpResponse::Ok().json(body))
+}
+
+fn empty() -> Answer {
+    json(serde_json::json!({}))
+}

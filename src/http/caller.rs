@@ -1,0 +1,178 @@
+//! Who calls: the address a request comes from, and the account its access token belongs to.
+//!
+//! The extractors are the gate: a handler that takes an [`Account`] cannot be reached without a
+//! valid token and accepted terms.
+
+use std::{
+    future::{Ready, ready},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web::Data};
+use serde::Deserialize;
+
+use super::{State, body::query, error::ApiError};
+use crate::{
+    config::Config,
+    domain::{
+        ids::{Token, UserId},
+        refusal::Refusal,
+    },
+    ops::{accounts, terms},
+};
+
+/// The address that a request comes from.
+#[derive(Clone, Copy)]
+pub struct Caller(IpAddr);
+
+impl Caller {
+    /// What limits count: the address, or the /64 network of an IPv6 address, since a client can
+    /// have all of that.
+    pub fn network(self) -> IpAddr {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+        }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+        let forwarded = request.headers().get_all("x-forwarded-for");
+        // Several header lines are one list (RFC 9110 section 5.3).
+        let forwarded: Vec<&str> = forwarded.filter_map(|value| value.to_str().ok()).collect();
+        ready(Ok(Self(client_address(peer, &forwarded.join(","), config(request)))))
+    }
+}
+
+/// The rightmost address that is not a trusted proxy, starting with the peer itself.
+fn client_address(peer: IpAddr, forwarded: &str, config: &Config) -> IpAddr {
+    let mut client = peer;
+    for entry in forwarded.rsplit(',').map(str::trim) {
+        if !config.trusts(client) {
+            break;
+        }
+        let Ok(address) = entry.parse() else { break };
+        client = address;
+    }
+    client
+}
+
+/// An account with a valid token that has accepted the terms.
+pub struct Account(pub UserId);
+
+/// An account with a valid token, whether or not it has accepted the terms.
+pub struct AccountBeforeTerms(pub UserId);
+
+/// The access token of a request, unchecked.
+pub struct BearerToken(pub Token);
+
+impl FromRequest for BearerToken {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(bearer_token(request).map(Self))
+    }
+}
+
+impl FromRequest for AccountBeforeTerms {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(bearer_token(request).and_then(|token| account_before_terms(request, &token)).map(Self))
+    }
+}
+
+impl FromRequest for Account {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(bearer_token(request).and_then(|token| account(request, &token)).map(Self))
+    }
+}
+
+/// As [`Account`], but the token may also come in the query, as Synapse still sends it to
+/// `/hash_details`.
+pub struct AccountFromHeaderOrQuery;
+
+impl FromRequest for AccountFromHeaderOrQuery {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        #[derive(Deserialize)]
+        struct Query {
+            access_token: Option<String>,
+        }
+        let token = bearer_token(request).or_else(|missing| {
+            let token = query::<Query>(request)?.access_token.ok_or(missing)?;
+            Token::parse(&token).ok_or(Refusal::UnknownToken.into())
+        });
+        ready(token.and_then(|token| account(request, &token)).map(|_| Self))
+    }
+}
+
+fn bearer_token(request: &HttpRequest) -> Result<Token, ApiError> {
+    let header = request.headers().get(AUTHORIZATION).ok_or(Refusal::MissingToken)?;
+    let text = header.to_str().map_err(|_| Refusal::UnknownToken)?;
+    let (scheme, token) = text.split_once(' ').ok_or(Refusal::MissingToken)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::MissingToken.into());
+    }
+    Token::parse(token.trim()).ok_or(Refusal::UnknownToken.into())
+}
+
+fn account_before_terms(request: &HttpRequest, token: &Token) -> Result<UserId, ApiError> {
+    Ok(accounts::authenticate(&state(request)?.core, token)?)
+}
+
+fn account(request: &HttpRequest, token: &Token) -> Result<UserId, ApiError> {
+    let account = account_before_terms(request, token)?;
+    terms::require_accepted(&state(request)?.core, &account)?;
+    Ok(account)
+}
+
+fn state(request: &HttpRequest) -> Result<&State, ApiError> {
+    request.app_data::<Data<State>>().map(|state| state.get_ref()).ok_or(ApiError::Internal)
+}
+
+fn config(request: &HttpRequest) -> &Config {
+    &request.app_data::<Data<State>>().expect("every app has its state").core.config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, forwarded: &str) -> String {
+        client_address(peer.parse().expect("an address"), forwarded, &Config::default()).to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        assert_eq!(client("203.0.113.7", "198.51.100.1"), "203.0.113.7");
+        assert_eq!(client("127.0.0.1", "198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("127.0.0.1", "6.6.6.6, 198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("127.0.0.1", "198.51.100.1, 127.0.0.1"), "198.51.100.1");
+        assert_eq!(client("::1", "2001:db8::1"), "2001:db8::1");
+        assert_eq!(client("127.0.0.1", "nonsense"), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", ""), "127.0.0.1");
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one() {
+        let one = Caller("2001:db8::1".parse().expect("an address")).network();
+        let other = Caller("2001:db8::ffff:2".parse().expect("an address")).network();
+        assert_eq!(one, other);
+    }
+}

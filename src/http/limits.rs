@@ -1,0 +1,179 @@
+//! How often who may do what: token buckets for accounts, homeservers, IP addresses and mail
+//! addresses, in bounded memory.
+//!
+//! A request that one bucket refuses takes nothing out of the others. What a request costs is
+//! said by the handler; the rates are the operator's.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::caller::Caller;
+use crate::{
+    config,
+    domain::{
+        bucket::{Bucket, Rate},
+        ids::UserId,
+        refusal::Refusal,
+        server_name::ServerName,
+        threepid::Address,
+        time::Millis,
+    },
+};
+
+const SHARDS: usize = 16;
+/// Sixteen shards of so many buckets of 16 bytes are a few MiB at most.
+const BUCKETS_IN_SHARD: usize = 8192;
+
+/// The buckets of everybody.
+pub struct Limits {
+    rates: config::Limits,
+    hasher: RandomState,
+    shards: [Mutex<HashMap<u64, Bucket>>; SHARDS],
+}
+
+/// A bucket to take from: whose it is, how large, and how much.
+struct Take {
+    key: u64,
+    rate: Rate,
+    cost: u32,
+}
+
+impl Limits {
+    /// All buckets full.
+    pub fn new(rates: config::Limits) -> Self {
+        Self { rates, hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// A registration.
+    pub fn register(&self, caller: Caller, server: &ServerName, now: Millis) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        self.take(
+            now,
+            &[
+                self.of("register ip", caller.network(), rates.register_per_ip, 1),
+                self.of("register homeserver", server.as_str(), rates.register_per_homeserver, 1),
+            ],
+        )
+    }
+
+    /// A request for a token to an address.
+    pub fn request_token(
+        &self,
+        caller: Caller,
+        account: &UserId,
+        address: &Address,
+        now: Millis,
+    ) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        let homeserver = account.server_name();
+        self.take(
+            now,
+            &[
+                self.of("request ip", caller.network(), rates.request_token_per_ip, 1),
+                self.of("request account", account.as_str(), rates.request_token_per_account, 1),
+                self.of("request homeserver", homeserver.as_str(), rates.request_token_per_homeserver, 1),
+                self.of("request address", address.as_str(), rates.request_token_per_address, 1),
+            ],
+        )
+    }
+
+    /// A token, or a homeserver's signature, presented.
+    pub fn submit_token(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("submit ip", caller.network(), self.rates.submit_token_per_ip, 1)])
+    }
+
+    /// A lookup of so many addresses.
+    pub fn lookup(
+        &self,
+        caller: Caller,
+        account: &UserId,
+        addresses: usize,
+        now: Millis,
+    ) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        let cost = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+        let homeserver = account.server_name();
+        self.take(
+            now,
+            &[
+                self.of("lookup ip", caller.network(), rates.lookup_per_ip, cost),
+                self.of("lookup account", account.as_str(), rates.lookup_per_account, cost),
+                self.of("lookup homeserver", homeserver.as_str(), rates.lookup_per_homeserver, cost),
+            ],
+        )
+    }
+
+    fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u32) -> Take {
+        Take { key: self.hasher.hash_one((kind, subject)), rate, cost }
+    }
+
+    /// Takes from all of the buckets or from none.
+    fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Refusal> {
+        for (taken, take) in takes.iter().enumerate() {
+            let mut shard = self.shard(take.key);
+            make_room(&mut shard, take.key, now);
+            let refused = shard.entry(take.key).or_default().take(take.rate, take.cost, now).err();
+            drop(shard);
+            if let Some(retry_after) = refused {
+                for before in &takes[..taken] {
+                    if let Some(bucket) = self.shard(before.key).get_mut(&before.key) {
+                        bucket.give_back(before.rate, before.cost);
+                    }
+                }
+                return Err(Refusal::LimitExceeded { retry_after });
+            }
+        }
+        Ok(())
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Bucket>> {
+        self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets full buckets when a shard is full, and the fullest one if none is: forgetting it
+/// forgives the least.
+fn make_room(shard: &mut HashMap<u64, Bucket>, key: u64, now: Millis) {
+    if shard.len() < BUCKETS_IN_SHARD || shard.contains_key(&key) {
+        return;
+    }
+    shard.retain(|_, bucket| !bucket.is_full(now));
+    if shard.len() >= BUCKETS_IN_SHARD {
+        let fullest = shard.iter().min_by_key(|(_, bucket)| **bucket).map(|(key, _)| *key);
+        fullest.and_then(|key| shard.remove(&key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_the_emptiest_buckets_survive() {
+        let limits = Limits::new(config::Limits::default());
+        let rate = Rate { burst: 10, per_hour: 10 };
+        let now = Millis(1_000_000_000);
+        let spent = limits.of("test", "spender", rate, 10);
+        limits.take(now, &[spent]).expect("a full bucket gives its burst");
+        for subject in 0..(SHARDS * BUCKETS_IN_SHARD * 2) {
+            limits.take(now, &[limits.of("test", subject, rate, 1)]).expect("each has a bucket of its own");
+        }
+        let kept: usize = limits.shards.iter().map(|shard| shard.lock().expect("not poisoned").len()).sum();
+        assert!(kept <= SHARDS * BUCKETS_IN_SHARD);
+        assert!(limits.take(now, &[limits.of("test", "spender", rate, 1)]).is_err());
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing() {
+        let limits = Limits::new(config::Limits::default());
+        let (wide, narrow) = (Rate { burst: 2, per_hour: 1 }, Rate { burst: 1, per_hour: 1 });
+        let now = Millis(1_000_000_000);
+        let both = || [limits.of("wide", "a", wide, 1), limits.of("narrow", "a", narrow, 1)];
+        limits.take(now, &both()).expect("both are full");
+        limits.take(now, &both()).expect_err("the narrow one is empty");
+        limits.take(now, &[limits.of("wide", "a", wide, 1)]).expect("the wide one was given back");
+    }
+}

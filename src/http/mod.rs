@@ -1,0 +1,72 @@
+//! HTTP: from bytes to an operation and back.
+//!
+//! A handler reads a wire type, parses it into domain values, calls one operation and writes a
+//! wire type. No rule of the domain lives here; who may do what is decided in `ops`. All routes are
+//! on one screen in `routes`.
+
+mod api;
+mod body;
+mod caller;
+mod error;
+mod limits;
+mod pages;
+mod routes;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use actix_web::{App, HttpServer, dev::Server, web};
+
+use self::{error::ApiError, limits::Limits, pages::Pages};
+use crate::{ops::Core, remote::mail::Mailer};
+
+/// What every handler has at hand.
+pub struct State {
+    core: Arc<Core>,
+    mailer: Mailer,
+    limits: Limits,
+    pages: Pages,
+    background: tokio::runtime::Handle,
+}
+
+impl State {
+    /// `background` is the runtime that everything slow runs on: network, mail, signatures.
+    ///
+    /// # Errors
+    /// If a built-in page is wrong.
+    pub fn new(core: Arc<Core>, mailer: Mailer, background: tokio::runtime::Handle) -> anyhow::Result<Self> {
+        let limits = Limits::new(core.config.limits.clone());
+        let pages = Pages::load(&core.config)?;
+        Ok(Self { core, mailer, limits, pages, background })
+    }
+
+    /// Runs something slow where it makes no other request wait.
+    async fn off_thread<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let finished = self.background.spawn(work).await;
+        finished.map_err(|_| ApiError::Internal)?.map_err(Into::into)
+    }
+}
+
+/// Starts to answer on `listeners`.
+///
+/// # Errors
+/// If a listener cannot be used.
+pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::Result<Server> {
+    let workers = match state.core.config.http.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        chosen => chosen,
+    };
+    let mut server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes::configure))
+        .workers(workers)
+        .client_request_timeout(Duration::from_secs(10))
+        .client_disconnect_timeout(Duration::from_secs(2))
+        .keep_alive(Duration::from_secs(75))
+        .shutdown_timeout(30)
+        .disable_signals();
+    for listener in listeners {
+        server = server.listen(listener)?;
+    }
+    Ok(server.run())
+}

@@ -1,0 +1,148 @@
+//! The page that a mailed link opens: it says who asked, and the reader says *Confirm* or *This
+//! was not me* (design, section 4, rule 7).
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::LOCATION},
+    web::Data,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::language;
+use crate::{
+    config::Config,
+    domain::{
+        ids::{Sid, Token, UserId},
+        language::Language,
+        refusal::Refusal,
+    },
+    http::{
+        State,
+        body::{Body, query},
+        caller::Caller,
+        error::ApiError,
+    },
+    ops::validation::{self, Link, Validated},
+};
+
+/// The link that a mail carries.
+pub fn confirm_link(config: &Config, sid: &Sid, token: &Token, language: Language) -> String {
+    // Session IDs and tokens are URL-safe by their alphabet.
+    let (base, language) = (&config.public_base_url, language.as_str());
+    format!("{base}/confirm?sid={}&token={}&lang={language}", sid.as_str(), token.as_str())
+}
+
+/// What a page can end in. The names are those of the texts and of `data-outcome`.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Verified,
+    Expired,
+    Withdrawn,
+    Invalid,
+    Busy,
+    Failed,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+            Self::Invalid => "invalid",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Verified | Self::Withdrawn => StatusCode::OK,
+            Self::Expired => StatusCode::GONE,
+            Self::Invalid => StatusCode::NOT_FOUND,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn of(error: &ApiError) -> Self {
+        match error {
+            ApiError::Refused(Refusal::SessionExpired) => Self::Expired,
+            ApiError::Refused(Refusal::LimitExceeded { .. }) => Self::Busy,
+            ApiError::Internal => Self::Failed,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct LinkQuery {
+    sid: Option<String>,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Decision {
+    sid: Option<String>,
+    token: Option<String>,
+    decision: Option<String>,
+}
+
+/// `GET /confirm`: shows the question and changes nothing.
+pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
+    let wire = query::<LinkQuery>(&request).ok();
+    let link = wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?)));
+    let Some((sid, token)) = link else { return end(&state, &request, Outcome::Invalid) };
+    let question = |template: &str, account: Option<UserId>, outcome: Option<&str>| {
+        let account = account.as_ref().map(UserId::as_str);
+        let page =
+            json!({ "account": account, "sid": sid.as_str(), "token": token.as_str(), "outcome": outcome });
+        state.pages.show(StatusCode::OK, template, language(&state, &request), page)
+    };
+    match validation::look_at_link(&state.core, &sid, &token) {
+        Ok(Link::Ask(account)) => question("confirm.html", account, None),
+        Ok(Link::Used(account)) => question("outcome.html", account, Some("used")),
+        Ok(Link::Expired) => end(&state, &request, Outcome::Expired),
+        Ok(Link::Withdrawn) => end(&state, &request, Outcome::Withdrawn),
+        Ok(Link::Invalid) => end(&state, &request, Outcome::Invalid),
+        Err(failure) => end(&state, &request, Outcome::of(&failure.into())),
+    }
+}
+
+/// `POST /confirm`: does what the reader decided.
+pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
+    if let Err(refusal) = state.limits.submit_token(caller, state.core.clock.now()) {
+        return end(&state, &request, Outcome::of(&refusal.into()));
+    }
+    let wire = body.json_or_form::<Decision>().ok();
+    let decision =
+        wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?, wire.decision?)));
+    match decision {
+        Some((sid, token, decision)) if decision == "confirm" => {
+            let outcome = validation::confirm(&state.core, sid, token).await;
+            submitted(&state, &request, outcome.map_err(ApiError::from))
+        }
+        Some((sid, token, decision)) if decision == "withdraw" => {
+            let outcome = validation::withdraw(&state.core, sid, token).await.map_err(ApiError::from);
+            end(&state, &request, outcome.map_or_else(|error| Outcome::of(&error), |()| Outcome::Withdrawn))
+        }
+        _ => end(&state, &request, Outcome::Invalid),
+    }
+}
+
+/// The end of a validation by link: the page, or on to where the client wanted the person to go.
+pub fn submitted(state: &State, request: &HttpRequest, outcome: Result<Validated, ApiError>) -> HttpResponse {
+    match outcome {
+        Ok(Validated { next_link: Some(link) }) => {
+            HttpResponse::SeeOther().insert_header((LOCATION, link)).finish()
+        }
+        Ok(Validated { next_link: None }) => end(state, request, Outcome::Verified),
+        Err(error) => end(state, request, Outcome::of(&error)),
+    }
+}
+
+fn end(state: &State, request: &HttpRequest, outcome: Outcome) -> HttpResponse {
+    let page = json!({ "outcome": outcome.name(), "sid": null });
+    state.pages.show(outcome.status(), "outcome.html", language(state, request), page)
+}

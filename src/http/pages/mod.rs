@@ -1,0 +1,71 @@
+//! The pages that people see: the front page, and the page that a mailed link opens.
+//!
+//! Opening a link changes nothing, because mail scanners open links; only the button does. All
+//! pages work without JavaScript, load nothing from elsewhere, and are kept by no cache.
+
+mod confirm;
+mod render;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::ACCEPT_LANGUAGE},
+    middleware::DefaultHeaders,
+    web::{Data, Path},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+pub use self::{
+    confirm::{ask, confirm_link, decide, submitted},
+    render::Pages,
+};
+use super::{State, body::query, error::ApiError};
+use crate::{assets, domain::language::Language};
+
+/// The headers of every page.
+pub fn headers() -> DefaultHeaders {
+    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+                  base-uri 'none'; frame-ancestors 'none'";
+    DefaultHeaders::new()
+        .add(("Content-Security-Policy", policy))
+        .add(("Referrer-Policy", "no-referrer"))
+        .add(("X-Content-Type-Options", "nosniff"))
+        .add(("X-Robots-Tag", "noindex"))
+        .add(("Cache-Control", "no-store"))
+}
+
+/// `GET /`
+pub async fn front(state: Data<State>, request: HttpRequest) -> HttpResponse {
+    let about = json!({ "url": state.core.config.public_base_url });
+    state.pages.show(StatusCode::OK, "front.html", language(&state, &request), about)
+}
+
+/// `GET /assets/{file}`
+pub async fn asset(file: Path<String>) -> Result<HttpResponse, ApiError> {
+    let media_type = match file.rsplit_once('.') {
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => return Err(ApiError::UnknownPath),
+    };
+    let bytes = assets::embedded(&format!("static/{file}")).ok_or(ApiError::UnknownPath)?;
+    Ok(HttpResponse::Ok()
+        .content_type(media_type)
+        .insert_header(("Cache-Control", "max-age=3600"))
+        .body(bytes.into_owned()))
+}
+
+/// The language of a page: the one the link names, else the browser's, else the operator's.
+fn language(state: &State, request: &HttpRequest) -> Language {
+    #[derive(Deserialize)]
+    struct Chosen {
+        lang: Option<String>,
+    }
+    let chosen = query::<Chosen>(request).ok().and_then(|chosen| Language::parse(&chosen.lang?));
+    chosen.unwrap_or_else(|| preferred_language(state, request))
+}
+
+/// The language that a client asks for, else the operator's.
+pub fn preferred_language(state: &State, request: &HttpRequest) -> Language {
+    let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    header.and_then(Language::wanted).unwrap_or(state.core.config.mail.default_language)
+}

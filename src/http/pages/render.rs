@@ -1,0 +1,71 @@
+//! Filling page templates with what is to be said, in the reader's language.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, http::StatusCode};
+use anyhow::Context;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
+use serde_json::{Value, json};
+
+use crate::{assets, config::Config, domain::language::Language};
+
+/// The pages, ready to be filled.
+pub struct Pages {
+    environment: Environment<'static>,
+    texts: BTreeMap<Language, Value>,
+    server_name: String,
+}
+
+const TEMPLATES: &[&str] = &["layout.html", "front.html", "confirm.html", "decision.html", "outcome.html"];
+
+impl Pages {
+    /// Reads the built-in templates and translations.
+    ///
+    /// # Errors
+    /// If one is missing or wrong.
+    pub fn load(config: &Config) -> anyhow::Result<Self> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        for name in TEMPLATES {
+            environment.add_template_owned(*name, text(&format!("pages/{name}"))?)?;
+        }
+        let mut texts = BTreeMap::new();
+        for language in Language::ALL {
+            texts.insert(language, toml::from_str(&text(&format!("i18n/{}.toml", language.as_str()))?)?);
+        }
+        Ok(Self { environment, texts, server_name: config.server_name.clone() })
+    }
+
+    /// A page as a response.
+    pub fn show(
+        &self,
+        status: StatusCode,
+        template: &str,
+        language: Language,
+        content: Value,
+    ) -> HttpResponse {
+        match self.render(template, language, content) {
+            Ok(html) => HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html),
+            Err(error) => {
+                tracing::error!(%error, template, "a page could not be rendered");
+                HttpResponse::InternalServerError().body("Something is wrong with this server.")
+            }
+        }
+    }
+
+    fn render(&self, template: &str, language: Language, content: Value) -> anyhow::Result<String> {
+        let values = json!({
+            "t": self.texts.get(&language).context("there are no texts in this language")?,
+            "lang": language.as_str(),
+            "server_name": self.server_name,
+            "page": content,
+        });
+        Ok(self.environment.get_template(template)?.render(Serde(values))?)
+    }
+}
+
+fn text(path: &str) -> anyhow::Result<String> {
+    let bytes = assets::embedded(path).with_context(|| format!("{path} is missing"))?;
+    Ok(String::from_utf8(bytes.into_owned())?)
+}

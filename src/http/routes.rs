@@ -1,0 +1,93 @@
+//! Every route, on one screen.
+//!
+//! Public are, by the specification and by the design (section 4, rule 1): versions, ping,
+//! register, GET terms, pubkey, GET submitToken, unbind (which proves itself) and the pages. All
+//! other handlers take an account, and cannot run without one.
+
+use actix_web::{
+    HttpRequest, HttpResponse, Resource, Route, guard,
+    http::Method,
+    middleware::DefaultHeaders,
+    web::{self, PayloadConfig, ServiceConfig, post},
+};
+
+use super::{
+    api::{account, association, lookup, pubkey, status, terms, validation},
+    body::MAX_BODY,
+    error::ApiError,
+    pages,
+};
+
+/// Mounts everything.
+pub fn configure(app: &mut ServiceConfig) {
+    let v2 = web::scope("/v2")
+        .service(at("/lookup").route(post().to(lookup::lookup)))
+        .service(at("/hash_details").route(get().to(lookup::hash_details)))
+        .service(at("/account/register").route(post().to(account::register)))
+        .service(at("/account").route(get().to(account::account)))
+        .service(at("/account/logout").route(post().to(account::logout)))
+        .service(at("/terms").route(get().to(terms::terms)).route(post().to(terms::accept)))
+        .service(at("/pubkey/isvalid").route(get().to(pubkey::is_valid)))
+        .service(at("/pubkey/ephemeral/isvalid").route(get().to(pubkey::ephemeral_is_valid)))
+        .service(at("/pubkey/{key_id}").route(get().to(pubkey::key)))
+        .service(at("/validate/email/requestToken").route(post().to(validation::request_token)))
+        .service(
+            at("/validate/email/submitToken")
+                .route(get().to(validation::submit_token_by_link))
+                .route(post().to(validation::submit_token)),
+        )
+        .service(at("/3pid/getValidated3pid").route(get().to(validation::validated_address)))
+        .service(at("/3pid/bind").route(post().to(association::bind)))
+        .service(at("/3pid/unbind").route(post().to(association::unbind)))
+        .service(at("").route(get().to(status::ping)))
+        .service(at("/").route(get().to(status::ping)));
+    let api = web::scope("/_matrix/identity")
+        .wrap(cors_headers())
+        .service(v2)
+        .service(at("/versions").route(get().to(status::versions)))
+        .default_service(web::to(unknown_path));
+    let pages = web::scope("")
+        .wrap(pages::headers())
+        .service(at("/").route(get().to(pages::front)))
+        .service(at("/confirm").route(get().to(pages::ask)).route(post().to(pages::decide)))
+        .service(at("/assets/{file}").route(get().to(pages::asset)))
+        .default_service(web::to(unknown_path));
+    app.app_data(PayloadConfig::new(MAX_BODY)).service(api).service(pages);
+}
+
+/// A path. OPTIONS is a preflight there, and any other method than those it gets is 405.
+fn at(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(other_method))
+}
+
+/// GET, and HEAD with it (RFC 9110 section 9.1).
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// The headers that the specification recommends ("Web browser clients").
+fn cors_headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add(("Access-Control-Allow-Origin", "*"))
+        .add(("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"))
+        .add((
+            "Access-Control-Allow-Headers",
+            "Origin, X-Requested-With, Content-Type, Accept, Authorization",
+        ))
+}
+
+async fn other_method(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    if request.method() == Method::OPTIONS {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::WrongMethod)
+    }
+}
+
+async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    if request.method() == Method::OPTIONS {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::UnknownPath)
+    }
+}

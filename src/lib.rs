@@ -1,0 +1,30 @@
+//! Bindery, a Matrix identity server: the map.
+//!
+//! A person proves that an e-mail address is theirs, publishes that it belongs to their Matrix ID,
+//! others find the Matrix ID by a hash of the address, and the person takes it back. Start reading
+//! where a request arrives, `http::routes`, and follow it: a handler in `http::api` parses it into
+//! the values of `domain`, calls one function of `ops`, and that reads a snapshot of `store` or
+//! hands its writer a closure. `docs/architecture.md` walks through one request.
+//!
+//! | layer | what it is for |
+//! | --- | --- |
+//! | `main`, `cli` | the commands |
+//! | `app` | composition: opens, binds, runs, drains |
+//! | `http` | what comes in: the API and the pages |
+//! | `remote` | what goes out: homeservers and mail |
+//! | `ops` | one function for each thing the server does |
+//! | `store`, `config`, `assets` | the database; the settings; what is compiled in |
+//! | `domain` | the rules, as pure values |
+//!
+//! A layer uses those below it, never one above and never one beside it; a test reads the `use`
+//! lines and holds the code to that.
+
+pub mod app;
+pub mod assets;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod ops;
+pub mod remote;
+pub mod store;

@@ -1,0 +1,71 @@
+//! Accounts: exchanging a homeserver's OpenID token for an access token of ours, and giving it
+//! back (specification, Identity Service API, "Authentication").
+
+use super::{Core, Failure, HomeserverError, random};
+use crate::domain::{
+    ids::{Token, UserId},
+    refusal::Refusal,
+    server_name::ServerName,
+};
+
+/// Registers the owner of an OpenID token and gives out an access token.
+///
+/// # Errors
+/// `HomeserverNotAllowed`, `HomeserverUnreachable`, or `OpenIdTokenRefused`, also if the
+/// homeserver names a user of another server.
+pub async fn register(core: &Core, server: &ServerName, openid_token: &Token) -> Result<Token, Failure> {
+    require_allowed(core, server)?;
+    let owner = core.homeservers.token_owner(server, openid_token).await.map_err(|error| match error {
+        HomeserverError::Refused => Refusal::OpenIdTokenRefused,
+        HomeserverError::Unreachable => Refusal::HomeserverUnreachable(server.to_string()),
+    })?;
+    if !owner.is_on(server) {
+        return Err(Refusal::OpenIdTokenRefused.into());
+    }
+    let token = Token::from_bytes(random());
+    let (stored, now) = (token.clone(), core.clock.now());
+    core.store.write(move |tables| tables.put_token(&stored, &owner, now)).await?;
+    Ok(token)
+}
+
+/// Refuses homeservers that the operator's list, if there is one, does not have.
+///
+/// # Errors
+/// `HomeserverNotAllowed`.
+pub fn require_allowed(core: &Core, server: &ServerName) -> Result<(), Refusal> {
+    let allow = &core.config.homeservers.allow;
+    if allow.is_empty() || allow.iter().any(|name| name == server.as_str()) {
+        Ok(())
+    } else {
+        Err(Refusal::HomeserverNotAllowed)
+    }
+}
+
+/// The account that an access token belongs to.
+///
+/// # Errors
+/// `UnknownToken`.
+pub fn authenticate(core: &Core, token: &Token) -> Result<UserId, Failure> {
+    let owner = core.store.read().token_owner(token)?.ok_or(Refusal::UnknownToken)?;
+    // An operator who takes a homeserver off the list means its users from now on, not from
+    // their next registration on.
+    if !core.config.homeservers.allow.is_empty() {
+        require_allowed(core, &owner.server_name())?;
+    }
+    Ok(owner)
+}
+
+/// Makes an access token useless.
+///
+/// # Errors
+/// `NotLoggedIn` if it was useless before.
+pub async fn log_out(core: &Core, token: Token) -> Result<(), Failure> {
+    let answer = core.store.write(move |tables| {
+        if tables.token_owner(&token)?.is_none() {
+            return Ok(Err(Refusal::NotLoggedIn));
+        }
+        tables.remove_token(&token)?;
+        Ok(Ok(()))
+    });
+    Ok(answer.await??)
+}

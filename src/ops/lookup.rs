@@ -1,0 +1,78 @@
+//! Finding the Matrix ID of an address, never the other way round (specification, Identity
+//! Service API, "Association lookup"; design, P2 and P3).
+
+use super::{Core, Failure};
+use crate::domain::{
+    lookup::{Algorithm, LookupHash, parse_clear},
+    refusal::Refusal,
+};
+
+/// The algorithms that clients may use.
+pub fn algorithms(core: &Core) -> &'static [&'static str] {
+    if core.config.lookup.allow_none { &["sha256", "none"] } else { &["sha256"] }
+}
+
+/// The pepper that clients must use now.
+pub fn pepper(core: &Core) -> String {
+    core.store.read().pepper().to_owned()
+}
+
+/// A lookup that may be answered: what it asks for is supported and its pepper is the current one.
+pub struct Query<'a, T> {
+    algorithm: Algorithm,
+    addresses: &'a [T],
+}
+
+impl<'a, T: AsRef<str>> Query<'a, T> {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// `InvalidParam` for an algorithm that is not offered or too many addresses,
+    /// `InvalidPepper` for any pepper but the current one.
+    pub fn check(core: &Core, algorithm: &str, pepper: &str, addresses: &'a [T]) -> Result<Self, Refusal> {
+        let offered = Algorithm::parse(algorithm).filter(|known| algorithms(core).contains(&known.as_str()));
+        let algorithm = offered.ok_or_else(|| {
+            Refusal::InvalidParam("This algorithm is not offered here; see GET /hash_details".to_owned())
+        })?;
+        let snapshot = core.store.read();
+        if pepper != snapshot.pepper() {
+            let lookup_pepper = snapshot.pepper().to_owned();
+            return Err(Refusal::InvalidPepper { algorithm: algorithm.as_str(), lookup_pepper });
+        }
+        let most = core.config.lookup.max_addresses;
+        if addresses.len() > most {
+            return Err(Refusal::InvalidParam(format!("Ask for at most {most} addresses at once")));
+        }
+        Ok(Self { algorithm, addresses })
+    }
+
+    /// How many addresses it asks for.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether it asks for none.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// Calls `found` with each address that leads to a Matrix ID, as it was sent, and that ID.
+    ///
+    /// # Errors
+    /// Only if the database fails.
+    pub fn run(&self, core: &Core, mut found: impl FnMut(&'a str, &str)) -> Result<(), Failure> {
+        let snapshot = core.store.read();
+        for address in self.addresses.iter().map(AsRef::as_ref) {
+            let hash = match self.algorithm {
+                Algorithm::Sha256 => LookupHash::from_base64(address),
+                Algorithm::None => {
+                    parse_clear(address).map(|address| LookupHash::of(&address, snapshot.pepper()))
+                }
+            };
+            if let Some(hash) = hash {
+                snapshot.lookup(&hash, |user_id| found(address, user_id))?;
+            }
+        }
+        Ok(())
+    }
+}

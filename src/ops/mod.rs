@@ -1,0 +1,132 @@
+//! What the server does: one function for each thing, and each owns its transaction.
+//!
+//! A function here takes domain values and gives back domain values or a [`Failure`]. It knows
+//! neither HTTP nor templates; what it needs from outside, the time and the homeservers, are the
+//! two traits below.
+
+pub mod accounts;
+pub mod associations;
+pub mod keys;
+pub mod lookup;
+mod sending;
+pub mod terms;
+pub mod validation;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    config::Config,
+    domain::{
+        ids::{Token, UserId},
+        lookup::pepper_from_random,
+        refusal::Refusal,
+        secret::Key32,
+        server_name::ServerName,
+        signing::{KeyPair, PublicKeys},
+        time::Millis,
+    },
+    store::{Genesis, Store, StoreError},
+};
+
+/// Tells the time. Two exist: the system's, and one that tests move.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Millis;
+}
+
+/// What other people's homeservers say.
+pub trait Homeservers: Send + Sync {
+    /// Asks `server` whose OpenID token this is (Server-Server API, `/openid/userinfo`). The
+    /// answer is what the server claims; whether it may claim that is checked here.
+    fn token_owner<'a>(
+        &'a self,
+        server: &'a ServerName,
+        openid_token: &'a Token,
+    ) -> BoxFuture<'a, Result<UserId, HomeserverError>>;
+
+    /// The keys with which `server` signs now, asking again if `key_id` is not among the known.
+    fn signing_keys<'a>(
+        &'a self,
+        server: &'a ServerName,
+        key_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>>;
+}
+
+/// Why a homeserver gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HomeserverError {
+    /// It answered, and the answer is no.
+    #[error("the homeserver said no")]
+    Refused,
+    /// It could not be reached, answered too late, too much, or nonsense.
+    #[error("the homeserver gave no usable answer")]
+    Unreachable,
+}
+
+/// Why an operation did not happen.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was refused; the caller hears why.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The database failed; the caller hears that something is wrong and the log says what.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// What every operation works on.
+pub struct Core {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    homeservers: Arc<dyn Homeservers>,
+    names: Vec<String>,
+    session_key: Key32,
+    signing_keys: Vec<KeyPair>,
+    sending: sending::Sending,
+}
+
+impl Core {
+    /// Brings the parts together and reads the keys from the database.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn new(
+        config: Arc<Config>,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        homeservers: Arc<dyn Homeservers>,
+    ) -> Result<Self, StoreError> {
+        let session_key = store.read().session_key()?;
+        let signing_keys = store.read().signing_keys()?;
+        let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
+        let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
+        let sending = sending::Sending::default();
+        Ok(Self { config, store, clock, homeservers, names, session_key, signing_keys, sending })
+    }
+}
+
+/// What a new database starts with: keys and a pepper from the operating system's generator.
+///
+/// # Panics
+/// If the operating system has no random numbers, since nothing can be safe then.
+pub fn genesis(now: Millis) -> Genesis {
+    let pepper = loop {
+        if let Some(pepper) = pepper_from_random(&random::<64>()) {
+            break pepper;
+        }
+    };
+    Genesis { signing_seed: Key32::new(random()), pepper, session_key: Key32::new(random()), now }
+}
+
+/// Bytes from the operating system's generator.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
+}

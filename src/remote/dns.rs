@@ -1,0 +1,84 @@
+//! DNS: the addresses of a host, and the servers that SRV records name.
+//!
+//! Says what the DNS says; whether an address may be called is decided by the caller, for each
+//! answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+    proto::rr::RData,
+};
+
+/// A resolver.
+pub struct Dns(TokioResolver);
+
+/// A server that an SRV record names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Dns {
+    /// The system's resolver, with its hosts file.
+    ///
+    /// # Errors
+    /// If the system's configuration cannot be read.
+    pub fn system() -> anyhow::Result<Self> {
+        Ok(Self(TokioResolver::builder_tokio()?.build()?))
+    }
+
+    /// A resolver that asks one name server, for tests.
+    ///
+    /// # Errors
+    /// If it cannot be set up.
+    pub fn asking(server: SocketAddr) -> anyhow::Result<Self> {
+        let mut connection = ConnectionConfig::udp();
+        connection.port = server.port();
+        let servers = vec![NameServerConfig::new(server.ip(), true, vec![connection])];
+        let config = ResolverConfig::from_name_servers(servers);
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        Ok(Self(builder.build()?))
+    }
+
+    /// The addresses of `host`, IPv6 and IPv4; empty if it has none or the DNS does not answer.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let found = self.0.lookup_ip(absolute(host)).await;
+        found.map(|found| found.iter().collect()).unwrap_or_default()
+    }
+
+    /// The servers that `name` names with SRV records (RFC 2782), those to try first in front;
+    /// `None` if it has no such record. A record whose target is the root says that there is no
+    /// such service and leaves an empty list.
+    pub async fn services(&self, name: &str) -> Option<Vec<Service>> {
+        let found = self.0.srv_lookup(absolute(name)).await.ok()?;
+        let mut records: Vec<_> = found
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some((srv.priority, srv.weight, srv.port, srv.target.to_ascii())),
+                _ => None,
+            })
+            .collect();
+        if records.is_empty() {
+            return None;
+        }
+        // Heavier first within a priority: a server is asked a few times a day, not balanced.
+        records.sort_by_key(|(priority, weight, ..)| (*priority, std::cmp::Reverse(*weight)));
+        let real = records.into_iter().filter(|(.., target)| target != ".");
+        Some(
+            real.map(|(_, _, port, host)| Service { host: host.trim_end_matches('.').to_owned(), port })
+                .collect(),
+        )
+    }
+}
+
+/// The name as one that no search list applies to.
+fn absolute(name: &str) -> String {
+    if name.ends_with('.') { name.to_owned() } else { format!("{name}.") }
+}

@@ -1,0 +1,127 @@
+//! One HTTPS GET, to addresses that were checked, with the certificate checked against the right
+//! name, a size limit, and no redirect followed on its own.
+//!
+//! Where to connect is decided in `discovery`. Nothing here caches.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use reqwest::{
+    Client, StatusCode,
+    header::{HOST, HeaderMap},
+    redirect,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The name that the certificate must be for; an IPv6 literal has its brackets.
+    pub tls_name: String,
+    /// The `Host` header.
+    pub host_header: String,
+    /// The port to connect to.
+    pub port: u16,
+    /// The addresses to connect to, each checked.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What came back.
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, complete.
+    pub body: Vec<u8>,
+}
+
+/// Why nothing usable came back. The text is for the operator's log.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No address was left to connect to.
+    #[error("no address of it may be called")]
+    NoAddress,
+    /// The connection, TLS or HTTP failed.
+    #[error("the connection failed")]
+    Connection,
+    /// The body is larger than anything that this server expects.
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+/// The means to fetch.
+pub struct Fetch {
+    tls: ClientConfig,
+}
+
+impl Fetch {
+    /// Trusts the system's certificate authorities and those in `extra_ca_file`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no certificate.
+    pub fn new(extra_ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = extra_ca_file {
+            roots.add_parsable_certificates(read_certificates(path)?);
+        }
+        if roots.is_empty() {
+            tracing::warn!(
+                "this system has no certificate authorities, so no homeserver can be trusted: install ca-certificates"
+            );
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(Self { tls: builder.with_root_certificates(roots).with_no_client_auth() })
+    }
+
+    /// Gets `path` (with its query) from `target`, reading at most `limit` bytes of body.
+    ///
+    /// A client is made for each call: that is what ties the connection to the addresses that
+    /// were checked, and it costs little since the TLS configuration is shared.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn get(&self, target: &Target, path: &str, limit: usize) -> Result<Response, FetchError> {
+        if target.addresses.is_empty() {
+            return Err(FetchError::NoAddress);
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .https_only(true)
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .connect_timeout(Duration::from_secs(5))
+            .user_agent(concat!("Bindery/", env!("CARGO_PKG_VERSION")))
+            .resolve_to_addrs(&target.tls_name, &target.addresses)
+            .build()
+            .map_err(|_| FetchError::Connection)?;
+        let url = format!("https://{}:{}{path}", target.tls_name, target.port);
+        let request = client.get(url).header(HOST, &target.host_header);
+        // The error is not kept: it may hold the URL, and the URL a token.
+        let mut response = request.send().await.map_err(|_| FetchError::Connection)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|_| FetchError::Connection)? {
+            if body.len() + chunk.len() > limit {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response { status, headers, body })
+    }
+}
+
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let name = || format!("cannot read certificates from {}", path.display());
+    let certificates = CertificateDer::pem_file_iter(path).with_context(name)?;
+    let certificates = certificates.collect::<Result<Vec<_>, _>>().with_context(name)?;
+    anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate", path.display());
+    Ok(certificates)
+}

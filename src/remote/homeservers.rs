@@ -1,0 +1,173 @@
+//! What homeservers are asked: whose OpenID token is this, and which keys do you sign with
+//! (specification, Server-Server API).
+//!
+//! The answers are checked for being well-formed and signed; what follows from them is decided in
+//! `ops`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use reqwest::StatusCode;
+use serde_json::{Map, Value};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{
+    discovery::Discovery,
+    fetch::{Fetch, FetchError, Response},
+};
+use crate::{
+    domain::{
+        ids::{Token, UserId},
+        server_name::ServerName,
+        signing::{PublicKey, PublicKeys},
+        time::Millis,
+    },
+    ops::{Clock, HomeserverError, Homeservers},
+};
+
+const MAX_USER_INFO: usize = 5 * 1024;
+const MAX_KEYS: usize = 50 * 1024;
+/// Keys are trusted for a week at most, whatever the server says (specification, "Publishing
+/// Keys").
+const KEYS_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A key that is not among the remembered ones makes us ask again, but no sooner than this.
+const KEYS_AGAIN: Duration = Duration::from_secs(60);
+/// How many servers' keys are remembered; the one that expires first is forgotten for each beyond.
+const REMEMBER_SERVERS: usize = 4096;
+/// How many homeservers are asked at the same time.
+const AT_ONCE: usize = 64;
+
+struct RememberedKeys {
+    keys: Arc<PublicKeys>,
+    asked: Millis,
+    until: Millis,
+}
+
+/// Homeservers on the network.
+pub struct RemoteHomeservers {
+    discovery: Discovery,
+    fetch: Arc<Fetch>,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+    at_once: Semaphore,
+    keys: Mutex<HashMap<ServerName, RememberedKeys>>,
+}
+
+impl RemoteHomeservers {
+    /// `patience` is how long one question may take, discovery included.
+    pub fn new(discovery: Discovery, fetch: Arc<Fetch>, clock: Arc<dyn Clock>, patience: Duration) -> Self {
+        Self { discovery, fetch, clock, patience, at_once: Semaphore::new(AT_ONCE), keys: Mutex::default() }
+    }
+
+    /// Asks `server` for `path`, trying the places it may be at until one of them talks.
+    async fn get(&self, server: &ServerName, path: &str, limit: usize) -> Result<Response, HomeserverError> {
+        let ask = async {
+            let _permit = self.at_once.acquire().await.map_err(|_| FetchError::Connection)?;
+            let mut failure = FetchError::NoAddress;
+            for target in self.discovery.targets(server).await {
+                match self.fetch.get(&target, path, limit).await {
+                    Ok(response) => return Ok(response),
+                    Err(error) => failure = error,
+                }
+            }
+            Err(failure)
+        };
+        let answer = timeout(self.patience, ask).await;
+        answer
+            .map_err(|_| "it took too long".to_owned())
+            .and_then(|answer| answer.map_err(|e| e.to_string()))
+            .map_err(|reason| {
+                tracing::warn!(%server, reason, "a homeserver could not be asked");
+                HomeserverError::Unreachable
+            })
+    }
+
+    async fn ask_token_owner(&self, server: &ServerName, token: &Token) -> Result<UserId, HomeserverError> {
+        let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
+        let query = query.map_err(|_| HomeserverError::Refused)?;
+        let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
+        let response = self.get(server, &path, MAX_USER_INFO).await?;
+        if response.status.is_client_error() {
+            return Err(HomeserverError::Refused);
+        }
+        let info = json_object(&response).ok_or(HomeserverError::Unreachable)?;
+        info.get("sub").and_then(Value::as_str).and_then(UserId::parse).ok_or(HomeserverError::Refused)
+    }
+
+    async fn ask_keys(&self, server: &ServerName, key_id: &str) -> Result<Arc<PublicKeys>, HomeserverError> {
+        let now = self.clock.now();
+        if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(server) {
+            let asked_lately = now < known.asked.after(KEYS_AGAIN);
+            if now < known.until && (known.keys.contains_key(key_id) || asked_lately) {
+                return Ok(known.keys.clone());
+            }
+        }
+        let response = self.get(server, "/_matrix/key/v2/server", MAX_KEYS).await?;
+        let document = json_object(&response).ok_or(HomeserverError::Unreachable)?;
+        let (keys, until) = read_keys(server, &document, now).ok_or(HomeserverError::Refused)?;
+        let keys = Arc::new(keys);
+        let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBER_SERVERS && !known.contains_key(server) {
+            let soonest = known.iter().min_by_key(|(_, keys)| keys.until).map(|(server, _)| server.clone());
+            soonest.and_then(|server| known.remove(&server));
+        }
+        known.insert(server.clone(), RememberedKeys { keys: keys.clone(), asked: now, until });
+        Ok(keys)
+    }
+}
+
+impl Homeservers for RemoteHomeservers {
+    fn token_owner<'a>(
+        &'a self,
+        server: &'a ServerName,
+        openid_token: &'a Token,
+    ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
+        self.ask_token_owner(server, openid_token).boxed()
+    }
+
+    fn signing_keys<'a>(
+        &'a self,
+        server: &'a ServerName,
+        key_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
+        self.ask_keys(server, key_id).boxed()
+    }
+}
+
+fn json_object(response: &Response) -> Option<Map<String, Value>> {
+    if response.status != StatusCode::OK {
+        return None;
+    }
+    serde_json::from_slice(&response.body).ok()
+}
+
+/// The keys in a key document, and until when they are good; `None` if the document is not
+/// `server`'s, is not signed by each of its keys, or is out of date.
+fn read_keys(
+    server: &ServerName,
+    document: &Map<String, Value>,
+    now: Millis,
+) -> Option<(PublicKeys, Millis)> {
+    if document.get("server_name")?.as_str()? != server.as_str() {
+        return None;
+    }
+    let until = Millis(document.get("valid_until_ts")?.as_u64()?).min(now.after(KEYS_MOST));
+    let signatures = document.get("signatures")?.get(server.as_str())?;
+    let mut keys = PublicKeys::new();
+    for (id, value) in document.get("verify_keys")?.as_object()? {
+        // Other algorithms may come one day; they are no reason to refuse the rest.
+        if !id.starts_with("ed25519:") {
+            continue;
+        }
+        let key = PublicKey::from_base64(value.get("key")?.as_str()?)?;
+        if !key.verifies(document, signatures.get(id)?.as_str()?) {
+            return None;
+        }
+        keys.insert(id.clone(), key);
+    }
+    (until > now && !keys.is_empty()).then_some((keys, until))
+}

@@ -1,0 +1,131 @@
+//! What mails say: a subject, a text and perhaps HTML, by brand and language.
+//!
+//! All templates are read and tried once at the start, so that a mistake in one is found by the
+//! operator and not by the person who waits for a mail.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::Context;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
+use serde::Serialize;
+
+use crate::{
+    assets::{is_brand, template},
+    domain::language::Language,
+};
+
+/// What a template may use. The names are those of Sydent's templates where it has them, so that
+/// an operator's texts carry over.
+#[derive(Serialize)]
+pub struct Variables<'a> {
+    /// The address that is written to.
+    pub to: &'a str,
+    /// The sender.
+    pub from: &'a str,
+    /// The link to follow.
+    pub link: &'a str,
+    /// The token, for clients that ask for it.
+    pub token: &'a str,
+    /// The Matrix ID that asked.
+    pub account: &'a str,
+    /// The name of this server.
+    pub server_name: &'a str,
+}
+
+/// A mail's content.
+pub struct Rendered {
+    /// One line.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+    /// HTML, if the brand has any.
+    pub html: Option<String>,
+}
+
+/// The templates of every brand.
+pub struct Texts {
+    brands: BTreeMap<String, Environment<'static>>,
+    default_brand: String,
+}
+
+impl Texts {
+    /// Reads the built-in templates and those in `directory`, one subdirectory for each brand.
+    ///
+    /// # Errors
+    /// If a template does not parse or uses something that does not exist.
+    pub fn load(directory: Option<&Path>, default_brand: &str) -> anyhow::Result<Self> {
+        let mut brands = BTreeMap::from([(default_brand.to_owned(), environment(directory, default_brand)?)]);
+        if let Some(directory) = directory {
+            let entries = std::fs::read_dir(directory)
+                .with_context(|| format!("mail.templates_dir: cannot read {}", directory.display()))?;
+            for entry in entries {
+                let name = entry?.file_name();
+                if let Some(brand) = name.to_str().filter(|name| is_brand(name)) {
+                    brands.insert(brand.to_owned(), environment(Some(directory), brand)?);
+                }
+            }
+        }
+        let texts = Self { brands, default_brand: default_brand.to_owned() };
+        let sample = Variables {
+            to: "a@b.c",
+            from: "d@e.f",
+            link: "l",
+            token: "t",
+            account: "@a:b",
+            server_name: "s",
+        };
+        for brand in texts.brands.keys() {
+            for language in Language::ALL {
+                texts.render(Some(brand), language, &sample).with_context(|| {
+                    format!("the mail template of brand '{brand}' in '{}' is wrong", language.as_str())
+                })?;
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Fills the templates of a brand, or of the default brand if there is no such.
+    ///
+    /// # Errors
+    /// If a template fails, which loading has ruled out.
+    pub fn render(
+        &self,
+        brand: Option<&str>,
+        language: Language,
+        variables: &Variables<'_>,
+    ) -> anyhow::Result<Rendered> {
+        let chosen = brand.and_then(|brand| self.brands.get(brand));
+        let environment = chosen.unwrap_or(&self.brands[&self.default_brand]);
+        let render = |part: &str| environment.get_template(&name(language, part))?.render(Serde(variables));
+        let subject = render("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");
+        let html = environment.get_template(&name(language, "html")).is_ok();
+        Ok(Rendered { subject, text: render("txt")?, html: html.then(|| render("html")).transpose()? })
+    }
+}
+
+fn name(language: Language, part: &str) -> String {
+    format!("mail/{}/validate.{part}", language.as_str())
+}
+
+fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environment<'static>> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|name| {
+        if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+    });
+    for language in Language::ALL {
+        // A brand that says the text in its own words does not get our HTML beside it.
+        let text_path = name(language, "txt");
+        let own_text = directory.is_some_and(|directory| directory.join(brand).join(&text_path).exists());
+        for part in ["subject", "txt", "html"] {
+            let path = name(language, part);
+            let own_html = directory.is_some_and(|directory| directory.join(brand).join(&path).exists());
+            if part == "html" && own_text && !own_html {
+                continue;
+            }
+            let source = template(directory, brand, &path).with_context(|| format!("{path} is missing"))?;
+            environment.add_template_owned(path, source)?;
+        }
+    }
+    Ok(environment)
+}

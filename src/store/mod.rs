@@ -1,0 +1,165 @@
+//! The database: one redb file, one thread that writes it, one published snapshot to read from.
+//!
+//! This is the only layer that names redb, and `codec` in it the only file that names the codec.
+//! It keeps what it is given and decides nothing about who may do what.
+
+mod codec;
+mod lock;
+mod migrations;
+mod rows;
+mod tables;
+mod writer;
+mod writes;
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use redb::{Database, StorageBackend};
+
+pub use self::{tables::Snapshot, writer::MAX_BATCH, writes::Writes};
+use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
+
+/// The file name of the database in the data directory.
+pub const DATABASE_FILE: &str = "bindery.redb";
+
+/// Something went wrong that is nobody's request: a failing disk, a full disk, a damaged file, a
+/// bug. The text is for the operator's log and never for a caller.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(Arc<str>);
+
+impl StoreError {
+    fn new(what: impl std::fmt::Display) -> Self {
+        Self(what.to_string().into())
+    }
+}
+
+/// Why a data directory could not be opened, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves this directory.
+    #[error(
+        "the data directory {0} is in use by {1}; stop that one first, or give this one a directory of its own (data_dir)"
+    )]
+    InUse(PathBuf, String),
+    /// The file system says no.
+    #[error("cannot use the data directory {0}: {1}")]
+    Directory(PathBuf, std::io::Error),
+    /// The database belongs to another name.
+    #[error(
+        "the database belongs to the server name {stored}, and the configuration says {configured}: put the name back, or give the new server a data directory of its own"
+    )]
+    OtherServerName {
+        /// The name in the database.
+        stored: String,
+        /// The name in the configuration.
+        configured: String,
+    },
+    /// The database was written by a later version.
+    #[error(
+        "the database has schema {0} and this Bindery knows schemas up to {1}: use the version that wrote it, or a later one"
+    )]
+    NewerSchema(u32, u32),
+    /// The database is damaged or the disk fails.
+    #[error("cannot open the database: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// What a new database starts with.
+pub struct Genesis {
+    /// The seed of the signing key `ed25519:0`.
+    pub signing_seed: Key32,
+    /// The first lookup pepper.
+    pub pepper: String,
+    /// The key under which session tokens and index entries are hashed.
+    pub session_key: Key32,
+    /// The time of creation.
+    pub now: Millis,
+}
+
+/// The open database.
+pub struct Store {
+    writer: writer::Writer,
+    published: Arc<ArcSwap<Snapshot>>,
+    _lock: Option<lock::Lock>,
+}
+
+impl Store {
+    /// Opens the database in `dir`, creating both if they are not there (the directory with mode
+    /// 0700), and takes the directory's lock for as long as the store lives.
+    ///
+    /// `cache_bytes` bounds the memory that redb uses for pages.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(
+        dir: &Path,
+        cache_bytes: usize,
+        name: &ServerName,
+        genesis: impl FnOnce() -> Genesis,
+    ) -> Result<Self, OpenError> {
+        let at_dir = |error| OpenError::Directory(dir.to_owned(), error);
+        if !dir.exists() {
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(at_dir)?;
+        }
+        let lock = lock::Lock::take(dir)?;
+        // A directory that others may read would undo every other protection (design, P19).
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at_dir)?;
+        let path = dir.join(DATABASE_FILE);
+        fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at_dir)?;
+        let database =
+            Database::builder().set_cache_size(cache_bytes).create(&path).map_err(StoreError::new)?;
+        Self::start(database, Some(&path), Some(lock), name, genesis)
+    }
+
+    /// Opens a database on any storage, for tests that need to break it.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn on_backend(
+        backend: impl StorageBackend,
+        name: &ServerName,
+        genesis: impl FnOnce() -> Genesis,
+    ) -> Result<Self, OpenError> {
+        let database = Database::builder().create_with_backend(backend).map_err(StoreError::new)?;
+        Self::start(database, None, None, name, genesis)
+    }
+
+    fn start(
+        database: Database,
+        path: Option<&Path>,
+        lock: Option<lock::Lock>,
+        name: &ServerName,
+        genesis: impl FnOnce() -> Genesis,
+    ) -> Result<Self, OpenError> {
+        migrations::bring_up_to_date(&database, path, migrations::ALL, name, genesis)?;
+        let published = Arc::new(ArcSwap::from_pointee(writer::snapshot(&database)?));
+        let writer = writer::Writer::start(database, published.clone())?;
+        Ok(Self { writer, published, _lock: lock })
+    }
+
+    /// The state after the latest commit. Hold it for a request, never longer.
+    pub fn read(&self) -> Guard<Arc<Snapshot>> {
+        self.published.load()
+    }
+
+    /// Runs `work` in a write transaction, together with whatever else is waiting, and answers
+    /// once that is durable on disk.
+    ///
+    /// `work` must check first and write afterwards: what it returns is an answer whatever it
+    /// says, and an `Err` of its own means that the batch it is in is undone.
+    ///
+    /// # Errors
+    /// If the disk fails, or if this or another closure of the batch failed after writing.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.write(work).await
+    }
+}

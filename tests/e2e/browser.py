@@ -1,0 +1,154 @@
+"""Chromium: opens pages, presses their buttons, takes their pictures and checks their manners."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from steps import expect, poll
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--no-proxy-server",
+    "--ignore-certificate-errors",
+    "--hide-scrollbars",
+]
+
+DESKTOP = (1280, 900)
+PHONE = (390, 844)
+
+
+class Browser:
+    """One Chromium with a fresh profile. `site` is the only host that a page may talk to."""
+
+    def __init__(self, site: str, home: Path, shots: Path, javascript: bool = True) -> None:
+        home.mkdir()
+        self._site = site
+        self._shots = shots
+        options = Options()
+        options.binary_location = "/usr/bin/chromium"
+        for flag in [*FLAGS, f"--user-data-dir={home / 'profile'}"]:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        if not javascript:
+            blocked = 2
+            options.add_experimental_option(
+                "prefs", {"profile.managed_default_content_settings.javascript": blocked}
+            )
+        service = Service(
+            "/usr/bin/chromedriver",
+            log_output=str(home / "chromedriver.log"),
+            env=os.environ | {"HOME": str(home)},
+        )
+        self._driver = webdriver.Chrome(options, service)
+        self._driver.set_page_load_timeout(20)
+        self._driver.set_script_timeout(10)
+        expect(self._runs_scripts(), javascript, "scripts run")
+
+    def open(self, url: str) -> None:
+        self._driver.get(url)
+
+    def text(self) -> str:
+        return self._driver.find_element(By.TAG_NAME, "body").text
+
+    def outcome(self) -> str | None:
+        """What the page says has happened."""
+        return self._script("return document.querySelector('main')?.dataset.outcome")
+
+    def has_decision(self, value: str) -> bool:
+        return bool(self._driver.find_elements(By.CSS_SELECTOR, _decision(value)))
+
+    def decide(self, value: str, outcome: str) -> None:
+        """Presses a button of the page that asks; the next page reports this outcome."""
+        self._driver.find_element(By.CSS_SELECTOR, _decision(value)).click()
+        poll(lambda: self.outcome() not in (None, "ask"), 15, f"the page after {value}")
+        expect(self.outcome(), outcome, f"the outcome of {value}")
+
+    def look(self, name: str) -> None:
+        """Takes the page's pictures and checks what holds for every page."""
+        for width, height in (DESKTOP, PHONE):
+            pictures = [self._picture(name, width, height, scheme) for scheme in ("light", "dark")]
+            if pictures[0] == pictures[1]:
+                raise AssertionError(f"{name} looks the same in light and dark")
+            self._check_layout(name, width)
+        self._check_structure(name)
+        self._check_requests(name)
+        self._check_console(name)
+
+    def close(self) -> None:
+        self._driver.quit()
+
+    def _picture(self, name: str, width: int, height: int, scheme: str) -> bytes:
+        self._driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": (width, height) == PHONE},
+        )
+        self._driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        )
+        picture = base64.b64decode(
+            self._driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+        )
+        (self._shots / f"{name}-{width}x{height}-{scheme}.png").write_bytes(picture)
+        return picture
+
+    def _check_layout(self, name: str, width: int) -> None:
+        client, scroll = self._script(
+            "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+        )
+        expect(client, width, f"{name}: the width it is laid out for")
+        if scroll > client:
+            raise AssertionError(f"{name} is {scroll} px wide on a screen of {client} px")
+
+    def _check_structure(self, name: str) -> None:
+        language = self._script("return document.documentElement.lang")
+        if not language:
+            raise AssertionError(f"{name}: the document says no language")
+        expect(len(self._driver.find_elements(By.TAG_NAME, "h1")), 1, f"{name}: h1 elements")
+
+    def _check_requests(self, name: str) -> None:
+        """No request to anyone else since the last look."""
+        for entry in self._driver.get_log("performance"):
+            event = json.loads(entry["message"])["message"]
+            if event["method"] == "Network.requestWillBeSent":
+                url = urlsplit(event["params"]["request"]["url"])
+                # Others, like data: and Chromium's own chrome:, do not leave the browser.
+                if url.scheme in ("http", "https"):
+                    expect(url.netloc, self._site, f"{name}: whom a request goes to")
+
+    def _check_console(self, name: str) -> None:
+        """No complaint in the console since the last look."""
+        page = self._driver.current_url
+        for entry in self._driver.get_log("browser"):
+            # Chromium writes a line here when the page itself comes with an error status.
+            own_status = entry["source"] == "network" and entry["message"].startswith(page)
+            if entry["level"] in ("SEVERE", "WARNING") and not own_status:
+                raise AssertionError(f"{name}: console: {entry['message']}")
+
+    def _runs_scripts(self) -> bool:
+        self.open("data:text/html,<title>off</title><script>document.title='on'</script>")
+        return self._driver.title == "on"
+
+    def _script(self, source: str) -> Any:
+        return self._driver.execute_script(source)
+
+
+def _decision(value: str) -> str:
+    return f"button[name=decision][value={value}]"

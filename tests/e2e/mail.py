@@ -1,0 +1,79 @@
+"""A real mail server on loopback that keeps every mail, and what a reader sees in one."""
+
+import html
+import re
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTPUTF8
+from urllib.parse import parse_qs, urlsplit
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail as it came over the wire."""
+
+    recipients: list[str]
+    raw: bytes
+
+    @property
+    def message(self) -> EmailMessage:
+        return message_from_bytes(self.raw, policy=SMTPUTF8)
+
+    def part(self, content_type: str) -> str:
+        """The decoded part of this type, line ends untouched."""
+        for part in self.message.walk():
+            if part.get_content_type() == content_type:
+                content = part.get_payload(decode=True)
+                assert isinstance(content, bytes)
+                return content.decode(part.get_content_charset("utf-8"))
+        raise AssertionError(f"the mail has no {content_type} part")
+
+    @property
+    def link(self) -> str:
+        """The link to the confirmation page, from the text part."""
+        for url in re.findall(r"https://[^\s<>]+", self.part("text/plain")):
+            if "/confirm" in url:
+                return url
+        raise AssertionError("the text part has no link to /confirm")
+
+    @property
+    def token(self) -> str:
+        """The secret in the link."""
+        return parse_qs(urlsplit(self.link).query)["token"][0]
+
+    def check_form(self) -> None:
+        """CRLF throughout, also inside encoded parts; text and HTML with the same link."""
+        if re.search(rb"(?<!\r)\n|\r(?!\n)", self.raw):
+            raise AssertionError("a line of the mail does not end in CRLF")
+        for content_type in ("text/plain", "text/html"):
+            if re.search(r"(?<!\r)\n|\r(?!\n)", self.part(content_type)):
+                raise AssertionError(f"a line of the {content_type} part does not end in CRLF")
+        if self.message.get_content_type() != "multipart/alternative":
+            raise AssertionError(f"the mail is {self.message.get_content_type()}")
+        if self.link not in html.unescape(self.part("text/html")):
+            raise AssertionError("the HTML part lacks the link of the text part")
+
+
+class Mailbox:
+    """The server; it runs in a thread of this process."""
+
+    def __init__(self, port: int) -> None:
+        self.mails: list[Mail] = []
+        self._controller = Controller(self, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
+
+    def start(self) -> None:
+        self._controller.start()
+
+    def stop(self) -> None:
+        self._controller.stop()
+
+    def to(self, address: str) -> list[Mail]:
+        return [mail for mail in self.mails if mail.recipients == [address]]
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        self.mails.append(Mail(list(envelope.rcpt_tos), envelope.original_content or b""))
+        return "250 kept"
