@@ -1,3 +1,4 @@
+//! `bindery demo`: being written.
 pub fn demo(_once: bool) -> anyhow::Result<()> {
     Ok(())
 }

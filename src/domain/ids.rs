@@ -12,7 +12,7 @@ use super::{
 };
 
 /// A Matrix user ID, at most 255 bytes, historical localparts included.
-#[derive(Clone, Hash, PartialOrd, Ord)]
+#[derive(Clone)]
 pub struct UserId(OwnedUserId);
 
 redacted!(UserId);

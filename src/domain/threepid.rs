@@ -49,7 +49,7 @@ impl Medium {
 }
 
 /// A canonical address of one medium.
-#[derive(Clone, Hash, PartialOrd, Ord)]
+#[derive(Clone)]
 pub struct Address {
     medium: Medium,
     text: String,

@@ -1,0 +1,244 @@
+//! A homeserver double: real HTTPS on loopback under a private authority, whose answers a test
+//! can change, with a DNS double beside it when names matter.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use bindery::{
+    domain::{secret::Key32, signing::KeyPair},
+    remote::{discovery::Ports, dns::Dns},
+};
+use serde_json::{Map, Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{doubles, tls::Authority};
+
+/// What the double answers to a path.
+#[derive(Clone)]
+pub enum Answer {
+    /// A status and a JSON body.
+    Json(u16, Value),
+    /// A status, a header and a body.
+    Raw(u16, &'static str, String, Vec<u8>),
+    /// Nothing, ever.
+    Silence,
+    /// A body that goes on for so many bytes.
+    Huge(usize),
+}
+
+/// What was asked: the `Host` header and the path with its query.
+pub type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+/// The running double.
+pub struct Homeserver {
+    pub authority: Arc<Authority>,
+    pub address: SocketAddr,
+    pub asked: Asked,
+    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    name: String,
+    key: KeyPair,
+    dns: Option<SocketAddr>,
+    ports: Ports,
+}
+
+/// The time until which the double's keys are valid unless a test says otherwise.
+pub const VALID_UNTIL: u64 = 1_800_000_000_000 + 3 * 24 * 3_600_000;
+
+impl Homeserver {
+    /// Starts one under the name `127.0.0.1:<port>`.
+    pub fn start() -> Self {
+        Self::start_for(&["127.0.0.1", "localhost"], |address| address.to_string())
+    }
+
+    /// Starts one with a certificate for `names`, and the server name that `name` makes of its
+    /// address.
+    pub fn start_for(names: &[&str], name: impl FnOnce(SocketAddr) -> String) -> Self {
+        let authority = Arc::new(Authority::new());
+        Self::start_under(authority, names, name)
+    }
+
+    /// As [`Homeserver::start_for`], under an authority that exists.
+    pub fn start_under(
+        authority: Arc<Authority>,
+        names: &[&str],
+        name: impl FnOnce(SocketAddr) -> String,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let answers: Arc<Mutex<BTreeMap<String, Answer>>> = Arc::default();
+        let asked = Asked::default();
+        let acceptor = TlsAcceptor::from(authority.server(names));
+        let (answers_there, asked_there) = (answers.clone(), asked.clone());
+        doubles().spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, answers, asked) =
+                    (acceptor.clone(), answers_there.clone(), asked_there.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let _ = answer(stream, &answers, &asked).await;
+                    }
+                });
+            }
+        });
+        let key = KeyPair::new("ed25519:hs", &Key32::new([7; 32]));
+        let double = Self {
+            authority,
+            address,
+            asked,
+            answers,
+            name: name(address),
+            key,
+            dns: None,
+            ports: Ports::default(),
+        };
+        double.answer("/_matrix/key/v2/server", Answer::Json(200, Value::Object(double.keys(VALID_UNTIL))));
+        double
+    }
+
+    /// Something to leave in the place of one that moved.
+    pub fn placeholder() -> Self {
+        Self::start()
+    }
+
+    /// Its server name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn ca_file(&self) -> PathBuf {
+        self.authority.file()
+    }
+
+    /// Makes the server under test ask this name server, and use these ports.
+    pub fn behind_dns(mut self, dns: SocketAddr, ports: Ports) -> Self {
+        self.dns = Some(dns);
+        self.ports = ports;
+        self
+    }
+
+    pub fn dns(&self) -> Option<Dns> {
+        let _entered = doubles().enter();
+        self.dns.map(|address| Dns::asking(address).expect("a resolver"))
+    }
+
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Sets what a path (without its query) answers; an OpenID token is part of the path.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        self.answers.lock().expect("not poisoned").insert(path.to_owned(), answer);
+    }
+
+    /// Makes an OpenID token that `user_id` owns.
+    pub fn openid_token(&self, user_id: &str) -> String {
+        let token =
+            format!("openid-{}", user_id.trim_start_matches('@').replace([':', '.', '[', ']', '/'], "-"));
+        self.answer(&user_info_path(&token), Answer::Json(200, json!({ "sub": user_id })));
+        token
+    }
+
+    /// The key document, signed.
+    pub fn keys(&self, valid_until: u64) -> Map<String, Value> {
+        let mut keys = Map::new();
+        keys.insert("server_name".to_owned(), json!(self.name));
+        keys.insert("valid_until_ts".to_owned(), json!(valid_until));
+        keys.insert(
+            "verify_keys".to_owned(),
+            json!({ self.key.id(): { "key": self.key.public().to_base64() } }),
+        );
+        keys.insert("old_verify_keys".to_owned(), json!({}));
+        self.key.sign_json(&self.name, &mut keys).expect("a canonical document");
+        keys
+    }
+
+    /// An `Authorization` header for a POST of `content` to `uri`, naming the destination in the
+    /// signed member `member`.
+    pub fn sign_request(&self, uri: &str, member: &str, destination: &str, content: &Value) -> String {
+        let mut object = Map::new();
+        object.insert("method".to_owned(), json!("POST"));
+        object.insert("uri".to_owned(), json!(uri));
+        object.insert("origin".to_owned(), json!(self.name));
+        object.insert(member.to_owned(), json!(destination));
+        object.insert("content".to_owned(), content.clone());
+        self.key.sign_json(&self.name, &mut object).expect("a canonical request");
+        let signature = object["signatures"][&self.name][self.key.id()].as_str().expect("a signature");
+        let (origin, key) = (&self.name, self.key.id());
+        format!(
+            "X-Matrix origin=\"{origin}\",key=\"{key}\",sig=\"{signature}\",destination=\"{destination}\""
+        )
+    }
+}
+
+/// The path that stands for a token in [`Homeserver::answer`].
+pub fn user_info_path(token: &str) -> String {
+    format!("/_matrix/federation/v1/openid/userinfo?access_token={token}")
+}
+
+async fn answer<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+    mut stream: S,
+    answers: &Mutex<BTreeMap<String, Answer>>,
+    asked: &Asked,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let host = head.lines().find_map(|line| line.to_lowercase().strip_prefix("host: ").map(str::to_owned));
+    asked.lock().expect("not poisoned").push((host.unwrap_or_default(), target.clone()));
+    let path = target.split('?').next().unwrap_or_default();
+    let found = {
+        let answers = answers.lock().expect("not poisoned");
+        answers.get(&target).or_else(|| answers.get(path)).cloned()
+    };
+    let unknown = || match path {
+        "/_matrix/federation/v1/openid/userinfo" => Answer::Json(
+            401,
+            json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "Access token unknown or expired" }),
+        ),
+        _ => Answer::Json(404, json!({ "errcode": "M_UNRECOGNIZED", "error": "?" })),
+    };
+    match found.unwrap_or_else(unknown) {
+        Answer::Json(status, body) => {
+            respond(&mut stream, status, "x-double: yes", body.to_string().as_bytes()).await?
+        }
+        Answer::Raw(status, name, value, body) => {
+            respond(&mut stream, status, &format!("{name}: {value}"), &body).await?;
+        }
+        Answer::Silence => std::future::pending().await,
+        Answer::Huge(length) => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            let chunk = vec![b' '; 4096];
+            for _ in 0..length / chunk.len() {
+                stream.write_all(&chunk).await?;
+            }
+        }
+    }
+    stream.shutdown().await
+}
+
+async fn respond(
+    stream: &mut (impl tokio::io::AsyncWrite + Unpin),
+    status: u16,
+    header: &str,
+    body: &[u8],
+) -> std::io::Result<()> {
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n{header}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await
+}
