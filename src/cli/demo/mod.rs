@@ -1,0 +1,72 @@
+//! `bindery demo`: the main job in front of a newcomer, with nothing else installed.
+//!
+//! It starts a real server on a temporary directory, a homeserver double and a mailbox, both on
+//! loopback, and walks through the job over HTTP as a client would. Nothing in it is a shortcut
+//! into the server.
+
+mod homeserver;
+mod mailbox;
+mod walk;
+
+use std::{net::TcpListener, path::Path};
+
+use actix_web::rt;
+
+use self::{homeserver::Homeserver, mailbox::Mailbox, walk::Walk};
+use super::{say, serve::stop_signal};
+use crate::{
+    app::{Application, Surroundings},
+    config::Config,
+    domain::terms::{Document, Text},
+};
+
+/// Shows the job; then serves on until Ctrl-C, unless `once`.
+pub fn demo(once: bool) -> anyhow::Result<()> {
+    // Only the first call installs it, and this is the first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir()?;
+    let homeserver = Homeserver::prepare(directory.path())?;
+    let mailbox = Mailbox::prepare(directory.path().join("mail"))?;
+    let config = configuration(directory.path(), &homeserver)?;
+    let base = config.public_base_url.clone();
+    let application = Application::build(config, Surroundings::default())?;
+    let walk = Walk::new(base.clone(), homeserver.name().to_owned(), directory.path().join("mail"))?;
+    let mut outcome = Ok(());
+    application.run_until(async {
+        outcome = async {
+            rt::spawn(homeserver.run()?);
+            let mails = mailbox.url();
+            rt::spawn(mailbox.run()?);
+            walk.run().await?;
+            if !once {
+                say(&format!(
+                    "\nThe server goes on: look at {base}/ and read the mail at {mails}\nCtrl-C ends it and removes everything.\n"
+                ))?;
+                stop_signal().await;
+            }
+            Ok(())
+        }
+        .await;
+    })?;
+    outcome
+}
+
+fn configuration(directory: &Path, homeserver: &Homeserver) -> anyhow::Result<Config> {
+    // The usual port, so that links look as they will; any other if somebody has it.
+    let probe = TcpListener::bind("127.0.0.1:8090").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
+    let address = probe.local_addr()?;
+    let mut config = Config {
+        server_name: address.to_string(),
+        public_base_url: format!("http://{address}"),
+        data_dir: directory.join("data"),
+        ..Config::default()
+    };
+    config.http.listen = vec![address.to_string()];
+    config.homeservers.extra_ca_file = Some(homeserver.ca_file());
+    config.homeservers.allowed_special_addresses = vec!["127.0.0.0/8".parse()?];
+    config.mail.directory = Some(directory.join("mail"));
+    let text = Text { name: "Terms of the demo".to_owned(), url: format!("http://{address}/terms/1/en") };
+    let document = Document { version: "1".to_owned(), languages: [("en".to_owned(), text)].into() };
+    config.terms.insert("terms_of_service".to_owned(), document);
+    Ok(config)
+}
