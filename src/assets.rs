@@ -23,9 +23,3 @@ pub fn template(directory: Option<&Path>, brand: &str, path: &str) -> Option<Str
     let own = directory.and_then(|directory| std::fs::read_to_string(directory.join(brand).join(path)).ok());
     own.or_else(|| String::from_utf8(embedded(path)?.into_owned()).ok())
 }
-
-/// Whether `text` may name a brand's directory.
-pub fn is_brand(text: &str) -> bool {
-    (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}

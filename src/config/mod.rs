@@ -307,7 +307,7 @@ impl Default for Lookup {
 
 impl Default for Limits {
     fn default() -> Self {
-        let rate = |burst, per_hour| Rate { burst, per_hour };
+        let rate = Rate::new;
         Self {
             register_per_ip: rate(50, 300),
             register_per_homeserver: rate(500, 3000),
@@ -399,6 +399,22 @@ impl Config {
         );
         let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
         require(!both, "mail.smtp: set password or password_file, not both".to_owned());
+        for prefix in &self.validation.next_link_prefixes {
+            let host_ends = prefix
+                .split_once("://")
+                .is_some_and(|(scheme, rest)| ["http", "https"].contains(&scheme) && rest.contains('/'))
+                && prefix.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>;,\\`".contains(&b));
+            // Without the slash, 'https://app.example.org' would allow 'https://app.example.org.evil'.
+            let problem = format!(
+                "validation.next_link_prefixes: '{prefix}' must be a URL up to a slash after its host"
+            );
+            require(host_ends, problem);
+        }
+        let brand = &self.mail.default_brand;
+        require(
+            is_brand(brand),
+            format!("mail.default_brand: '{brand}' must be 1 to 32 letters, digits, '-' and '_'"),
+        );
         for (id, document) in &self.terms {
             require(
                 !document.languages.is_empty(),
@@ -408,4 +424,10 @@ impl Config {
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
+}
+
+/// Whether `text` may name a brand, and so a directory.
+pub fn is_brand(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

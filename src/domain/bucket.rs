@@ -3,7 +3,7 @@
 //! Implemented as one point in time (the generic cell rate algorithm), so that a bucket is eight
 //! bytes. Who has which bucket is not its business.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,17 @@ use super::time::{HOUR, Millis, as_millis};
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// How many may come at once.
-    pub burst: u32,
+    pub burst: NonZeroU32,
     /// How many come back in an hour.
-    pub per_hour: u32,
+    pub per_hour: NonZeroU32,
+}
+
+impl Rate {
+    /// A rate; zeros count as one.
+    pub fn new(burst: u32, per_hour: u32) -> Self {
+        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self { burst: at_least_one(burst), per_hour: at_least_one(per_hour) }
+    }
 }
 
 /// The state of a bucket: the moment, in microseconds, at which it will be full again.
@@ -35,7 +43,7 @@ impl Bucket {
     pub fn take(&mut self, rate: Rate, cost: u32, now: Millis) -> Result<(), Duration> {
         let now = now.0.saturating_mul(1000);
         let each = micros_each(rate);
-        let room = each.saturating_mul(u64::from(rate.burst.max(cost)));
+        let room = each.saturating_mul(u64::from(rate.burst.get().max(cost)));
         let full_at = self.0.max(now).saturating_add(each.saturating_mul(u64::from(cost)));
         let earliest = full_at.saturating_sub(room);
         if earliest > now {
@@ -57,5 +65,5 @@ impl Bucket {
 }
 
 fn micros_each(rate: Rate) -> u64 {
-    as_millis(HOUR) * 1000 / u64::from(rate.per_hour.max(1))
+    as_millis(HOUR) * 1000 / u64::from(rate.per_hour.get())
 }

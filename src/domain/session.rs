@@ -42,8 +42,8 @@ pub struct Session {
     pub account: Option<UserId>,
     /// The hash of the secret that the client chose.
     pub client_secret: SecretHash,
-    /// The greatest `send_attempt` whose message was accepted for delivery; zero if none was.
-    pub send_attempt: u64,
+    /// The greatest `send_attempt` whose message was accepted for delivery.
+    pub delivered_attempt: Option<u64>,
     /// Where to send the person after validating by link, if the operator allows it.
     pub next_link: Option<String>,
     /// When it was created or validated, whichever is later.
@@ -72,7 +72,7 @@ impl Session {
             address,
             account,
             client_secret: SecretHash::of(secret.as_str()),
-            send_attempt: 0,
+            delivered_attempt: None,
             next_link: None,
             modified: now,
             wrong_tokens: 0,

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_emptiest_buckets_survive() {
         let limits = Limits::new(config::Limits::default());
-        let rate = Rate { burst: 10, per_hour: 10 };
+        let rate = Rate::new(10, 10);
         let now = Millis(1_000_000_000);
         let spent = limits.of("test", "spender", rate, 10);
         limits.take(now, &[spent]).expect("a full bucket gives its burst");
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_refusal_takes_nothing() {
         let limits = Limits::new(config::Limits::default());
-        let (wide, narrow) = (Rate { burst: 2, per_hour: 1 }, Rate { burst: 1, per_hour: 1 });
+        let (wide, narrow) = (Rate::new(2, 1), Rate::new(1, 1));
         let now = Millis(1_000_000_000);
         let both = || [limits.of("wide", "a", wide, 1), limits.of("narrow", "a", narrow, 1)];
         limits.take(now, &both()).expect("both are full");

@@ -40,14 +40,14 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(at("/3pid/bind").route(post().to(association::bind)))
         .service(at("/3pid/unbind").route(post().to(association::unbind)))
         .service(at("").route(get().to(status::ping)))
-        .service(at("/").route(get().to(status::ping)));
+        .service(at("/").route(get().to(status::ping)))
+        .default_service(web::to(unknown_path));
     let api = web::scope("/_matrix/identity")
         .wrap(cors_headers())
         .service(v2)
         .service(at("/versions").route(get().to(status::versions)))
         .default_service(web::to(unknown_path));
     let pages = web::scope("")
-        .wrap(pages::headers())
         .service(at("/").route(get().to(pages::front)))
         .service(at("/confirm").route(get().to(pages::ask)).route(post().to(pages::decide)))
         .service(at("/assets/{file}").route(get().to(pages::asset)))

@@ -69,7 +69,7 @@ where
             let open = found
                 .filter(|(_, session)| !session.is_over(now) && session.account.as_ref() == Some(&asked_by));
             if let Some((sid, session)) = &open
-                && send_attempt <= session.send_attempt
+                && session.delivered_attempt >= Some(send_attempt)
             {
                 return Ok((sid.clone(), false));
             }
@@ -93,7 +93,7 @@ async fn note_delivered(core: &Core, sid: Sid, send_attempt: u64) -> Result<(), 
     core.store
         .write(move |tables| {
             let Some(mut session) = tables.session(&sid)? else { return Ok(()) };
-            session.send_attempt = session.send_attempt.max(send_attempt);
+            session.delivered_attempt = session.delivered_attempt.max(Some(send_attempt));
             tables.put_session(&sid, &session)
         })
         .await

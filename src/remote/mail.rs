@@ -24,8 +24,7 @@ use lettre::{
 
 use super::mail_text::{Texts, Variables};
 use crate::{
-    assets::is_brand,
-    config::{self, Config, MailTransport, SmtpSecurity},
+    config::{self, Config, MailTransport, SmtpSecurity, is_brand},
     domain::{language::Language, threepid::Address},
 };
 

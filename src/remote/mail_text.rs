@@ -9,10 +9,7 @@ use anyhow::Context;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde::Serialize;
 
-use crate::{
-    assets::{is_brand, template},
-    domain::language::Language,
-};
+use crate::{assets::template, config::is_brand, domain::language::Language};
 
 /// What a template may use. The names are those of Sydent's templates where it has them, so that
 /// an operator's texts carry over.

@@ -26,6 +26,9 @@ pub const ALL: &[Migration] = &[];
 /// The schema that the oldest database has.
 const FIRST_SCHEMA: u32 = 1;
 
+/// The schema that this program writes.
+pub const SCHEMA: u32 = FIRST_SCHEMA + ALL.len() as u32;
+
 /// Makes `database` one that this program can use. `path` is where its file is, for the copy that
 /// precedes a migration.
 pub fn bring_up_to_date(
@@ -35,7 +38,7 @@ pub fn bring_up_to_date(
     name: &ServerName,
     genesis: impl FnOnce() -> Genesis,
 ) -> Result<(), OpenError> {
-    let newest = FIRST_SCHEMA + u32::try_from(migrations.len()).map_err(StoreError::new)?;
+    let newest = FIRST_SCHEMA + migrations.len() as u32;
     let transaction = database.begin_write().map_err(StoreError::new)?;
     let Some((schema, stored)) = identity(&transaction)? else {
         fill(&transaction, newest, name, genesis())?;
@@ -107,4 +110,72 @@ fn put_meta(
     let mut meta = transaction.open_table(META).map_err(StoreError::new)?;
     meta.insert(key, encode(value)?.as_slice()).map_err(StoreError::new)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableDatabase, TableDefinition, backends::InMemoryBackend};
+
+    use super::*;
+    use crate::domain::{secret::Key32, time::Millis};
+
+    const ADDED: TableDefinition<u8, u8> = TableDefinition::new("added");
+
+    fn genesis() -> Genesis {
+        let key = || Key32::new([1; 32]);
+        Genesis { signing_seed: key(), pepper: "pepper".to_owned(), session_key: key(), now: Millis(1) }
+    }
+
+    fn name() -> ServerName {
+        ServerName::parse("id.test").expect("a name")
+    }
+
+    fn add(transaction: &WriteTransaction) -> Result<(), StoreError> {
+        let mut table = transaction.open_table(ADDED).map_err(StoreError::new)?;
+        table.insert(1, 1).map_err(StoreError::new)?;
+        Ok(())
+    }
+
+    fn fail(transaction: &WriteTransaction) -> Result<(), StoreError> {
+        add(transaction)?;
+        Err(StoreError::new("this one fails"))
+    }
+
+    fn schema(database: &Database) -> u32 {
+        let transaction = database.begin_write().expect("a transaction");
+        identity(&transaction).expect("readable").expect("it is not new").0
+    }
+
+    #[test]
+    fn each_runs_once_in_order_after_a_copy_was_made() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("bindery.redb");
+        let database = Database::create(&path).expect("a database");
+        bring_up_to_date(&database, Some(&path), &[], &name(), genesis).expect("filled");
+        bring_up_to_date(&database, Some(&path), &[add], &name(), genesis).expect("migrated");
+        bring_up_to_date(&database, Some(&path), &[fail], &name(), genesis).expect("not run again");
+        assert_eq!(schema(&database), 2);
+        let copy = Database::open(dir.path().join("bindery.redb.schema-1")).expect("a copy");
+        assert_eq!(schema(&copy), 1);
+    }
+
+    #[test]
+    fn a_failure_leaves_the_old_schema_whole() {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).expect("a database");
+        bring_up_to_date(&database, None, &[], &name(), genesis).expect("filled");
+        bring_up_to_date(&database, None, &[add, fail], &name(), genesis).expect_err("the second fails");
+        assert_eq!(schema(&database), 2);
+        bring_up_to_date(&database, None, &[fail, add], &name(), genesis).expect("goes on where it stopped");
+        assert_eq!(schema(&database), 3);
+        assert!(database.begin_read().expect("readable").open_table(ADDED).is_ok());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).expect("a database");
+        bring_up_to_date(&database, None, &[add], &name(), genesis).expect("filled");
+        let error =
+            bring_up_to_date(&database, None, &[], &name(), genesis).expect_err("it is newer").to_string();
+        assert!(error.contains("schema 2") && error.contains("up to 1"), "{error}");
+    }
 }

@@ -21,7 +21,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use redb::{Database, StorageBackend};
 
-pub use self::{tables::Snapshot, writer::MAX_BATCH, writes::Writes};
+pub use self::{migrations::SCHEMA, tables::Snapshot, writer::MAX_BATCH, writes::Writes};
 use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
 
 /// The file name of the database in the data directory.

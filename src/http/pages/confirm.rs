@@ -135,7 +135,7 @@ pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, bo
 pub fn submitted(state: &State, request: &HttpRequest, outcome: Result<Validated, ApiError>) -> HttpResponse {
     match outcome {
         Ok(Validated { next_link: Some(link) }) => {
-            HttpResponse::SeeOther().insert_header((LOCATION, link)).finish()
+            state.pages.careful(StatusCode::SEE_OTHER).insert_header((LOCATION, link)).finish()
         }
         Ok(Validated { next_link: None }) => end(state, request, Outcome::Verified),
         Err(error) => end(state, request, Outcome::of(&error)),

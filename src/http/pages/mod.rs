@@ -9,7 +9,6 @@ mod render;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::ACCEPT_LANGUAGE},
-    middleware::DefaultHeaders,
     web::{Data, Path},
 };
 use serde::Deserialize;
@@ -21,18 +20,6 @@ pub use self::{
 };
 use super::{State, body::query, error::ApiError};
 use crate::{assets, domain::language::Language};
-
-/// The headers of every page.
-pub fn headers() -> DefaultHeaders {
-    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
-                  base-uri 'none'; frame-ancestors 'none'";
-    DefaultHeaders::new()
-        .add(("Content-Security-Policy", policy))
-        .add(("Referrer-Policy", "no-referrer"))
-        .add(("X-Content-Type-Options", "nosniff"))
-        .add(("X-Robots-Tag", "noindex"))
-        .add(("Cache-Control", "no-store"))
-}
 
 /// `GET /`
 pub async fn front(state: Data<State>, request: HttpRequest) -> HttpResponse {
@@ -51,6 +38,7 @@ pub async fn asset(file: Path<String>) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok()
         .content_type(media_type)
         .insert_header(("Cache-Control", "max-age=3600"))
+        .insert_header(("X-Content-Type-Options", "nosniff"))
         .body(bytes.into_owned()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use anyhow::Context;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ pub struct Pages {
     environment: Environment<'static>,
     texts: BTreeMap<Language, Value>,
     server_name: String,
+    policy: String,
 }
 
 const TEMPLATES: &[&str] = &["layout.html", "front.html", "confirm.html", "decision.html", "outcome.html"];
@@ -34,7 +35,8 @@ impl Pages {
         for language in Language::ALL {
             texts.insert(language, toml::from_str(&text(&format!("i18n/{}.toml", language.as_str()))?)?);
         }
-        Ok(Self { environment, texts, server_name: config.server_name.clone() })
+        let server_name = config.server_name.clone();
+        Ok(Self { environment, texts, server_name, policy: content_security_policy(config) })
     }
 
     /// A page as a response.
@@ -46,12 +48,26 @@ impl Pages {
         content: Value,
     ) -> HttpResponse {
         match self.render(template, language, content) {
-            Ok(html) => HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html),
+            Ok(html) => self.careful(status).content_type("text/html; charset=utf-8").body(html),
             Err(error) => {
                 tracing::error!(%error, template, "a page could not be rendered");
                 HttpResponse::InternalServerError().body("Something is wrong with this server.")
             }
         }
+    }
+
+    /// A response to a person, with the headers that tell the browser to be careful: links of
+    /// mails hold tokens, so nothing is kept, embedded, indexed, or told to where a person goes
+    /// next.
+    pub fn careful(&self, status: StatusCode) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(status);
+        response
+            .insert_header(("Content-Security-Policy", self.policy.as_str()))
+            .insert_header(("Referrer-Policy", "no-referrer"))
+            .insert_header(("X-Content-Type-Options", "nosniff"))
+            .insert_header(("X-Robots-Tag", "noindex"))
+            .insert_header(("Cache-Control", "no-store"));
+        response
     }
 
     fn render(&self, template: &str, language: Language, content: Value) -> anyhow::Result<String> {
@@ -63,6 +79,18 @@ impl Pages {
         });
         Ok(self.environment.get_template(template)?.render(Serde(values))?)
     }
+}
+
+/// What a page may load: our own styles and icon. Forms go to us, and from there to where the
+/// operator lets people be sent on, because browsers hold redirects of a form to this as well.
+fn content_security_policy(config: &Config) -> String {
+    let mut policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'; form-action 'self'"
+        .to_owned();
+    for prefix in &config.validation.next_link_prefixes {
+        policy.extend([" ", prefix]);
+    }
+    policy
 }
 
 fn text(path: &str) -> anyhow::Result<String> {

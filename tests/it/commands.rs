@@ -1,0 +1,110 @@
+//! The commands, run as an operator runs them: the real program, its words and exit statuses.
+
+use std::{
+    io::Read,
+    process::{Command, Output},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    crash::{Program, config_file},
+    support::homeserver::Homeserver,
+};
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    command.args(arguments).envs(environment.iter().copied()).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn a_wrong_configuration_is_status_78_and_says_what_to_do() {
+    let output = run(&["config", "check"], &[("BINDERY_HTTP__LISTN", "x")]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("did you mean 'http.listen'?"), "{}", text(&output.stderr));
+    let output = run(&["serve", "--config", "/nowhere/bindery.toml"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    let output = run(&["config", "check"], &[("BINDERY_HOMESERVERS__EXTRA_CA_FILE", "/nowhere/ca.pem")]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("/nowhere/ca.pem"));
+    assert_eq!(run(&["dance"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_good_configuration_is_called_good_and_the_example_is_one() {
+    let output = run(&["config", "check"], &[]);
+    assert!(output.status.success() && text(&output.stdout).starts_with("The configuration is good."));
+    let example = run(&["config", "example"], &[]);
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let path = dir.path().join("bindery.toml");
+    std::fs::write(&path, &example.stdout).expect("written");
+    assert!(run(&["config", "check", "--config", path.to_str().expect("UTF-8")], &[]).status.success());
+    let by_variable = run(&["config", "check"], &[("BINDERY_CONFIG", path.to_str().expect("UTF-8"))]);
+    assert!(by_variable.status.success());
+}
+
+#[test]
+fn sigterm_drains_and_a_second_start_says_who_holds_the_directory() {
+    let homeserver = Homeserver::start();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let config = config_file(dir.path(), &homeserver);
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut program = Program::start(&config);
+        let second = run(&["serve", "--config", config.to_str().expect("UTF-8")], &[]);
+        assert_eq!(second.status.code(), Some(1));
+        let holder = format!("in use by process {}", program.child.id());
+        assert!(text(&second.stderr).contains(&holder), "{}", text(&second.stderr));
+        kill_process(Pid::from_child(&program.child), signal).expect("a signal");
+        assert!(program.child.wait().expect("it ends").success());
+        let mut rest = String::new();
+        program.log.read_to_string(&mut rest).expect("its last words");
+        assert!(rest.contains("the database is closed"), "{rest}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let listen = format!("[\"{address}\"]");
+    let data = dir.path().to_str().expect("UTF-8");
+    let output = run(&["serve"], &[("BINDERY_HTTP__LISTEN", &listen), ("BINDERY_DATA_DIR", data)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains(&format!("cannot listen on {address}")),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn the_demo_walks_from_registration_to_an_empty_lookup() {
+    let output = run(&["demo", "--once"], &[]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}{}", text(&output.stderr));
+    let mut rest = shown.as_str();
+    for step in [
+        "/account/register",
+        "M_TERMS_NOT_SIGNED",
+        "/terms",
+        "/validate/email/requestToken",
+        "The mail to alice@example.org",
+        "Is this address yours?",
+        "the address is confirmed",
+        "{\"mappings\":{}}",
+        "/3pid/bind",
+        "so he finds alice",
+        "/3pid/unbind",
+        "bob finds nothing any more",
+    ] {
+        let at = rest
+            .find(step)
+            .unwrap_or_else(|| panic!("'{step}' does not come after what precedes it:\n{shown}"));
+        rest = &rest[at..];
+    }
+}

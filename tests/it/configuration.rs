@@ -1,0 +1,142 @@
+//! The configuration: read from a file and the environment, mistakes named, the example true.
+
+use std::io::Write;
+
+use bindery::config::{Config, MailTransport, SmtpSecurity, example, load};
+
+fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    load(Some(file.path()), environment).map_err(|error| error.to_string())
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration_for_trying_out() {
+    let config = load(None, std::iter::empty()).expect("the defaults are good");
+    assert_eq!(config, Config::default());
+    assert_eq!(config.server_name, "localhost:8090");
+    assert_eq!(config.http.listen, ["127.0.0.1:8090"]);
+    assert_eq!(config.data_dir.to_str(), Some("./bindery-data"));
+    assert_eq!(config.mail.transport, MailTransport::Directory);
+}
+
+#[test]
+fn the_example_has_every_key_and_its_default() {
+    let text = example();
+    assert_eq!(load_text(&text, &[]).expect("the example loads"), Config::default());
+    let uncommented: String = text
+        .lines()
+        .filter_map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => Some(setting),
+            _ => None,
+        })
+        // Keys without a default are shown empty; empty is not a value of theirs.
+        .filter(|line| !line.ends_with(" = \"\""))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let mut expected = Config::default();
+    let mut config = load_text(&uncommented, &[]).expect("the example without '#' loads");
+    assert_eq!(config.terms.len(), 1, "the example shows a document");
+    config.terms.clear();
+    expected.terms.clear();
+    assert_eq!(config, expected);
+    for line in text.lines().filter(|line| line.starts_with("# ")) {
+        assert!(line.len() > 12, "every key has a sentence: {line}");
+    }
+    // Every key of the types is there: the defaults name them, and those without one are listed.
+    let defaults = toml::Table::try_from(Config::default()).expect("a table");
+    let mut keys =
+        vec!["extra_ca_file", "directory", "username", "password", "password_file", "templates_dir"];
+    fn collect<'a>(table: &'a toml::Table, keys: &mut Vec<&'a str>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) if !inner.contains_key("per_hour") => collect(inner, keys),
+                _ => keys.push(key),
+            }
+        }
+    }
+    collect(&defaults, &mut keys);
+    for key in keys {
+        assert!(text.contains(&format!("\n#{key} = ")), "{key} is missing");
+    }
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let environment = [
+        ("BINDERY_SERVER_NAME", "id.example.org"),
+        ("BINDERY_HTTP__LISTEN", "[\"127.0.0.1:1\", \"[::1]:2\"]"),
+        ("BINDERY_MAIL__SMTP__PORT", "25"),
+        ("BINDERY_MAIL__SMTP__SECURITY", "none"),
+        ("BINDERY_MAIL__SMTP__PASSWORD", "it's = \"secret\""),
+        ("BINDERY_CONFIG", "elsewhere"),
+        ("OTHER", "x"),
+    ];
+    let config = load_text("server_name = 'a.example'\n[mail.smtp]\nport = 1", &environment).expect("good");
+    assert_eq!(config.server_name, "id.example.org");
+    assert_eq!(config.http.listen, ["127.0.0.1:1", "[::1]:2"]);
+    assert_eq!((config.mail.smtp.port, config.mail.smtp.security), (25, SmtpSecurity::None));
+    assert_eq!(
+        config.mail.smtp.password.as_ref().map(|password| password.0.as_str()),
+        Some("it's = \"secret\"")
+    );
+    assert!(!format!("{config:?}").contains("secret"), "a password is never printed");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    for (text, expected) in [
+        ("servr_name = 'a'", "there is no configuration key 'servr_name'; did you mean 'server_name'?"),
+        (
+            "[http]\nlisten_on = []",
+            "there is no configuration key 'http.listen_on'; did you mean 'http.listen'?",
+        ),
+        ("[mail.smtp]\nusernam = 'x'", "'mail.smtp.usernam'; did you mean 'mail.smtp.username'?"),
+        (
+            "[limits]\nlookup_per_ip = { burts = 1, per_hour = 1 }",
+            "'limits.lookup_per_ip.burts'; did you mean",
+        ),
+        ("[terms.tos]\nversoin = '1'", "'terms.tos.versoin'; did you mean 'terms.tos.version'?"),
+        ("[emial]\nx = 1", "did you mean 'mail'?"),
+    ] {
+        let error = load_text(text, &[]).expect_err(text);
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = load_text("", &[("BINDERY_HTTP__LISTN", "x")]).expect_err("unknown");
+    assert!(error.contains("did you mean 'http.listen'?"), "{error}");
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_with_their_key() {
+    for (text, expected) in [
+        ("server_name = 'https://id.example.org'", "server_name"),
+        ("server_name = ''", "server_name"),
+        ("aliases = ['a b']", "aliases"),
+        ("public_base_url = 'id.example.org'", "public_base_url"),
+        ("public_base_url = 'https://id.example.org/'", "public_base_url"),
+        ("http.listen = []", "http.listen"),
+        ("http.listen = ['localhost']", "http.listen"),
+        ("http.trusted_proxies = ['x']", "trusted_proxies"),
+        ("lookup.max_addresses = 0", "lookup.max_addresses"),
+        ("lookup.max_addresses = 10001", "lookup.max_addresses"),
+        ("lookup.max_addresses = 'many'", "max_addresses"),
+        ("mail.default_language = 'xx'", "default_language"),
+        ("mail.transport = 'pigeon'", "transport"),
+        ("mail.smtp = { password = 'a', password_file = 'b' }", "mail.smtp"),
+        ("homeservers.allow = ['not a name']", "homeservers.allow"),
+        ("validation.next_link_prefixes = ['https://app.example.org']", "validation.next_link_prefixes"),
+        ("validation.next_link_prefixes = ['app:']", "validation.next_link_prefixes"),
+        ("limits.register_per_ip = { burst = 0, per_hour = 1 }", "limits.register_per_ip"),
+        ("limits.register_per_ip = { burst = 1, per_hour = 0 }", "limits.register_per_ip"),
+        ("mail.default_brand = '../x'", "mail.default_brand"),
+        ("[terms.tos]\nversion = ''\n[terms.tos.languages.en]\nname = 'a'\nurl = 'b'", "terms.tos.version"),
+        ("[terms.tos]\nversion = '1'\nlanguages = {}", "terms.tos.languages"),
+        ("server_name = ", "line 1"),
+    ] {
+        let error = load_text(text, &[]).expect_err(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    let missing = load(Some("/nowhere/bindery.toml".as_ref()), std::iter::empty()).expect_err("no such file");
+    assert!(missing.to_string().contains("/nowhere/bindery.toml"), "{missing}");
+}

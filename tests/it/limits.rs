@@ -1,0 +1,134 @@
+//! Rate limits: 429 with a time to wait that is true, for each subject, and nothing charged for
+//! what was refused.
+
+use std::time::Duration;
+
+use bindery::{config::Config, domain::bucket::Rate};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, Server, User, v2};
+
+fn one() -> Rate {
+    Rate::new(1, 60)
+}
+
+/// Waits as long as the answer says, by the test's clock.
+fn wait(server: &Server, reply: Reply) {
+    let header: u64 = reply.headers["retry-after"].to_str().expect("text").parse().expect("seconds");
+    let error = reply.refused(429, "M_LIMIT_EXCEEDED");
+    let wait = error["retry_after_ms"].as_u64().expect("a number");
+    assert!(wait > 0 && header * 1000 >= wait);
+    server.clock.forward(Duration::from_millis(wait));
+}
+
+async fn ask(server: &Server, user: &User, address: &str) -> Reply {
+    let body = json!({ "email": address, "client_secret": "s", "send_attempt": 1 });
+    server.post("/validate/email/requestToken", user, &body).await
+}
+
+async fn limited(change: impl FnOnce(&mut Config)) -> Server {
+    Server::start_with(change).await
+}
+
+#[tokio::test]
+async fn registrations_for_each_homeserver_and_ip() {
+    for by_ip in [true, false] {
+        let server = limited(|config| {
+            let limit = match by_ip {
+                true => &mut config.limits.register_per_ip,
+                false => &mut config.limits.register_per_homeserver,
+            };
+            *limit = one();
+        });
+        let server = server.await;
+        let body = json!({
+            "access_token": server.homeserver.openid_token(&format!("@a:{}", server.homeserver.name())),
+            "token_type": "Bearer", "matrix_server_name": server.homeserver.name(), "expires_in": 1,
+        });
+        let register =
+            async || server.request(Method::POST, &v2("/account/register"), None, Some(&body)).await;
+        register().await.ok();
+        wait(&server, register().await);
+        register().await.ok();
+    }
+}
+
+#[tokio::test]
+async fn mails_for_each_account_address_homeserver_and_ip() {
+    // Which limit is tight, and whether alice's second request to another address, and bob's to
+    // the same one, are still allowed after alice's first.
+    type Case = (fn(&mut Config), bool, bool);
+    let cases: [Case; 4] = [
+        (|config| config.limits.request_token_per_account = one(), false, true),
+        (|config| config.limits.request_token_per_address = one(), true, false),
+        (|config| config.limits.request_token_per_homeserver = one(), false, false),
+        (|config| config.limits.request_token_per_ip = one(), false, false),
+    ];
+    for (tighten, other_address, other_account) in cases {
+        let server = limited(tighten).await;
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        ask(&server, &alice, "one@example.org").await.ok();
+        assert_eq!(ask(&server, &alice, "two@example.org").await.status == 200, other_address);
+        assert_eq!(ask(&server, &bob, "one@example.org").await.status == 200, other_account);
+        let refused = ask(&server, &alice, "ONE@example.org").await;
+        wait(&server, refused);
+        ask(&server, &alice, "one@example.org").await.ok();
+    }
+}
+
+#[tokio::test]
+async fn tokens_submitted_from_one_ip() {
+    let server = limited(|config| config.limits.submit_token_per_ip = one()).await;
+    let alice = server.user("alice").await;
+    let body = json!({ "sid": "x", "client_secret": "s", "token": "t" });
+    let submit = async || server.post("/validate/email/submitToken", &alice, &body).await;
+    submit().await.refused(404, "M_NO_VALID_SESSION");
+    wait(&server, submit().await);
+    submit().await.refused(404, "M_NO_VALID_SESSION");
+    let link = v2("/validate/email/submitToken?sid=x&client_secret=s&token=t");
+    assert_eq!(server.request(Method::GET, &link, None, None).await.status, 429);
+}
+
+#[tokio::test]
+async fn lookups_cost_what_they_ask_for() {
+    let server = limited(|config| config.limits.lookup_per_account = Rate::new(10, 3600)).await;
+    let alice = server.user("alice").await;
+    let pepper = server.get("/hash_details", &alice).await.ok()["lookup_pepper"].clone();
+    let look = async |user: &User, pepper: &Value, count: usize| {
+        let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": vec!["x"; count] });
+        server.post("/lookup", user, &body).await
+    };
+    look(&alice, &pepper, 6).await.ok();
+    look(&alice, &json!("stale"), 9).await.refused(400, "M_INVALID_PEPPER");
+    look(&alice, &pepper, 4).await.ok();
+    let refused = look(&alice, &pepper, 1).await;
+    look(&server.user("bob").await, &pepper, 10).await.ok();
+    wait(&server, refused);
+    look(&alice, &pepper, 1).await.ok();
+    // More than a full bucket holds is slow, and not impossible.
+    let refused = look(&alice, &pepper, 100).await;
+    wait(&server, refused);
+    look(&alice, &pepper, 100).await.ok();
+    let refused = look(&alice, &pepper, 1).await.refused(429, "M_LIMIT_EXCEEDED");
+    assert!(refused["retry_after_ms"].as_u64().expect("a number") > 80_000);
+}
+
+#[tokio::test]
+async fn the_proxy_says_who_calls() {
+    let server = limited(|config| config.limits.lookup_per_ip = one()).await;
+    let alice = server.user("alice").await;
+    let pepper = server.get("/hash_details", &alice).await.ok()["lookup_pepper"].clone();
+    let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": ["x"] }).to_string();
+    let look = async |from: &str| {
+        let request = server.build(Method::POST, &v2("/lookup")).bearer_auth(&alice.token);
+        server.send(request.header("x-forwarded-for", from).body(body.clone())).await.status
+    };
+    assert_eq!(look("198.51.100.1").await, 200);
+    assert_eq!(look("198.51.100.1").await, 429);
+    assert_eq!(look("6.6.6.6, 198.51.100.1").await, 429, "what a client adds in front does not count");
+    assert_eq!(look("198.51.100.2").await, 200);
+    assert_eq!(look("2001:db8::1").await, 200);
+    assert_eq!(look("2001:db8::2").await, 429, "an IPv6 network is one client");
+    assert_eq!(look("2001:db8:0:1::1").await, 200);
+}

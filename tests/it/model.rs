@@ -1,0 +1,267 @@
+//! Any sequence of operations does what a model of a few maps does.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bindery::{
+    config::Config,
+    domain::{
+        ids::{ClientSecret, Sid, Token, UserId},
+        refusal::Refusal,
+        server_name::ServerName,
+        signing::PublicKeys,
+        threepid::Address,
+    },
+    ops::{
+        Clock, Core, Failure, HomeserverError, Homeservers, associations, genesis,
+        lookup::{self, Query},
+        validation::{self, TokenRequest},
+    },
+    store::Store,
+};
+use futures_util::future::{BoxFuture, FutureExt};
+use proptest::prelude::*;
+use redb::backends::InMemoryBackend;
+
+use crate::support::{TestClock, hash};
+
+/// Nobody is asked anything here.
+struct NoHomeservers;
+
+impl Homeservers for NoHomeservers {
+    fn token_owner<'a>(
+        &'a self,
+        _: &'a ServerName,
+        _: &'a Token,
+    ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
+        async { Err(HomeserverError::Unreachable) }.boxed()
+    }
+
+    fn signing_keys<'a>(
+        &'a self,
+        _: &'a ServerName,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
+        async { Err(HomeserverError::Unreachable) }.boxed()
+    }
+}
+
+/// People, addresses and secrets are small numbers, so that they meet often.
+#[derive(Clone, Debug)]
+enum Step {
+    Request { user: u8, address: u8, secret: u8, attempt: u8, relay_works: bool },
+    Submit { address: u8, secret: u8, right: bool },
+    Withdraw { address: u8, secret: u8 },
+    Bind { user: u8, address: u8, secret: u8 },
+    Unbind { user: u8, address: u8, secret: u8 },
+    Wait { hours: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (user, address, secret) = (0..2u8, 0..2u8, 0..2u8);
+    prop_oneof![
+        4 => (user.clone(), address.clone(), secret.clone(), 0..3u8, any::<bool>())
+            .prop_map(|(user, address, secret, attempt, relay_works)| Step::Request { user, address, secret, attempt, relay_works }),
+        6 => (address.clone(), secret.clone(), any::<bool>())
+            .prop_map(|(address, secret, right)| Step::Submit { address, secret, right }),
+        1 => (address.clone(), secret.clone()).prop_map(|(address, secret)| Step::Withdraw { address, secret }),
+        4 => (user.clone(), address.clone(), secret.clone())
+            .prop_map(|(user, address, secret)| Step::Bind { user, address, secret }),
+        3 => (user, address, secret).prop_map(|(user, address, secret)| Step::Unbind { user, address, secret }),
+        1 => (1..20u8).prop_map(|hours| Step::Wait { hours }),
+    ]
+}
+
+/// A session as the model sees it.
+#[derive(Clone)]
+struct Session {
+    /// Not known until a request succeeds.
+    sid: Option<Sid>,
+    token: Option<Token>,
+    user: u8,
+    delivered: Option<u8>,
+    wrong: u8,
+    validated: bool,
+    withdrawn: bool,
+    age: u32,
+}
+
+impl Session {
+    fn over(&self) -> bool {
+        self.withdrawn || self.age >= 24 || (self.wrong >= 5 && !self.validated)
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        match () {
+            () if self.over() => Err(Refusal::SessionExpired),
+            () if !self.validated => Err(Refusal::SessionNotValidated),
+            () => Ok(()),
+        }
+    }
+}
+
+fn user(number: u8) -> UserId {
+    UserId::parse(&format!("@user{number}:hs.test")).expect("a user ID")
+}
+
+fn address(number: u8) -> Address {
+    Address::email(&format!("address{number}@example.org")).expect("an address")
+}
+
+fn secret(number: u8) -> ClientSecret {
+    ClientSecret::parse(&format!("secret{number}")).expect("a secret")
+}
+
+fn refusal<T>(outcome: Result<T, Failure>) -> Result<T, Refusal> {
+    outcome.map_err(|failure| match failure {
+        Failure::Refused(refusal) => refusal,
+        Failure::Store(error) => panic!("the store failed: {error}"),
+    })
+}
+
+fn found(core: &Core, address: &Address) -> Option<String> {
+    let pepper = lookup::pepper(core);
+    let hashes = [hash(address.as_str(), "email", &pepper)];
+    let query = Query::check(core, "sha256", &pepper, &hashes).expect("a good query");
+    let mut found = None;
+    query.run(core, |_, user_id| found = Some(user_id.to_owned())).expect("readable");
+    found
+}
+
+async fn run(steps: Vec<Step>) {
+    let clock = TestClock::new();
+    let name = ServerName::parse("id.test").expect("a name");
+    let store =
+        Store::on_backend(InMemoryBackend::new(), &name, || genesis(clock.now())).expect("a database");
+    let core = Core::new(Arc::new(Config::default()), store, clock.clone(), Arc::new(NoHomeservers))
+        .expect("a core");
+    let mut sessions: BTreeMap<(u8, u8), Session> = BTreeMap::new();
+    let mut bound: BTreeMap<u8, u8> = BTreeMap::new();
+    for step in steps {
+        match step.clone() {
+            Step::Wait { hours } => {
+                clock.forward(Duration::from_secs(u64::from(hours) * 3600));
+                sessions.values_mut().for_each(|session| session.age += u32::from(hours));
+            }
+            Step::Request { user: who, address: at, secret: with, attempt, relay_works } => {
+                let request = TokenRequest {
+                    account: user(who),
+                    address: address(at),
+                    secret: secret(with),
+                    send_attempt: u64::from(attempt),
+                    next_link: None,
+                };
+                let mut sent = None;
+                let outcome =
+                    validation::request_token(&core, request, async |message: validation::Message| {
+                        assert!(message.address == address(at) && message.account == user(who));
+                        sent = Some(message.token);
+                        if relay_works { Ok(()) } else { Err(Refusal::EmailSendError) }
+                    });
+                let outcome = refusal(outcome.await);
+                let open = sessions
+                    .get(&(at, with))
+                    .filter(|session| !session.over() && session.user == who)
+                    .cloned();
+                let due = open.as_ref().is_none_or(|session| Some(attempt) > session.delivered);
+                assert_eq!(sent.is_some(), due, "a mail goes out if and only if it is due");
+                match (&outcome, &open) {
+                    (Ok(sid), Some(session)) => {
+                        assert!(
+                            session.sid.as_ref().is_none_or(|known| known == sid),
+                            "an open session goes on"
+                        );
+                    }
+                    (Ok(_), None) => {}
+                    (Err(error), _) => assert!(due && !relay_works && *error == Refusal::EmailSendError),
+                }
+                if let Some(session) = &open
+                    && let (Some(before), Some(now)) = (&session.token, &sent)
+                {
+                    assert!(before == now, "every mail of a session has the same token");
+                }
+                let sid = outcome.clone().ok().or(open.as_ref().and_then(|session| session.sid.clone()));
+                let fresh = Session {
+                    sid: None,
+                    token: None,
+                    user: who,
+                    delivered: None,
+                    wrong: 0,
+                    validated: false,
+                    withdrawn: false,
+                    age: 0,
+                };
+                let session = sessions.entry((at, with)).or_insert_with(|| fresh.clone());
+                if open.is_none() {
+                    *session = fresh;
+                }
+                session.sid = sid;
+                session.token = sent.or(session.token.take());
+                if outcome.is_ok() {
+                    session.delivered = session.delivered.max(Some(attempt));
+                }
+            }
+            Step::Submit { address: at, secret: with, right } => {
+                let Some(session) = sessions.get_mut(&(at, with)) else { continue };
+                let Some(sid) = session.sid.clone() else { continue };
+                let wrong = Token::parse("wrong").expect("a token");
+                let token = session.token.clone().filter(|_| right).unwrap_or(wrong.clone());
+                let right = token != wrong;
+                let outcome = validation::submit_token(&core, sid, secret(with), token).await;
+                let expected = match () {
+                    () if session.over() => Err(Refusal::SessionExpired),
+                    () if right => Ok(()),
+                    () => Err(Refusal::TokenIncorrect),
+                };
+                assert_eq!(refusal(outcome).map(drop), expected);
+                if expected.is_ok() && !session.validated {
+                    (session.validated, session.age) = (true, 0);
+                }
+                session.wrong += u8::from(expected == Err(Refusal::TokenIncorrect));
+            }
+            Step::Withdraw { address: at, secret: with } => {
+                let Some(session) = sessions.get_mut(&(at, with)) else { continue };
+                let Some(sid) = session.sid.clone() else { continue };
+                let Some(token) = session.token.clone() else { continue };
+                let outcome = refusal(validation::withdraw(&core, sid, token).await);
+                let expected = if session.over() { Err(Refusal::SessionExpired) } else { Ok(()) };
+                assert_eq!(outcome, expected);
+                session.withdrawn |= expected.is_ok();
+            }
+            Step::Bind { user: who, address: at, secret: with } => {
+                let Some(session) = sessions.get(&(at, with)) else { continue };
+                let Some(sid) = session.sid.clone() else { continue };
+                let outcome = associations::bind(&core, user(who), sid, secret(with), user(who)).await;
+                let foreign = Err(Refusal::Forbidden("Another account asked for this validation"));
+                let expected = session.check().and(if session.user == who { Ok(()) } else { foreign });
+                assert_eq!(refusal(outcome).map(drop), expected);
+                if expected.is_ok() {
+                    bound.insert(at, who);
+                }
+            }
+            Step::Unbind { user: who, address: at, secret: with } => {
+                let Some(session) = sessions.get(&(at, with)) else { continue };
+                let Some(sid) = session.sid.clone() else { continue };
+                let outcome =
+                    associations::unbind_by_session(&core, sid, secret(with), user(who), address(at)).await;
+                let expected = session.check();
+                assert_eq!(refusal(outcome), expected);
+                if expected.is_ok() && bound.get(&at) == Some(&who) {
+                    bound.remove(&at);
+                }
+            }
+        }
+        for number in 0..2 {
+            let expected = bound.get(&number).map(|who| user(*who).as_str().to_owned());
+            assert_eq!(found(&core, &address(number)), expected, "after {step:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn operations_do_what_the_model_does(steps in proptest::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(run(steps));
+    }
+}

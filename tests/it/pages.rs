@@ -1,0 +1,228 @@
+//! The pages that mailed links open: looking changes nothing, the button does, every outcome is a
+//! page in the reader's language, and the browser is told to be careful.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Reply, Server, User, v2};
+
+impl Reply {
+    #[track_caller]
+    fn page(&self, status: u16, outcome: &str) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert!(self.text.contains(&format!("data-outcome=\"{outcome}\"")), "not {outcome}: {}", self.text);
+        assert!(!self.text.to_lowercase().contains("<script"), "no script");
+        let policy = self.headers["content-security-policy"].to_str().expect("text");
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+        assert_eq!(self.headers["referrer-policy"], "no-referrer");
+        assert_eq!(self.headers["cache-control"], "no-store");
+        assert_eq!(self.headers["x-content-type-options"], "nosniff");
+    }
+}
+
+impl Server {
+    async fn open(&self, link: &str) -> Reply {
+        self.request(Method::GET, link, None, None).await
+    }
+
+    /// Presses a button of the page that `link` opened.
+    async fn press(&self, link: &str, decision: &str) -> Reply {
+        let query = link.split_once('?').expect("a query").1;
+        let form = format!("{query}&decision={decision}");
+        let request = self.build(Method::POST, "/confirm");
+        self.send(request.header("content-type", "application/x-www-form-urlencoded").body(form)).await
+    }
+
+    async fn mailed_link(&self, user: &User) -> (String, String) {
+        let sid = self.request_token(user, "alice@example.org", "secret", 1).await;
+        (sid, self.mails().last().expect("a mail").link())
+    }
+
+    async fn validated(&self, user: &User, sid: &str) -> Reply {
+        self.get(&format!("/3pid/getValidated3pid?sid={sid}&client_secret=secret"), user).await
+    }
+}
+
+#[tokio::test]
+async fn opening_asks_and_confirm_validates() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let (sid, link) = server.mailed_link(&alice).await;
+    for _ in 0..3 {
+        let page = server.open(&link).await;
+        page.page(200, "ask");
+        assert!(page.text.contains(&alice.id), "it says who asked");
+        assert!(!page.text.contains("alice@example.org"));
+    }
+    server.validated(&alice, &sid).await.refused(400, "M_SESSION_NOT_VALIDATED");
+    server.press(&link, "confirm").await.page(200, "verified");
+    let validated = server.validated(&alice, &sid).await.ok();
+    assert_eq!((&validated["medium"], &validated["address"]), (&json!("email"), &json!("alice@example.org")));
+    server.open(&link).await.page(200, "used");
+    server.press(&link, "confirm").await.page(200, "verified");
+}
+
+#[tokio::test]
+async fn this_was_not_me_ends_the_session_even_after_confirming() {
+    for confirmed_before in [false, true] {
+        let server = Server::start().await;
+        let alice = server.user("alice").await;
+        let (sid, link) = server.mailed_link(&alice).await;
+        if confirmed_before {
+            server.press(&link, "confirm").await.page(200, "verified");
+        }
+        server.press(&link, "withdraw").await.page(200, "withdrawn");
+        server.open(&link).await.page(200, "withdrawn");
+        server.press(&link, "confirm").await.page(410, "expired");
+        let bind = json!({ "sid": sid, "client_secret": "secret", "mxid": alice.id });
+        server.post("/3pid/bind", &alice, &bind).await.refused(400, "M_SESSION_EXPIRED");
+    }
+}
+
+#[tokio::test]
+async fn links_that_are_over_or_none() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let (_, link) = server.mailed_link(&alice).await;
+    let other_token = link.replace("token=", "token=A");
+    for bad in
+        ["/confirm", "/confirm?sid=x", "/confirm?sid=x&token=y", "/confirm?sid=%00&token=%ff", &other_token]
+    {
+        server.open(bad).await.page(404, "invalid");
+    }
+    server.press(&other_token, "confirm").await.page(404, "invalid");
+    server.press(&other_token, "withdraw").await.page(404, "invalid");
+    server.press(&link, "dance").await.page(404, "invalid");
+    let nothing = server.build(Method::POST, "/confirm").body("\u{0}");
+    server.send(nothing).await.page(404, "invalid");
+    server.clock.forward(Duration::from_secs(24 * 3600));
+    server.open(&link).await.page(410, "expired");
+    server.press(&link, "confirm").await.page(410, "expired");
+    server.press(&link, "withdraw").await.page(410, "expired");
+}
+
+#[tokio::test]
+async fn wrong_tokens_on_the_page_count_as_well() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let (_, link) = server.mailed_link(&alice).await;
+    let wrong = link.replace("token=", "token=A");
+    for _ in 0..5 {
+        server.press(&wrong, "confirm").await.page(404, "invalid");
+    }
+    server.press(&link, "confirm").await.page(410, "expired");
+}
+
+#[tokio::test]
+async fn pages_speak_the_readers_language() {
+    let server =
+        Server::start_with(|config| config.mail.default_language = bindery::domain::language::Language::Es);
+    let server = server.await;
+    let alice = server.user("alice").await;
+    let (_, link) = server.mailed_link(&alice).await;
+    assert!(link.ends_with("&lang=es"), "the mail is in the operator's language: {link}");
+    let bare = link.replace("&lang=es", "");
+    let read = async |link: &str, accept: &str| {
+        server.send(server.build(Method::GET, link).header("accept-language", accept)).await.text
+    };
+    assert!(read(&bare, "de-AT,en;q=0.5").await.contains("<html lang=\"de\">"));
+    assert!(read(&bare, "fr").await.contains("Ce n’était pas moi"));
+    assert!(read(&bare, "ja").await.contains("No he sido yo"));
+    assert!(read(&format!("{bare}&lang=en"), "fr").await.contains("This was not me"));
+    assert!(read(&format!("{bare}&lang=xx"), "fr").await.contains("Ce n’était pas moi"));
+}
+
+#[tokio::test]
+async fn the_specifications_own_link_answers_with_a_page() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let (sid, _) = server.mailed_link(&alice).await;
+    let token = server.mails()[0].token();
+    let path = |token: &str| {
+        v2(&format!("/validate/email/submitToken?sid={sid}&client_secret=secret&token={token}"))
+    };
+    let page = server.open(&path("wrong")).await;
+    assert_eq!(page.status, 404);
+    assert!(page.text.contains("data-outcome=\"invalid\""));
+    let page = server.open(&path(&token)).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("data-outcome=\"verified\""));
+    assert_eq!(page.headers["referrer-policy"], "no-referrer", "it is a page, so it has the headers of one");
+    server.validated(&alice, &sid).await.ok();
+}
+
+#[tokio::test]
+async fn people_are_sent_on_only_where_the_operator_allows() {
+    let allowed = "https://app.test/";
+    let server =
+        Server::start_with(|config| config.validation.next_link_prefixes = vec![allowed.to_owned()]).await;
+    let alice = server.user("alice").await;
+    for (number, (link, goes)) in [
+        ("https://app.test/done?x=1", true),
+        ("https://app.test.evil.test/", false),
+        ("https://evil.test/https://app.test/", false),
+        ("http://app.test/", false),
+        ("javascript:alert(1)", false),
+        ("https://app.test/\r\nSet-Cookie: a=b", false),
+        ("https://app.test/\"><script>", false),
+        ("//app.test/", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.clock.forward(Duration::from_secs(3600));
+        let body = json!({
+            "email": format!("alice{number}@example.org"), "client_secret": "s", "send_attempt": 1, "next_link": link,
+        });
+        server.post("/validate/email/requestToken", &alice, &body).await.ok();
+        let page = server.press(&server.mails().last().expect("a mail").link(), "confirm").await;
+        match goes {
+            true => assert!(page.status == 303 && page.headers["location"] == link),
+            false => page.page(200, "verified"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_front_page_says_what_this_is() {
+    let server = Server::start().await;
+    let page = server.open("/").await;
+    assert_eq!(page.status, 200);
+    let text = page.text.replace("&#x2f;", "/");
+    assert!(
+        text.contains("https://id.test") && page.text.contains("<h1>This is a Matrix identity server</h1>")
+    );
+    for (asset, kind) in [("style.css", "text/css"), ("icon.svg", "image/svg+xml")] {
+        let reply = server.open(&format!("/assets/{asset}")).await;
+        assert!(reply.headers["content-type"].to_str().expect("text").starts_with(kind));
+        assert_eq!(reply.status, 200);
+    }
+    for none in ["/assets/none.css", "/assets/..%2fpages%2ffront.html", "/assets/%2e%2e%2fi18n%2fen.toml"] {
+        server.open(none).await.refused(404, "M_UNRECOGNIZED");
+    }
+}
+
+#[test]
+fn every_language_has_every_text() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/i18n");
+    let read = |language: &str| -> toml::Table {
+        let text = std::fs::read_to_string(directory.join(format!("{language}.toml"))).expect("a file");
+        text.parse().expect("TOML")
+    };
+    let keys = |table: &toml::Table| -> Vec<(String, Vec<String>)> {
+        let inner = |value: &toml::Value| value.as_table().expect("a table").keys().cloned().collect();
+        table.iter().map(|(section, texts)| (section.clone(), inner(texts))).collect()
+    };
+    let english = read("en");
+    for language in ["fr", "de", "es"] {
+        let other = read(language);
+        assert_eq!(keys(&other), keys(&english), "{language}");
+        for (section, texts) in &other {
+            for (key, text) in texts.as_table().expect("a table") {
+                assert_ne!(text, &english[section][key], "{language} {section}.{key} is translated");
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The database: created once, opened again, refused when it is somebody else's or newer, and old
+//! ones still open.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use bindery::{
+    domain::{
+        association::Association,
+        ids::{ClientSecret, Sid, Token, UserId},
+        lookup::LookupHash,
+        server_name::ServerName,
+        session::Session,
+        threepid::Address,
+        time::Millis,
+    },
+    ops::genesis,
+    store::{OpenError, Store},
+};
+use tempfile::TempDir;
+
+const CACHE: usize = 1 << 20;
+
+fn name(text: &str) -> ServerName {
+    ServerName::parse(text).expect("a server name")
+}
+
+fn open(dir: &Path) -> Result<Store, OpenError> {
+    Store::open(dir, CACHE, &name("id.test"), || genesis(Millis(1)))
+}
+
+#[tokio::test]
+async fn keys_and_pepper_are_made_once() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("data");
+    let first = open(&path).expect("a new database");
+    let (keys, pepper) = (first.read().signing_keys().expect("keys"), first.read().pepper().to_owned());
+    drop(first);
+    let second = open(&path).expect("the same database");
+    assert!(second.read().signing_keys().expect("keys") == keys);
+    assert_eq!(second.read().pepper(), pepper);
+    assert_eq!(keys[0].0, "ed25519:0");
+    assert_eq!(pepper.len(), 24);
+    let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    assert_eq!(mode(&path.join("bindery.redb")), 0o600);
+    assert_eq!(mode(&path.join("lock")), 0o600);
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = TempDir::new().expect("a directory");
+    let held = open(dir.path()).expect("a new database");
+    let error = open(dir.path()).err().expect("it is in use").to_string();
+    assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
+    drop(held);
+    open(dir.path()).expect("free again");
+}
+
+#[test]
+fn another_name_is_refused() {
+    let dir = TempDir::new().expect("a directory");
+    drop(open(dir.path()).expect("a new database"));
+    let other = Store::open(dir.path(), CACHE, &name("other.test"), || genesis(Millis(1)));
+    let error = other.err().expect("another name").to_string();
+    assert!(error.contains("id.test") && error.contains("other.test"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join("bindery.redb"), vec![7; 10_000]).expect("written");
+    let error = open(dir.path()).err().expect("no database").to_string();
+    assert!(error.contains("cannot open the database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_closure_that_fails_undoes_its_batch_and_the_writer_goes_on() {
+    let dir = TempDir::new().expect("a directory");
+    let store = open(dir.path()).expect("a new database");
+    let token = Token::from_bytes([1; 32]);
+    let owner = UserId::parse("@a:b").expect("a user ID");
+    let (stored, owner_there) = (token.clone(), owner.clone());
+    let panicked = store
+        .write(move |tables| {
+            tables.put_token(&stored, &owner_there, Millis(1))?;
+            if tables.pepper().len() == 24 {
+                panic!("a bug");
+            }
+            Ok(())
+        })
+        .await;
+    assert!(panicked.is_err());
+    assert!(store.read().token_owner(&token).expect("readable").is_none(), "the batch was undone");
+    let stored = token.clone();
+    store
+        .write(move |tables| tables.put_token(&stored, &owner, Millis(1)))
+        .await
+        .expect("the writer goes on");
+    assert!(store.read().token_owner(&token).expect("readable").is_some());
+}
+
+const OLD_TOKEN: &str = "an-old-token";
+
+/// Writes what [`old_databases_still_open`] looks for.
+async fn write_database(path: &Path) {
+    let dir = TempDir::new().expect("a directory");
+    let store = open(dir.path()).expect("a new database");
+    let owner = UserId::parse("@alice:example.org").expect("a user ID");
+    let address = Address::email("alice@example.org").expect("an address");
+    let written = store.write(move |tables| {
+        tables.put_token(&Token::parse(OLD_TOKEN).expect("a token"), &owner, Millis(1))?;
+        tables.put_consent(&owner, "terms", "1", Millis(1))?;
+        let secret = ClientSecret::parse("secret").expect("a secret");
+        let session = Session::new(address.clone(), &secret, Some(owner.clone()), Millis(1));
+        tables.put_indexed_session(&[1; 32], &Sid::parse("an-old-session").expect("a sid"), &session)?;
+        tables.put_association(&Association { address, user_id: owner, ts: Millis(1) })
+    });
+    written.await.expect("written");
+    drop(store);
+    fs::copy(dir.path().join("bindery.redb"), path).expect("copied");
+}
+
+/// Each database in `tests/data/databases` was written by a program whose newest schema its name
+/// says; today's program must open it. After a change of the schema, run this test once with
+/// `UPDATE_SNAPSHOTS=1` and commit the file that it adds.
+#[tokio::test]
+async fn old_databases_still_open() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/databases");
+    let newest = data.join(format!("schema-{}.redb", bindery::store::SCHEMA));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() && !newest.exists() {
+        write_database(&newest).await;
+    }
+    assert!(newest.exists(), "{} is missing", newest.display());
+    for entry in fs::read_dir(data).expect("databases") {
+        let dir = TempDir::new().expect("a directory");
+        fs::copy(entry.expect("an entry").path(), dir.path().join("bindery.redb")).expect("copied");
+        let store = open(dir.path()).expect("an old database opens");
+        let snapshot = store.read();
+        let address = Address::email("alice@example.org").expect("an address");
+        let association = snapshot.association(&address).expect("readable").expect("it is there");
+        assert_eq!(association.user_id.as_str(), "@alice:example.org");
+        let mut found = None;
+        let hash = LookupHash::of(&address, snapshot.pepper());
+        snapshot.lookup(&hash, |user_id| found = Some(user_id.to_owned())).expect("readable");
+        assert_eq!(found.as_deref(), Some("@alice:example.org"));
+        let owner = snapshot.token_owner(&Token::parse(OLD_TOKEN).expect("a token")).expect("readable");
+        assert!(owner.as_ref() == Some(&association.user_id));
+        let accepted = snapshot.accepted_version(&association.user_id, "terms").expect("readable");
+        assert_eq!(accepted.as_deref(), Some("1"));
+        let (sid, session) = snapshot.session_by_index(&[1; 32]).expect("readable").expect("it is there");
+        assert!(sid.as_str() == "an-old-session" && session.address == address);
+    }
+}
