@@ -36,7 +36,8 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Starts logging to standard error.
 fn start_logging(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level)
+    // What the HTTP library says about its threads is nothing an operator needs.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", log.level))
         .with_context(|| format!("log.level: '{}' is not a level", log.level))?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {

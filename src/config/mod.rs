@@ -195,6 +195,8 @@ pub struct Limits {
     pub request_token_per_address: Rate,
     /// Tokens submitted from one IP address, right or wrong.
     pub submit_token_per_ip: Rate,
+    /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
+    pub unbind_per_ip: Rate,
     /// Addresses that one account looks up.
     pub lookup_per_account: Rate,
     /// Addresses that one homeserver's users look up.
@@ -316,6 +318,7 @@ impl Default for Limits {
             request_token_per_ip: rate(50, 200),
             request_token_per_address: rate(5, 5),
             submit_token_per_ip: rate(50, 200),
+            unbind_per_ip: rate(500, 5000),
             lookup_per_account: rate(10_000, 210),
             lookup_per_homeserver: rate(100_000, 2100),
             lookup_per_ip: rate(100_000, 2100),

@@ -80,9 +80,14 @@ impl Limits {
         )
     }
 
-    /// A token, or a homeserver's signature, presented.
+    /// A token presented.
     pub fn submit_token(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("submit ip", caller.network(), self.rates.submit_token_per_ip, 1)])
+    }
+
+    /// A request to remove an association, which may make us ask a homeserver for its keys.
+    pub fn unbind(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("unbind ip", caller.network(), self.rates.unbind_per_ip, 1)])
     }
 
     /// A lookup of so many addresses.

@@ -39,7 +39,7 @@ const KEYS_AGAIN: Duration = Duration::from_secs(60);
 /// How many servers' keys are remembered; the one that expires first is forgotten for each beyond.
 const REMEMBER_SERVERS: usize = 4096;
 /// How many homeservers are asked at the same time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 512;
 
 struct RememberedKeys {
     keys: Arc<PublicKeys>,

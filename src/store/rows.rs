@@ -1,6 +1,6 @@
 //! The rows as they lie on disk, and how they become domain values.
 //!
-//! Every field here is described in `docs/data.md`. A changed row is a new schema version and a
+//! A table says where it is defined what its rows are for. A changed row is a new schema version and a
 //! migration.
 
 use serde::{Deserialize, Serialize};

@@ -80,6 +80,11 @@ class Browser:
         poll(lambda: self.outcome() not in (None, "ask"), 15, f"the page after {value}")
         expect(self.outcome(), outcome, f"the outcome of {value}")
 
+    def confirm_and_go_on(self, onward: str) -> None:
+        """Presses Confirm; the browser ends up where the client wanted the person to go."""
+        self._driver.find_element(By.CSS_SELECTOR, _decision("confirm")).click()
+        poll(lambda: self._driver.current_url == onward, 15, "the page to go on to")
+
     def look(self, name: str) -> None:
         """Takes the page's pictures and checks what holds for every page."""
         for width, height in (DESKTOP, PHONE):

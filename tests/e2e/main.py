@@ -91,7 +91,10 @@ def bring_up(
     mailbox = Mailbox(mail_port)
     synapse = Synapse(home / "synapse", synapse_port, certificates)
     nginx = Nginx(home / "nginx", public_port, bindery_port, certificates)
-    bindery = Bindery(settings.program, home / "bindery", bindery_port, public_port, mail_port, certificates)
+    onward = f"https://localhost:{synapse_port}/_matrix/"
+    bindery = Bindery(
+        settings.program, home / "bindery", bindery_port, public_port, mail_port, certificates, onward
+    )
     browsers: list[Browser] = []
 
     def start_mailbox() -> None:

@@ -240,9 +240,12 @@ class Bindery(Server):
         public_port: int,
         mail_port: int,
         certificates: Certificates,
+        onward: str,
     ) -> None:
+        """onward is the beginning of the URLs that people may be sent on to."""
         home.mkdir()
         self.server_name = f"localhost:{public_port}"
+        self.onward = onward
         self.api = Api(self.server_name, certificates.authority)
         self.policy = {
             language: f"https://{self.server_name}/privacy/1.0/{language}" for language in ("en", "de")
@@ -269,6 +272,9 @@ from = "Bindery <noreply@localhost>"
 host = "127.0.0.1"
 port = {mail_port}
 security = "none"
+
+[validation]
+next_link_prefixes = ["{onward}"]
 
 [terms.privacy_policy]
 version = "1.0"

@@ -284,6 +284,16 @@ def signed_unbind_is_accepted(world: World) -> None:
 
 
 @step
+def people_are_sent_on(world: World) -> None:
+    """after Confirm the browser goes on to where the client wanted, as the operator allows"""
+    onward = f"{world.bindery.onward}client/versions"
+    validation = _validate(world, world.bob, BOB, BOB, next_link=onward)
+    world.browser_without_scripts.open(validation.mail.link)
+    world.browser_without_scripts.confirm_and_go_on(onward)
+    expect_json(_validated(world, world.bob, validation))
+
+
+@step
 def other_pages(world: World) -> None:
     """the front page and the page of an invalid link are in order"""
     home = f"https://{world.bindery.server_name}"
@@ -336,11 +346,11 @@ def _request_token() -> str:
     return f"{IDENTITY}/validate/email/requestToken"
 
 
-def _validate(world: World, person: Person, typed: str, canonical: str) -> Validation:
+def _validate(world: World, person: Person, typed: str, canonical: str, **more: str) -> Validation:
     """Starts a validation session; its one mail has arrived when Bindery has answered."""
     client_secret = secrets.token_urlsafe()
     before = len(world.mailbox.to(canonical))
-    request = {"client_secret": client_secret, "email": typed, "send_attempt": 1}
+    request = {"client_secret": client_secret, "email": typed, "send_attempt": 1} | more
     sid = expect_json(world.bindery.api.post(_request_token(), request, person.identity_token))["sid"]
     mails = world.mailbox.to(canonical)
     expect(len(mails) - before, 1, f"mails to {canonical}")

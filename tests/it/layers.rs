@@ -121,3 +121,17 @@ fn every_source_says_what_it_is_for() {
         assert!(lines <= 450, "{} has {lines} lines", path.display());
     }
 }
+
+#[test]
+fn every_dependency_says_why_it_is_here() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table =
+        std::fs::read_to_string(root.join("Cargo.toml")).expect("a manifest").parse().expect("TOML");
+    let text = std::fs::read_to_string(root.join("docs/dependencies.md")).expect("the document");
+    let words: Vec<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).collect();
+    for section in ["dependencies", "dev-dependencies"] {
+        for name in manifest[section].as_table().expect("a table").keys() {
+            assert!(words.contains(&name.as_str()), "{name} is not in docs/dependencies.md");
+        }
+    }
+}

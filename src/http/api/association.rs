@@ -68,7 +68,7 @@ impl ThreePid {
 
 /// `POST /3pid/unbind`: proved by a validated session, or else by the homeserver's signature.
 pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
-    state.limits.submit_token(caller, state.core.clock.now())?;
+    state.limits.unbind(caller, state.core.clock.now())?;
     // The signature is over what was sent, unknown members included.
     let content: Value = body.json()?;
     let wire = Unbind::deserialize(&content)
