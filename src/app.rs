@@ -83,8 +83,9 @@ impl Application {
             let _entered = background.enter();
             let dns = dns.map_or_else(Dns::system, Ok)?;
             let exceptions = config.homeservers.allowed_special_addresses.clone();
-            let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone());
-            RemoteHomeservers::new(discovery, fetch, clock.clone(), config.homeserver_timeout())
+            let patience = config.homeserver_timeout();
+            let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone(), patience);
+            RemoteHomeservers::new(discovery, fetch, clock.clone(), patience)
         };
         let core = Arc::new(Core::new(config.clone(), store, clock, Arc::new(homeservers))?);
         let state = http::State::new(core.clone(), mailer, background.handle().clone())?;

@@ -24,7 +24,7 @@ pub enum Refusal {
     #[error("The homeserver did not confirm this OpenID token")]
     OpenIdTokenRefused,
     /// The homeserver could not be asked. Says no more: the caller must not learn about networks.
-    #[error("The homeserver {0} could not be asked who you are; try again later")]
+    #[error("The homeserver {0} could not be reached; try again later")]
     HomeserverUnreachable(String),
     /// The operator's allow list does not have this homeserver.
     #[error("This identity server does not serve users of that homeserver")]

@@ -139,16 +139,19 @@ impl Limits {
     }
 }
 
-/// Forgets full buckets when a shard is full, and the fullest one if none is: forgetting it
-/// forgives the least.
+/// When a shard is full, forgets the buckets that are full again, and an eighth of all if that is
+/// not enough: the fullest ones, since forgetting those forgives the least. An eighth at once, so
+/// that looking through them all is rare.
 fn make_room(shard: &mut HashMap<u64, Bucket>, key: u64, now: Millis) {
     if shard.len() < BUCKETS_IN_SHARD || shard.contains_key(&key) {
         return;
     }
     shard.retain(|_, bucket| !bucket.is_full(now));
-    if shard.len() >= BUCKETS_IN_SHARD {
-        let fullest = shard.iter().min_by_key(|(_, bucket)| **bucket).map(|(key, _)| *key);
-        fullest.and_then(|key| shard.remove(&key));
+    if shard.len() > BUCKETS_IN_SHARD / 8 * 7 {
+        let mut buckets: Vec<Bucket> = shard.values().copied().collect();
+        let (_, eighth, _) = buckets.select_nth_unstable(BUCKETS_IN_SHARD / 8);
+        let eighth = *eighth;
+        shard.retain(|_, bucket| *bucket > eighth);
     }
 }
 

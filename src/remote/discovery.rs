@@ -17,6 +17,7 @@ use reqwest::{
     header::{CACHE_CONTROL, HeaderMap, LOCATION},
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{
     dns::{Dns, Service},
@@ -72,19 +73,22 @@ pub struct Discovery {
     exceptions: Vec<IpNet>,
     ports: Ports,
     clock: Arc<dyn Clock>,
+    patience: Duration,
     well_known: Mutex<HashMap<String, Remembered>>,
 }
 
 impl Discovery {
-    /// `exceptions` are the special networks that may be called all the same.
+    /// `exceptions` are the special networks that may be called all the same; `patience` is how long
+    /// a whole question may take, of which `.well-known` gets a part.
     pub fn new(
         fetch: Arc<Fetch>,
         dns: Dns,
         exceptions: Vec<IpNet>,
         ports: Ports,
         clock: Arc<dyn Clock>,
+        patience: Duration,
     ) -> Self {
-        Self { fetch, dns, exceptions, ports, clock, well_known: Mutex::default() }
+        Self { fetch, dns, exceptions, ports, clock, patience, well_known: Mutex::default() }
     }
 
     /// The places where `name` answers, to be tried in order; empty if there is none that may be
@@ -153,7 +157,8 @@ impl Discovery {
                 None => 0,
             }
         };
-        let answer = self.fetch_well_known(host).await;
+        // A web site that says nothing must leave time to find the homeserver without it.
+        let answer = timeout(self.patience / 2, self.fetch_well_known(host)).await.ok().flatten();
         let remembered = match &answer {
             Some((delegated, time)) => {
                 Remembered { delegated: Some(delegated.clone()), until: now.after(*time), failures: 0 }
@@ -230,15 +235,15 @@ fn literal(address: IpAddr) -> String {
 
 /// How long an answer may be remembered, from its `Cache-Control` (RFC 9111).
 fn lifetime(headers: &HeaderMap) -> Duration {
-    let directives = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    for directive in directives.split(',').map(str::trim) {
-        if directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("no-cache") {
-            return Duration::ZERO;
-        }
-        let age = directive.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("max-age"));
-        if let Some(seconds) = age.and_then(|(_, seconds)| seconds.trim_matches('"').parse().ok()) {
-            return Duration::from_secs(seconds).min(REMEMBER_MOST);
-        }
+    let values = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
+    let directives: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let forbids =
+        |name: &&str| name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache");
+    if directives.iter().any(forbids) {
+        return Duration::ZERO;
     }
-    REMEMBER_DEFAULT
+    let ages = directives.iter().filter_map(|directive| directive.split_once('='));
+    let mut ages = ages.filter(|(name, _)| name.eq_ignore_ascii_case("max-age"));
+    let seconds = ages.find_map(|(_, seconds)| seconds.trim_matches('"').parse().ok());
+    seconds.map_or(REMEMBER_DEFAULT, |seconds| Duration::from_secs(seconds).min(REMEMBER_MOST))
 }

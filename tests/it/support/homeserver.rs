@@ -3,9 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
 };
 
 use bindery::{
@@ -42,6 +45,7 @@ pub struct Homeserver {
     pub authority: Arc<Authority>,
     pub address: SocketAddr,
     pub asked: Asked,
+    connections: Arc<AtomicUsize>,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
     name: String,
     key: KeyPair,
@@ -71,16 +75,29 @@ impl Homeserver {
         names: &[&str],
         name: impl FnOnce(SocketAddr) -> String,
     ) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::start_at(authority, (Ipv4Addr::LOCALHOST, 0).into(), names, name)
+    }
+
+    /// As [`Homeserver::start_under`], at an address of [`unused_address`].
+    pub fn start_at(
+        authority: Arc<Authority>,
+        address: SocketAddr,
+        names: &[&str],
+        name: impl FnOnce(SocketAddr) -> String,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind(address).expect("a free port");
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let answers: Arc<Mutex<BTreeMap<String, Answer>>> = Arc::default();
         let asked = Asked::default();
+        let connections: Arc<AtomicUsize> = Arc::default();
         let acceptor = TlsAcceptor::from(authority.server(names));
         let (answers_there, asked_there) = (answers.clone(), asked.clone());
+        let connections_there = connections.clone();
         doubles().spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
+                connections_there.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, answers, asked) =
                     (acceptor.clone(), answers_there.clone(), asked_there.clone());
                 tokio::spawn(async move {
@@ -95,6 +112,7 @@ impl Homeserver {
             authority,
             address,
             asked,
+            connections,
             answers,
             name: name(address),
             key,
@@ -135,6 +153,17 @@ impl Homeserver {
         self.ports
     }
 
+    /// How often anybody connected, even if no request came of it.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How often a path (without its query) was asked for.
+    pub fn times_asked(&self, path: &str) -> usize {
+        let asked = self.asked.lock().expect("not poisoned");
+        asked.iter().filter(|(_, target)| target.split('?').next() == Some(path)).count()
+    }
+
     /// Sets what a path (without its query) answers; an OpenID token is part of the path.
     pub fn answer(&self, path: &str, answer: Answer) {
         self.answers.lock().expect("not poisoned").insert(path.to_owned(), answer);
@@ -150,34 +179,55 @@ impl Homeserver {
 
     /// The key document, signed.
     pub fn keys(&self, valid_until: u64) -> Map<String, Value> {
-        let mut keys = Map::new();
-        keys.insert("server_name".to_owned(), json!(self.name));
-        keys.insert("valid_until_ts".to_owned(), json!(valid_until));
-        keys.insert(
-            "verify_keys".to_owned(),
-            json!({ self.key.id(): { "key": self.key.public().to_base64() } }),
-        );
-        keys.insert("old_verify_keys".to_owned(), json!({}));
-        self.key.sign_json(&self.name, &mut keys).expect("a canonical document");
-        keys
+        key_document(&self.name, &self.key, valid_until)
     }
 
     /// An `Authorization` header for a POST of `content` to `uri`, naming the destination in the
     /// signed member `member`.
     pub fn sign_request(&self, uri: &str, member: &str, destination: &str, content: &Value) -> String {
-        let mut object = Map::new();
-        object.insert("method".to_owned(), json!("POST"));
-        object.insert("uri".to_owned(), json!(uri));
-        object.insert("origin".to_owned(), json!(self.name));
-        object.insert(member.to_owned(), json!(destination));
-        object.insert("content".to_owned(), content.clone());
-        self.key.sign_json(&self.name, &mut object).expect("a canonical request");
-        let signature = object["signatures"][&self.name][self.key.id()].as_str().expect("a signature");
-        let (origin, key) = (&self.name, self.key.id());
-        format!(
-            "X-Matrix origin=\"{origin}\",key=\"{key}\",sig=\"{signature}\",destination=\"{destination}\""
-        )
+        authorization(&self.name, &self.key, uri, member, destination, content)
     }
+}
+
+/// The key document of a server, signed.
+pub fn key_document(name: &str, key: &KeyPair, valid_until: u64) -> Map<String, Value> {
+    let mut document = Map::new();
+    document.insert("server_name".to_owned(), json!(name));
+    document.insert("valid_until_ts".to_owned(), json!(valid_until));
+    document.insert("verify_keys".to_owned(), json!({ key.id(): { "key": key.public().to_base64() } }));
+    document.insert("old_verify_keys".to_owned(), json!({}));
+    key.sign_json(name, &mut document).expect("a canonical document");
+    document
+}
+
+/// As [`Homeserver::sign_request`], in the name of any server and with any key.
+pub fn authorization(
+    origin: &str,
+    key: &KeyPair,
+    uri: &str,
+    member: &str,
+    destination: &str,
+    content: &Value,
+) -> String {
+    let mut object = Map::new();
+    object.insert("method".to_owned(), json!("POST"));
+    object.insert("uri".to_owned(), json!(uri));
+    object.insert("origin".to_owned(), json!(origin));
+    object.insert(member.to_owned(), json!(destination));
+    object.insert("content".to_owned(), content.clone());
+    key.sign_json(origin, &mut object).expect("a canonical request");
+    let id = key.id();
+    let signature = object["signatures"][origin][id].as_str().expect("a signature");
+    format!("X-Matrix origin=\"{origin}\",key=\"{id}\",sig=\"{signature}\",destination=\"{destination}\"")
+}
+
+/// A loopback address at which nothing listens yet, on no port: all of 127.0.0.0/8 is loopback, so
+/// each process takes a part of its own and each call an address in it.
+pub fn unused_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(2);
+    let number = NEXT.fetch_add(1, Ordering::SeqCst);
+    assert!(number < 0xfff, "the process has used up its addresses");
+    Ipv4Addr::from(0x7f00_0000 | (std::process::id() & 0xfff) << 12 | number)
 }
 
 /// The path that stands for a token in [`Homeserver::answer`].

@@ -1,8 +1,11 @@
 //! What every test stands on: a running server on port 0 with a clock that the test moves, a
 //! homeserver double beside it, and a client that checks every answer against the specification.
 
+pub mod dns;
 pub mod homeserver;
+pub mod network;
 pub mod openapi;
+pub mod published;
 pub mod tls;
 
 use std::{
@@ -23,7 +26,7 @@ use bindery::{
         terms::{Document, Text},
         time::Millis,
     },
-    ops::{Clock, Core},
+    ops::Clock,
 };
 use mail_parser::MessageParser;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
@@ -61,7 +64,6 @@ impl Clock for TestClock {
 pub struct Server {
     pub base: String,
     pub clock: Arc<TestClock>,
-    pub core: Arc<Core>,
     pub homeserver: Homeserver,
     pub config: Config,
     client: Client,
@@ -159,13 +161,13 @@ impl Server {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let homeserver = Homeserver::start();
-        Self::start_beside(
-            homeserver,
-            Arc::new(TempDir::new().expect("a directory")),
-            TestClock::new(),
-            change,
-        )
+        Self::start_for(Homeserver::start(), change)
+    }
+
+    /// Starts one beside a homeserver that a test has prepared.
+    pub fn start_for(homeserver: Homeserver, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = Arc::new(TempDir::new().expect("a directory"));
+        Self::start_beside(homeserver, dir, TestClock::new(), change)
     }
 
     /// Stops this server and starts another one on the same data.
@@ -208,13 +210,11 @@ impl Server {
             Surroundings { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports() };
         let application = Application::build(config.clone(), surroundings).expect("a server");
         let address = application.addresses()[0];
-        let core = application.core();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || application.run_until(async { drop(stopped.await) }));
         Self {
             base: format!("http://{address}"),
             clock,
-            core,
             homeserver,
             config,
             client: client(),
@@ -280,14 +280,20 @@ impl Server {
     /// Registers `@name:<homeserver>` without accepting anything.
     pub async fn register(&self, name: &str) -> User {
         let id = format!("@{name}:{}", self.homeserver.name());
+        let openid_token = self.homeserver.openid_token(&id);
+        let reply = self.register_with(self.homeserver.name(), &openid_token).await.ok();
+        User { id, token: reply["token"].as_str().expect("a token").to_owned() }
+    }
+
+    /// Asks to register with an OpenID token of `server_name`, whatever comes of it.
+    pub async fn register_with(&self, server_name: &str, openid_token: &str) -> Reply {
         let body = json!({
-            "access_token": self.homeserver.openid_token(&id),
+            "access_token": openid_token,
             "token_type": "Bearer",
-            "matrix_server_name": self.homeserver.name(),
+            "matrix_server_name": server_name,
             "expires_in": 3600,
         });
-        let reply = self.request(Method::POST, &v2("/account/register"), None, Some(&body)).await.ok();
-        User { id, token: reply["token"].as_str().expect("a token").to_owned() }
+        self.request(Method::POST, &v2("/account/register"), None, Some(&body)).await
     }
 
     /// Registers and accepts the terms.
