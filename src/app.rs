@@ -75,7 +75,7 @@ impl Application {
         let Surroundings { clock, dns, ports } = surroundings;
         let config = Arc::new(config);
         let background = background_runtime()?;
-        let (mailer, fetch) = outward(&config, &background)?;
+        let (mailer, fetch) = outward(&config)?;
         let cache = config.store.cache_mib << 20;
         let genesis = || ops::genesis(clock.now());
         let store = Store::open(&config.data_dir, cache, &config.name(), genesis).map_err(CannotOpen)?;
@@ -135,7 +135,7 @@ impl Application {
 /// # Errors
 /// What is wrong.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    outward(config, &background_runtime()?).map(|_| ())
+    outward(config).map(|_| ())
 }
 
 /// The runtime that everything slow runs on.
@@ -147,8 +147,7 @@ fn background_runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// The ways out. The mail transport keeps its connections with a task of the runtime.
-fn outward(config: &Config, background: &tokio::runtime::Runtime) -> anyhow::Result<(Mailer, Arc<Fetch>)> {
-    let _entered = background.enter();
+/// The ways out.
+fn outward(config: &Config) -> anyhow::Result<(Mailer, Arc<Fetch>)> {
     Ok((Mailer::new(config)?, Arc::new(Fetch::new(config.homeservers.extra_ca_file.as_deref())?)))
 }

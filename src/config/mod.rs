@@ -7,7 +7,7 @@
 mod example;
 mod load;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -79,7 +79,7 @@ pub struct Homeservers {
     #[schemars(with = "Vec<String>")]
     pub allowed_special_addresses: Vec<IpNet>,
     /// How many seconds a homeserver has to answer, discovery included.
-    pub timeout_seconds: u64,
+    pub timeout_seconds: NonZeroU32,
 }
 
 /// How mail leaves.
@@ -131,9 +131,9 @@ pub struct Smtp {
     /// A PEM file with certificate authorities to trust beside the system's.
     pub extra_ca_file: Option<PathBuf>,
     /// How many seconds the relay has to take a mail.
-    pub timeout_seconds: u64,
+    pub timeout_seconds: NonZeroU32,
     /// How many connections to the relay may be open.
-    pub max_connections: u32,
+    pub max_connections: NonZeroU32,
 }
 
 /// How the connection to the relay is protected.
@@ -266,7 +266,7 @@ impl Default for Homeservers {
             allow: Vec::new(),
             extra_ca_file: None,
             allowed_special_addresses: Vec::new(),
-            timeout_seconds: 20,
+            timeout_seconds: at_least_one(20),
         }
     }
 }
@@ -295,8 +295,8 @@ impl Default for Smtp {
             password: None,
             password_file: None,
             extra_ca_file: None,
-            timeout_seconds: 20,
-            max_connections: 4,
+            timeout_seconds: at_least_one(20),
+            max_connections: at_least_one(4),
         }
     }
 }
@@ -356,7 +356,7 @@ impl Config {
 
     /// How long a homeserver has to answer.
     pub fn homeserver_timeout(&self) -> Duration {
-        Duration::from_secs(self.homeservers.timeout_seconds)
+        Duration::from_secs(self.homeservers.timeout_seconds.get().into())
     }
 
     /// Checks what types cannot.
@@ -402,6 +402,9 @@ impl Config {
         );
         let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
         require(!both, "mail.smtp: set password or password_file, not both".to_owned());
+        let has_password = self.mail.smtp.password.is_some() || self.mail.smtp.password_file.is_some();
+        let complete = self.mail.smtp.username.is_some() == has_password;
+        require(complete, "mail.smtp: set username and a password, or neither".to_owned());
         for prefix in &self.validation.next_link_prefixes {
             let host_ends = prefix
                 .split_once("://")
@@ -433,4 +436,11 @@ impl Config {
 pub fn is_brand(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+const fn at_least_one(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
+    }
 }

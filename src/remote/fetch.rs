@@ -118,7 +118,8 @@ impl Fetch {
     }
 }
 
-fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+/// The certificates in a PEM file, of which there must be one at least.
+pub(super) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let name = || format!("cannot read certificates from {}", path.display());
     let certificates = CertificateDer::pem_file_iter(path).with_context(name)?;
     let certificates = certificates.collect::<Result<Vec<_>, _>>().with_context(name)?;

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -13,19 +14,23 @@ use std::{
 
 use anyhow::Context;
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Message,
     message::{Mailbox, MultiPart, SinglePart, header},
     transport::smtp::{
-        PoolConfig,
         authentication::Credentials,
         client::{Certificate, Tls, TlsParameters},
+        extension::ClientId,
     },
 };
 
-use super::mail_text::{Texts, Variables};
+use super::{
+    fetch::read_certificates,
+    mail_text::{Texts, Variables},
+    relay::Relay,
+};
 use crate::{
-    config::{self, Config, MailTransport, SmtpSecurity, is_brand},
-    domain::{language::Language, threepid::Address},
+    config::{Config, MailTransport, SmtpSecurity, is_brand},
+    domain::{language::Language, secret::url_text, server_name::Host, threepid::Address},
 };
 
 /// A mail that asks whether an address is the reader's.
@@ -58,7 +63,7 @@ pub struct Mailer {
 }
 
 enum Transport {
-    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    Smtp(Box<Relay>),
     Directory { path: PathBuf, written: AtomicU64 },
 }
 
@@ -71,7 +76,7 @@ impl Mailer {
         let from = &config.mail.from;
         let from: Mailbox = from.parse().with_context(|| format!("mail.from: '{from}' is not a sender"))?;
         let transport = match config.mail.transport {
-            MailTransport::Smtp => Transport::Smtp(Box::new(smtp(&config.mail.smtp)?)),
+            MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config)?)),
             MailTransport::Directory => {
                 Transport::Directory { path: config.mail_directory(), written: AtomicU64::new(0) }
             }
@@ -90,22 +95,10 @@ impl Mailer {
             NotSent
         })?;
         match &self.transport {
-            Transport::Smtp(relay) => {
-                if let Err(error) = relay.send(message).await {
-                    // The relay's own words may quote the address.
-                    let status = error.status().map(|code| code.to_string());
-                    let kind = match () {
-                        () if error.is_permanent() => "refused by the relay",
-                        () if error.is_transient() => "refused by the relay for now",
-                        () if error.is_timeout() => "the relay took too long",
-                        () if error.is_tls() => "TLS to the relay failed",
-                        () => "the relay could not be reached",
-                    };
-                    tracing::warn!(kind, status, "a mail was not sent");
-                    return Err(NotSent);
-                }
-                Ok(())
-            }
+            Transport::Smtp(relay) => relay.send(&message).await.map_err(|trouble| {
+                tracing::warn!(reason = trouble.reason(), status = trouble.status(), "a mail was not sent");
+                NotSent
+            }),
             Transport::Directory { path, written } => {
                 let number = written.fetch_add(1, Ordering::Relaxed);
                 let (path, bytes) = (path.clone(), message.formatted());
@@ -116,6 +109,13 @@ impl Mailer {
                 })
             }
         }
+    }
+
+    /// An identifier that says where the mail is from and not on which machine it was made.
+    fn message_id(&self) -> anyhow::Result<String> {
+        let mut unique = [0; 16];
+        getrandom::fill(&mut unique).context("the operating system has no random numbers")?;
+        Ok(format!("<{}@{}>", url_text(&unique), self.from.email.domain()))
     }
 
     fn compose(&self, mail: &ValidationMail) -> anyhow::Result<Message> {
@@ -136,7 +136,7 @@ impl Mailer {
             .to(to)
             .subject(rendered.subject)
             .date(SystemTime::now())
-            .message_id(None)
+            .message_id(Some(self.message_id()?))
             .header(AutoSubmitted);
         let text = SinglePart::plain(rendered.text);
         Ok(match rendered.html {
@@ -165,23 +165,20 @@ impl header::Header for AutoSubmitted {
     }
 }
 
-fn smtp(settings: &config::Smtp) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
+fn smtp(config: &Config) -> anyhow::Result<Relay> {
+    let settings = &config.mail.smtp;
     let mut tls = TlsParameters::builder(settings.host.clone());
     if let Some(path) = &settings.extra_ca_file {
-        let name = || format!("mail.smtp.extra_ca_file: cannot read certificates from {}", path.display());
-        let pem = fs::read(path).with_context(name)?;
-        tls = tls.add_root_certificate(Certificate::from_pem(&pem).with_context(name)?);
+        for certificate in read_certificates(path).context("mail.smtp.extra_ca_file")? {
+            tls = tls.add_root_certificate(Certificate::from_der(certificate.to_vec())?);
+        }
     }
+    let tls = || tls.build_rustls().context("mail.smtp.extra_ca_file: this cannot be an authority");
     let security = match settings.security {
-        SmtpSecurity::Tls => Tls::Wrapper(tls.build_rustls()?),
-        SmtpSecurity::Starttls => Tls::Required(tls.build_rustls()?),
+        SmtpSecurity::Tls => Tls::Wrapper(tls()?),
+        SmtpSecurity::Starttls => Tls::Required(tls()?),
         SmtpSecurity::None => Tls::None,
     };
-    let mut relay = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
-        .port(settings.port)
-        .tls(security)
-        .timeout(Some(Duration::from_secs(settings.timeout_seconds)))
-        .pool_config(PoolConfig::new().max_size(settings.max_connections));
     let password = match (&settings.password, &settings.password_file) {
         (Some(password), _) => Some(password.0.clone()),
         (None, Some(path)) => {
@@ -191,10 +188,16 @@ fn smtp(settings: &config::Smtp) -> anyhow::Result<AsyncSmtpTransport<Tokio1Exec
         }
         (None, None) => None,
     };
-    if let (Some(user), Some(password)) = (&settings.username, password) {
-        relay = relay.credentials(Credentials::new(user.clone(), password));
-    }
-    Ok(relay.build())
+    let credentials = settings.username.clone().zip(password).map(Credentials::from);
+    let patience = Duration::from_secs(settings.timeout_seconds.get().into());
+    let address = (settings.host.clone(), settings.port);
+    // Relays want the name of a host; ours is public anyway, that of the machine may not be.
+    let hello = match config.name().host() {
+        Host::Dns(name) => ClientId::Domain(name.clone()),
+        Host::Ip(IpAddr::V4(address)) => ClientId::Ipv4(*address),
+        Host::Ip(IpAddr::V6(address)) => ClientId::Ipv6(*address),
+    };
+    Ok(Relay::new(address, hello, security, credentials, patience, settings.max_connections.get() as usize))
 }
 
 fn write_file(directory: &Path, number: u64, bytes: &[u8]) -> std::io::Result<()> {
@@ -202,8 +205,8 @@ fn write_file(directory: &Path, number: u64, bytes: &[u8]) -> std::io::Result<()
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // Names sort by time, and no reader sees half a mail.
-    let name = format!("{}-{number}.eml", since_epoch.as_millis());
-    let partial = directory.join(format!(".{name}"));
+    let name = format!("{:015}-{number:06}.eml", since_epoch.as_millis());
+    let partial = directory.join(format!(".{name}.partial"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
     file.write_all(bytes)?;
     fs::rename(partial, directory.join(name))

@@ -56,8 +56,9 @@ impl Texts {
             let entries = std::fs::read_dir(directory)
                 .with_context(|| format!("mail.templates_dir: cannot read {}", directory.display()))?;
             for entry in entries {
-                let name = entry?.file_name();
-                if let Some(brand) = name.to_str().filter(|name| is_brand(name)) {
+                let entry = entry?;
+                let name = entry.file_name();
+                if let Some(brand) = name.to_str().filter(|name| is_brand(name) && entry.path().is_dir()) {
                     brands.insert(brand.to_owned(), environment(Some(directory), brand)?);
                 }
             }
@@ -73,9 +74,7 @@ impl Texts {
         };
         for brand in texts.brands.keys() {
             for language in Language::ALL {
-                texts.render(Some(brand), language, &sample).with_context(|| {
-                    format!("the mail template of brand '{brand}' in '{}' is wrong", language.as_str())
-                })?;
+                texts.render(Some(brand), language, &sample).with_context(|| wrong(brand, language))?;
             }
         }
         Ok(texts)
@@ -104,6 +103,10 @@ fn name(language: Language, part: &str) -> String {
     format!("mail/{}/validate.{part}", language.as_str())
 }
 
+fn wrong(brand: &str, language: Language) -> String {
+    format!("the mail template of brand '{brand}' in '{}' is wrong", language.as_str())
+}
+
 fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -120,8 +123,12 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
             if part == "html" && own_text && !own_html {
                 continue;
             }
-            let source = template(directory, brand, &path).with_context(|| format!("{path} is missing"))?;
-            environment.add_template_owned(path, source)?;
+            let source = template(directory, brand, &path)
+                .with_context(|| format!("{}: cannot read {path}", wrong(brand, language)))?
+                .with_context(|| format!("{path} is missing"))?;
+            // Whatever an editor ends lines with, a mail's end in CRLF; lettre knows only LF.
+            let source = source.replace("\r\n", "\n").replace('\r', "\n");
+            environment.add_template_owned(path, source).with_context(|| wrong(brand, language))?;
         }
     }
     Ok(environment)

@@ -9,4 +9,5 @@ pub mod fetch;
 pub mod homeservers;
 pub mod mail;
 mod mail_text;
+mod relay;
 pub mod special_purpose;

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Server,
+    Server, at_least_one,
     homeserver::{Answer, Homeserver, unused_address, user_info_path},
     v2,
 };
@@ -88,7 +88,7 @@ async fn every_way_to_say_no_is_the_same() {
 
 #[tokio::test]
 async fn every_way_to_give_no_usable_answer_is_the_same() {
-    let server = Server::start_with(|config| config.homeservers.timeout_seconds = 1).await;
+    let server = Server::start_with(|config| config.homeservers.timeout_seconds = at_least_one(1)).await;
     let own = server.homeserver.name().to_owned();
     let user = json!({ "sub": format!("@alice:{own}") });
     let large = json!({ "sub": format!("@alice:{own}"), "padding": "x".repeat(5 * 1024) });

@@ -13,6 +13,7 @@ mod homeservers;
 mod layers;
 mod limits;
 mod lookup;
+mod mail;
 mod model;
 mod pages;
 mod ruma_client;

@@ -7,7 +7,7 @@ use bindery::domain::bucket::Rate;
 use serde_json::json;
 
 use crate::support::{
-    Server,
+    Server, at_least_one,
     homeserver::Answer,
     network::{Network, OTHER_PORT, PORTS, WELL_KNOWN, server_beside},
 };
@@ -164,7 +164,7 @@ async fn a_site_that_says_nothing_does_not_keep_its_homeserver_from_being_found(
     let site = network.site(&["hs.test"]);
     site.answer(WELL_KNOWN, Answer::Silence);
     let home = network.put((network.web, PORTS.federation), &["hs.test"], "hs.test");
-    let server = Server::start_for(home, |config| config.homeservers.timeout_seconds = 2);
+    let server = Server::start_for(home, |config| config.homeservers.timeout_seconds = at_least_one(2));
     server.register("alice").await;
     server.register("bob").await;
     assert_eq!(site.times_asked(WELL_KNOWN), 1, "the silence is remembered");

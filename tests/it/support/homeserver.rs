@@ -43,7 +43,6 @@ pub type Asked = Arc<Mutex<Vec<(String, String)>>>;
 /// The running double.
 pub struct Homeserver {
     pub authority: Arc<Authority>,
-    pub address: SocketAddr,
     pub asked: Asked,
     connections: Arc<AtomicUsize>,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
@@ -110,7 +109,6 @@ impl Homeserver {
         let key = KeyPair::new("ed25519:hs", &Key32::new([7; 32]));
         let double = Self {
             authority,
-            address,
             asked,
             connections,
             answers,

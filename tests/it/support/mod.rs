@@ -6,9 +6,11 @@ pub mod homeserver;
 pub mod network;
 pub mod openapi;
 pub mod published;
+pub mod smtp;
 pub mod tls;
 
 use std::{
+    num::NonZeroU32,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -201,7 +203,7 @@ impl Server {
         config.http.workers = 1;
         config.homeservers.extra_ca_file = Some(homeserver.ca_file());
         config.homeservers.allowed_special_addresses = vec!["127.0.0.0/8".parse().expect("a network")];
-        config.homeservers.timeout_seconds = 5;
+        config.homeservers.timeout_seconds = at_least_one(5);
         config.store.cache_mib = 8;
         config.terms.insert("terms".to_owned(), terms("1"));
         change(&mut config);
@@ -360,6 +362,11 @@ pub fn client() -> Client {
     // Only the first call installs it; what the others hear is that it is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+}
+
+/// A setting that cannot be zero.
+pub fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("not zero")
 }
 
 /// A path of version 2 of the API.

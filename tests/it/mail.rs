@@ -1,0 +1,48 @@
+//! Mail, from `requestToken` to the relay: how it gets there, what it says, when a session sends
+//! one, what an operator's templates change, and what the log does not say.
+
+mod delivery;
+mod log;
+mod message;
+mod sessions;
+mod templates;
+
+use bindery::{config::Config, domain::bucket::Rate};
+use serde_json::{Value, json};
+
+use crate::support::{Reply, Server, User, smtp::Relay};
+
+const REQUEST: &str = "/validate/email/requestToken";
+
+/// What a client sends to have a mail sent.
+fn wanted(address: &str, secret: &str, attempt: u64) -> Value {
+    json!({ "email": address, "client_secret": secret, "send_attempt": attempt })
+}
+
+async fn request(server: &Server, user: &User, address: &str, attempt: u64) -> Reply {
+    server.post(REQUEST, user, &wanted(address, "secret", attempt)).await
+}
+
+/// A server that sends through `relay`.
+async fn server_behind(relay: &Relay, change: impl FnOnce(&mut Config)) -> Server {
+    let setup = |config: &mut Config| {
+        relay.configure(config);
+        unlimited(config);
+        change(config);
+    };
+    Server::start_with(setup).await
+}
+
+/// Limits are tested elsewhere.
+fn unlimited(config: &mut Config) {
+    let rate = Rate::new(10_000, 10_000);
+    let limits = &mut config.limits;
+    limits.request_token_per_account = rate;
+    limits.request_token_per_address = rate;
+    limits.request_token_per_ip = rate;
+    limits.submit_token_per_ip = rate;
+}
+
+fn sid(answer: &Value) -> &str {
+    answer["sid"].as_str().expect("a sid")
+}

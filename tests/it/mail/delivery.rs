@@ -1,0 +1,265 @@
+//! How a mail gets to the relay, and what the client hears when it does not.
+
+use bindery::config::{Password, SmtpSecurity};
+
+use super::{request, server_behind, sid};
+use crate::support::{
+    Server, at_least_one,
+    smtp::{Mood, Relay, Stage},
+    tls::Authority,
+};
+
+const EVERY_SECURITY: [SmtpSecurity; 3] = [SmtpSecurity::None, SmtpSecurity::Starttls, SmtpSecurity::Tls];
+
+#[tokio::test]
+async fn a_mail_arrives_by_every_kind_of_security() {
+    for security in EVERY_SECURITY {
+        for host in ["127.0.0.1", "localhost"] {
+            let relay = Relay::start(security);
+            let server = server_behind(&relay, |config| config.mail.smtp.host = host.to_owned()).await;
+            let alice = server.user("alice").await;
+            request(&server, &alice, "alice@example.org", 1).await.ok();
+            let mails = relay.mails();
+            assert_eq!(mails.len(), 1);
+            assert_eq!(mails[0].from, "noreply@id.test");
+            assert_eq!(mails[0].to, ["alice@example.org"]);
+            assert_eq!(mails[0].encrypted, security != SmtpSecurity::None, "{security:?}");
+            if mails[0].encrypted {
+                let clear = relay.clear_commands();
+                let harmless = |command: &String| command.starts_with("EHLO ") || command == "STARTTLS";
+                assert!(clear.iter().all(harmless), "{clear:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_relay_must_have_a_certificate_of_a_trusted_authority() {
+    let other = Authority::new();
+    for security in [SmtpSecurity::Starttls, SmtpSecurity::Tls] {
+        for trusted in [None, Some(other.file())] {
+            let relay = Relay::start(security);
+            let server = server_behind(&relay, |config| config.mail.smtp.extra_ca_file = trusted).await;
+            is_refused_with_nothing_said(&server, &relay).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_relay_must_have_a_certificate_for_its_name() {
+    for security in [SmtpSecurity::Starttls, SmtpSecurity::Tls] {
+        let relay = Relay::start_with(security, |offers| offers.names = &["relay.test"]);
+        let server = server_behind(&relay, |_| {}).await;
+        is_refused_with_nothing_said(&server, &relay).await;
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_does_not_offer_starttls_gets_nothing() {
+    let relay = Relay::start_with(SmtpSecurity::None, |offers| offers.login = Some(("bindery", "pass")));
+    let setup = |config: &mut bindery::config::Config| {
+        config.mail.smtp.security = SmtpSecurity::Starttls;
+        config.mail.smtp.username = Some("bindery".to_owned());
+        config.mail.smtp.password = Some(Password("pass".to_owned()));
+    };
+    let server = server_behind(&relay, setup).await;
+    is_refused_with_nothing_said(&server, &relay).await;
+}
+
+/// The client hears of the failure, and the relay has heard neither a password nor an address.
+async fn is_refused_with_nothing_said(server: &Server, relay: &Relay) {
+    let alice = server.user("alice").await;
+    request(server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+    assert!(relay.mails().is_empty());
+    assert_eq!(relay.seen(|seen| seen.connections), 1, "it is not tried again in another way");
+    let commands = relay.seen(|seen| seen.commands.clone());
+    let harmless = |command: &str| command.starts_with("EHLO ") || ["STARTTLS", "QUIT"].contains(&command);
+    assert!(commands.iter().all(|(_, command)| harmless(command)), "{commands:?}");
+}
+
+#[tokio::test]
+async fn the_server_logs_in_to_the_relay() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = dir.path().join("password");
+    std::fs::write(&file, "pass word\nthis is a comment\n").expect("a file");
+    for security in EVERY_SECURITY {
+        for mechanisms in ["PLAIN LOGIN", "PLAIN", "LOGIN"] {
+            for from_file in [false, true] {
+                let relay = Relay::start_with(security, |offers| {
+                    offers.login = Some(("bindery", "pass word"));
+                    offers.mechanisms = mechanisms;
+                });
+                let setup = |config: &mut bindery::config::Config| {
+                    config.mail.smtp.username = Some("bindery".to_owned());
+                    config.mail.smtp.password = (!from_file).then(|| Password("pass word".to_owned()));
+                    config.mail.smtp.password_file = from_file.then(|| file.clone());
+                };
+                let server = server_behind(&relay, setup).await;
+                let alice = server.user("alice").await;
+                request(&server, &alice, "alice@example.org", 1).await.ok();
+                assert_eq!(relay.mails()[0].user.as_deref(), Some("bindery"), "{security:?} {mechanisms}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_none_sends_nothing() {
+    for password in [None, Some("wrong")] {
+        for mechanisms in ["PLAIN", "LOGIN", "CRAM-MD5"] {
+            let relay = Relay::start_with(SmtpSecurity::Tls, |offers| {
+                offers.login = Some(("bindery", "right"));
+                offers.mechanisms = mechanisms;
+            });
+            let setup = |config: &mut bindery::config::Config| {
+                config.mail.smtp.username = password.map(|_| "bindery".to_owned());
+                config.mail.smtp.password = password.map(|password| Password(password.to_owned()));
+            };
+            let server = server_behind(&relay, setup).await;
+            let alice = server.user("alice").await;
+            request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+            assert!(relay.mails().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_not_there_is_a_send_error() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = nobody.local_addr().expect("an address").port();
+    drop(nobody);
+    let server = server_behind(&relay, |config| config.mail.smtp.port = port).await;
+    let alice = server.user("alice").await;
+    request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+}
+
+/// Every way in which a relay can fail to take a mail, and how long that may take.
+async fn an_attempt_counts_only_once_accepted(moods: &[Mood], timeout_seconds: u32, attempt: u64) {
+    let relay = Relay::start(SmtpSecurity::None);
+    let setup = |config: &mut bindery::config::Config| {
+        config.mail.smtp.timeout_seconds = at_least_one(timeout_seconds)
+    };
+    let server = server_behind(&relay, setup).await;
+    let alice = server.user("alice").await;
+    for (number, mood) in moods.iter().enumerate() {
+        // The second address of each meets a connection that was used before.
+        for address in [format!("a{number}@example.org"), format!("b{number}@example.org")] {
+            let before = relay.mails().len();
+            relay.set(*mood);
+            request(&server, &alice, &address, attempt).await.refused(400, "M_EMAIL_SEND_ERROR");
+            request(&server, &alice, &address, attempt).await.refused(400, "M_EMAIL_SEND_ERROR");
+            assert_eq!(relay.mails().len(), before, "{mood:?}");
+            relay.set(Mood::Accept);
+            let first = request(&server, &alice, &address, attempt).await.ok();
+            assert_eq!(relay.mails().len(), before + 1, "{mood:?}: now it is sent");
+            assert_eq!(relay.mails()[before].to, std::slice::from_ref(&address));
+            let link = relay.mails()[before].mail().link();
+            assert!(link.contains(&format!("sid={}&", sid(&first))), "{link}");
+            let again = request(&server, &alice, &address, attempt).await.ok();
+            assert_eq!(sid(&first), sid(&again));
+            assert_eq!(relay.mails().len(), before + 1, "{mood:?}: and now it counts");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_refused_may_be_repeated() {
+    let moods = [
+        Mood::Refuse(Stage::Recipient, 550),
+        Mood::Refuse(Stage::Recipient, 451),
+        Mood::Refuse(Stage::Message, 554),
+        Mood::Refuse(Stage::Message, 452),
+        Mood::Refuse(Stage::Greeting, 421),
+    ];
+    an_attempt_counts_only_once_accepted(&moods, 20, 1).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_cut_off_may_be_repeated() {
+    let moods = [Mood::Drop(Stage::Greeting), Mood::Drop(Stage::Recipient), Mood::Drop(Stage::Message)];
+    an_attempt_counts_only_once_accepted(&moods, 20, 1).await;
+}
+
+#[tokio::test]
+async fn attempt_zero_counts_only_once_accepted() {
+    an_attempt_counts_only_once_accepted(&[Mood::Refuse(Stage::Recipient, 550)], 20, 0).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_not_greeted_may_be_repeated() {
+    an_attempt_counts_only_once_accepted(&[Mood::Silent(Stage::Greeting)], 1, 1).await;
+}
+
+#[tokio::test]
+async fn an_attempt_whose_recipient_got_no_answer_may_be_repeated() {
+    an_attempt_counts_only_once_accepted(&[Mood::Silent(Stage::Recipient)], 1, 1).await;
+}
+
+#[tokio::test]
+async fn an_attempt_whose_message_got_no_answer_may_be_repeated() {
+    an_attempt_counts_only_once_accepted(&[Mood::Silent(Stage::Message)], 1, 1).await;
+}
+
+#[tokio::test]
+async fn a_late_answer_is_not_taken_for_the_answer_to_something_else() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |config| config.mail.smtp.timeout_seconds = at_least_one(1)).await;
+    let alice = server.user("alice").await;
+    relay.set(Mood::Hold);
+    request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+    // Now the relay takes that mail after all, and refuses those that come from here on.
+    relay.set(Mood::Accept);
+    relay.until(|seen| seen.mails.len() == 1).await;
+    relay.set(Mood::Refuse(Stage::Message, 554));
+    request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+}
+
+#[tokio::test]
+async fn mails_share_a_connection() {
+    for security in EVERY_SECURITY {
+        let relay = Relay::start(security);
+        let server = server_behind(&relay, |_| {}).await;
+        let alice = server.user("alice").await;
+        for number in 0..5 {
+            request(&server, &alice, &format!("{number}@example.org"), 1).await.ok();
+        }
+        assert_eq!(relay.mails().len(), 5);
+        assert_eq!(relay.seen(|seen| seen.connections), 1, "{security:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_relay_has_closed_is_replaced() {
+    let relay = Relay::start(SmtpSecurity::Tls);
+    let server = server_behind(&relay, |_| {}).await;
+    let alice = server.user("alice").await;
+    request(&server, &alice, "a@example.org", 1).await.ok();
+    relay.set(Mood::Drop(Stage::Message));
+    request(&server, &alice, "b@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+    relay.until(|seen| seen.open == 0).await;
+    relay.set(Mood::Accept);
+    request(&server, &alice, "b@example.org", 1).await.ok();
+    assert_eq!(relay.mails().len(), 2);
+    assert_eq!(relay.seen(|seen| seen.connections), 2);
+}
+
+#[tokio::test]
+async fn no_more_connections_are_opened_than_the_operator_allows() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |config| config.mail.smtp.max_connections = at_least_one(2)).await;
+    let alice = server.user("alice").await;
+    relay.set(Mood::Hold);
+    let addresses = ["a@b.test", "c@d.test", "e@f.test", "g@h.test", "i@j.test"];
+    let requests = addresses.map(|address| request(&server, &alice, address, 1));
+    let released = async {
+        relay.until(|seen| seen.held == 2).await;
+        relay.set(Mood::Accept);
+    };
+    let (replies, ()) = tokio::join!(futures_util::future::join_all(requests), released);
+    for reply in replies {
+        reply.ok();
+    }
+    assert_eq!(relay.mails().len(), 5);
+    assert_eq!(relay.seen(|seen| seen.connections), 2);
+}

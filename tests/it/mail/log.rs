@@ -1,0 +1,212 @@
+//! What the log of the real executable says when mail fails, and what it never says: no address,
+//! token, secret, client IP or user agent, at whatever level.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use bindery::config::{Config, LogFormat, SmtpSecurity};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{REQUEST, sid, unlimited, wanted};
+use crate::support::{
+    at_least_one, client,
+    homeserver::Homeserver,
+    smtp::{Mood, Relay, Stage},
+    v2,
+};
+
+/// The executable, serving.
+struct Process {
+    child: Child,
+    base: String,
+    log: mpsc::Receiver<String>,
+    _dir: TempDir,
+}
+
+impl Process {
+    fn start(relay: &Relay, homeserver: &Homeserver, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let mut config = Config {
+            server_name: "id.test".to_owned(),
+            public_base_url: "https://id.test".to_owned(),
+            data_dir: dir.path().join("data"),
+            ..Config::default()
+        };
+        config.http.listen = vec!["127.0.0.1:0".to_owned()];
+        config.http.workers = 1;
+        config.homeservers.extra_ca_file = Some(homeserver.ca_file());
+        config.homeservers.allowed_special_addresses = vec!["127.0.0.0/8".parse().expect("a network")];
+        relay.configure(&mut config);
+        unlimited(&mut config);
+        change(&mut config);
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, toml::to_string(&config).expect("a configuration")).expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bindery"))
+            .arg("serve")
+            .arg("--config")
+            .arg(file)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (send, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                let sent = line.map(|line| send.send(line));
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        });
+        let mut process = Self { child, base: String::new(), log, _dir: dir };
+        process.base = loop {
+            let line = process.log.recv_timeout(Duration::from_secs(60)).expect("it says where it serves");
+            if line.contains("serving") && line.contains("public_base_url") {
+                let (_, port) = line.rsplit_once("127.0.0.1:").expect("its address");
+                let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+                break format!("http://127.0.0.1:{port}");
+            }
+        };
+        process
+    }
+
+    /// A request from far away, through a trusted proxy.
+    async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Value {
+        let mut request = client()
+            .post(format!("{}{}", self.base, v2(path)))
+            .header("x-forwarded-for", "203.0.113.77")
+            .header("user-agent", "Talkative/1.0")
+            .body(body.to_string());
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let text = request.send().await.expect("an answer").text().await.expect("a body");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Stops it as a service manager does; gives everything it said after it was ready.
+    fn stop(mut self) -> String {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+        let mut log = String::new();
+        while let Ok(line) = self.log.recv_timeout(Duration::from_secs(60)) {
+            log.push_str(&line);
+            log.push('\n');
+        }
+        assert!(self.child.wait().expect("it ends").success(), "{log}");
+        log
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that ended well is not there any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn nothing_personal_is_in_the_log() {
+    for (format, level) in [(LogFormat::Text, "info"), (LogFormat::Json, "info"), (LogFormat::Text, "trace")]
+    {
+        let relay = Relay::start(SmtpSecurity::None);
+        let homeserver = Homeserver::start();
+        let server = Process::start(&relay, &homeserver, |config| {
+            config.log.format = format;
+            config.log.level = level.to_owned();
+            config.mail.smtp.timeout_seconds = at_least_one(1);
+        });
+        let id = format!("@talkative-alice:{}", homeserver.name());
+        let openid_token = homeserver.openid_token(&id);
+        let register = json!({
+            "access_token": openid_token,
+            "token_type": "Bearer",
+            "matrix_server_name": homeserver.name(),
+            "expires_in": 3600,
+        });
+        let registered = server.post("/account/register", None, &register).await;
+        let token = registered["token"].as_str().expect("a token").to_owned();
+        let ask = async |attempt: u64| {
+            let body = wanted("Private.Person@Secret-Place.example", "client-secret-1", attempt);
+            server.post(REQUEST, Some(&token), &body).await
+        };
+
+        let answer = ask(1).await;
+        let mail_token = relay.mails()[0].mail().token();
+        for presented in ["wrong-token-1", &mail_token] {
+            let body = json!({ "sid": sid(&answer), "client_secret": "client-secret-1", "token": presented });
+            server.post("/validate/email/submitToken", Some(&token), &body).await;
+        }
+        let moods = [
+            Mood::Refuse(Stage::Recipient, 550),
+            Mood::Refuse(Stage::Recipient, 451),
+            Mood::Refuse(Stage::Message, 554),
+            Mood::Drop(Stage::Recipient),
+            Mood::Silent(Stage::Message),
+        ];
+        for mood in moods {
+            relay.set(mood);
+            assert_eq!(ask(2).await["errcode"], "M_EMAIL_SEND_ERROR");
+        }
+
+        let log = server.stop();
+        for said in ["550", "451", "554", "a mail was not sent", "refused by the relay", "took too long"] {
+            assert!(log.contains(said), "{said} is missing: {log}");
+        }
+        let lower = log.to_lowercase();
+        for secret in [
+            "private.person",
+            "secret-place",
+            "client-secret-1",
+            "wrong-token-1",
+            "talkative",
+            "203.0.113.77",
+            &openid_token,
+            &token,
+            &mail_token,
+            sid(&answer),
+        ] {
+            let line = lower.lines().find(|line| line.contains(&secret.to_lowercase()));
+            assert_eq!(line, None, "{secret} is in the log ({level})");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_relay_cannot_be_used() {
+    let plain = Relay::start(SmtpSecurity::None);
+    let encrypted = Relay::start(SmtpSecurity::Tls);
+    let homeserver = Homeserver::start();
+    for (relay, security, trusted, reason) in [
+        (&plain, SmtpSecurity::Starttls, true, "STARTTLS"),
+        (&encrypted, SmtpSecurity::Tls, false, "certificate"),
+    ] {
+        let server = Process::start(relay, &homeserver, |config| {
+            config.mail.smtp.security = security;
+            config.mail.smtp.extra_ca_file = trusted.then(|| relay.authority.file());
+        });
+        let id = format!("@alice:{}", homeserver.name());
+        let register = json!({
+            "access_token": homeserver.openid_token(&id),
+            "token_type": "Bearer",
+            "matrix_server_name": homeserver.name(),
+            "expires_in": 3600,
+        });
+        let registered = server.post("/account/register", None, &register).await;
+        let token = registered["token"].as_str().expect("a token").to_owned();
+        let refused = server.post(REQUEST, Some(&token), &wanted("a@b.test", "secret", 1)).await;
+        assert_eq!(refused["errcode"], "M_EMAIL_SEND_ERROR");
+        let log = server.stop();
+        assert!(log.contains(reason), "{reason} is missing: {log}");
+        assert!(!log.contains("a@b.test"), "{log}");
+    }
+}

@@ -1,0 +1,297 @@
+//! An operator's own templates, by brand and language, and the directory that mails are written
+//! into while there is no relay.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use bindery::{
+    app::{Application, Surroundings},
+    config::{Config, MailTransport},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{REQUEST, unlimited, wanted};
+use crate::support::{Mail, Server, User};
+
+const ENGLISH: &str = "Is this your e-mail address?";
+
+/// A directory of templates: the path of each, and what is in it.
+fn templates(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().expect("a directory");
+    for (path, content) in files {
+        write(dir.path(), path, content.as_bytes());
+    }
+    dir
+}
+
+fn write(dir: &Path, path: &str, content: &[u8]) {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    fs::write(path, content).expect("a file");
+}
+
+async fn server_with(dir: &TempDir, change: impl FnOnce(&mut Config)) -> (Server, User) {
+    let setup = |config: &mut Config| {
+        unlimited(config);
+        config.mail.templates_dir = Some(dir.path().to_owned());
+        change(config);
+    };
+    let server = Server::start_with(setup).await;
+    let alice = server.user("alice").await;
+    (server, alice)
+}
+
+/// The mail that a client gets which asks for this brand.
+async fn mail_of(server: &Server, user: &User, brand: Option<&str>) -> Mail {
+    let before = server.mails().len();
+    let mut body = wanted(&format!("{before}@example.org"), "secret", 1);
+    if let Some(brand) = brand {
+        body["brand"] = json!(brand);
+    }
+    server.post(REQUEST, user, &body).await.ok();
+    let mut mails = server.mails();
+    assert_eq!(mails.len(), before + 1);
+    mails.pop().expect("a mail")
+}
+
+#[tokio::test]
+async fn a_brand_replaces_the_subject_the_text_and_the_html() {
+    let dir = templates(&[
+        ("acme/mail/en/validate.subject", "Acme\n  asks   {{ account }}\n"),
+        ("acme/mail/en/validate.txt", "Acme text: {{ link }} {{ token }} {{ to }} {{ from }}\n"),
+        ("acme/mail/en/validate.html", "<p>Acme html: {{ server_name }} {{ token }}</p>"),
+    ]);
+    let (server, alice) = server_with(&dir, |config| config.mail.default_brand = "acme".to_owned()).await;
+    for brand in [None, Some("acme")] {
+        let mail = mail_of(&server, &alice, brand).await;
+        assert_eq!(mail.subject, format!("Acme asks {}", alice.id), "a subject is one line");
+        assert!(mail.text.starts_with("Acme text: https://id.test/confirm?"), "{}", mail.text);
+        assert!(mail.text.contains(&mail.to) && mail.text.contains("Bindery <noreply@localhost>"));
+        let html = mail.html.clone().expect("html");
+        assert_eq!(html.trim(), format!("<p>Acme html: id.test {}</p>", mail.token()));
+    }
+}
+
+#[tokio::test]
+async fn a_client_names_the_brand_and_an_unknown_one_is_the_default() {
+    let dir = templates(&[
+        ("house/mail/en/validate.subject", "House"),
+        ("acme/mail/en/validate.subject", "Acme"),
+        ("not a brand/mail/en/validate.subject", "Never"),
+    ]);
+    let outside = TempDir::new().expect("a directory");
+    write(outside.path(), "mail/en/validate.subject", b"Outside");
+    let (server, alice) = server_with(&dir, |config| config.mail.default_brand = "house".to_owned()).await;
+    assert_eq!(mail_of(&server, &alice, Some("acme")).await.subject, "Acme");
+    let up_and_down = format!("../{}", outside.path().file_name().expect("a name").to_string_lossy());
+    let absolute = outside.path().to_string_lossy().into_owned();
+    for brand in [
+        "unknown",
+        "../etc",
+        "..",
+        ".",
+        "",
+        "/",
+        "acme/",
+        "./acme",
+        "ACME",
+        "not a brand",
+        "acme\0",
+        &up_and_down,
+        &absolute,
+        &"a".repeat(10_000),
+    ] {
+        assert_eq!(mail_of(&server, &alice, Some(brand)).await.subject, "House", "{brand}");
+    }
+    assert_eq!(mail_of(&server, &alice, None).await.subject, "House");
+}
+
+#[tokio::test]
+async fn what_a_brand_does_not_say_is_said_in_our_words() {
+    let dir = templates(&[
+        ("acme/mail/en/validate.subject", "Acme"),
+        ("acme/mail/de/validate.html", "<p>Acme {{ token }}</p>"),
+    ]);
+    fs::write(dir.path().join("README"), "Not a directory, and no brand either.").expect("a file");
+    let (server, alice) = server_with(&dir, |_| {}).await;
+    let mail = mail_of(&server, &alice, Some("acme")).await;
+    assert_eq!(mail.subject, "Acme");
+    assert!(mail.text.starts_with("Somebody asked") && mail.html.is_some_and(|html| html.contains("<html")));
+    assert_eq!(mail_of(&server, &alice, Some("README")).await.subject, ENGLISH);
+}
+
+#[tokio::test]
+async fn a_brand_with_a_text_of_its_own_does_not_get_our_html() {
+    let dir = templates(&[("acme/mail/en/validate.txt", "Just text: {{ link }}\n")]);
+    let (server, alice) = server_with(&dir, |_| {}).await;
+    let mail = mail_of(&server, &alice, Some("acme")).await;
+    assert!(mail.html.is_none());
+    assert!(mail.text.starts_with("Just text: https://id.test/confirm?"), "{}", mail.text);
+    let raw = String::from_utf8_lossy(&mail.raw).into_owned();
+    assert!(raw.contains("Content-Type: text/plain") && !raw.contains("multipart"), "{raw}");
+    assert!(mail_of(&server, &alice, None).await.html.is_some(), "the default brand keeps its own");
+}
+
+#[tokio::test]
+async fn what_a_template_shows_is_escaped_in_html_and_nowhere_else() {
+    let dir = templates(&[
+        ("acme/mail/en/validate.subject", "{{ from }} asks"),
+        ("acme/mail/en/validate.txt", "{{ from }} {{ link }}\n"),
+        ("acme/mail/en/validate.html", "<p title=\"{{ from }}\">{{ from }}</p><a href=\"{{ link }}\">x</a>"),
+    ]);
+    let from = "\"A <b>&'\" <noreply@id.test>";
+    let (server, alice) = server_with(&dir, |config| config.mail.from = from.to_owned()).await;
+    let mail = mail_of(&server, &alice, Some("acme")).await;
+    let html = mail.html.clone().expect("html");
+    let tags = html.matches('<').count();
+    assert_eq!(tags, 4, "a variable makes no tag: {html}");
+    assert_eq!(html.matches('"').count(), 4, "nor does it end an attribute: {html}");
+    assert!(html.contains("&lt;b&gt;&amp;"), "{html}");
+    assert!(mail.text.contains("A <b>&'"), "{}", mail.text);
+    assert!(mail.subject.contains("A <b>&'"), "{}", mail.subject);
+}
+
+#[tokio::test]
+async fn line_endings_of_a_template_do_not_matter() {
+    let long = "word ".repeat(600);
+    let dir = templates(&[
+        (
+            "acme/mail/en/validate.txt",
+            &format!("one\r\ntwo\nthree\rfour\r\n.\r\n..five\n{long}\n{{{{ link }}}}"),
+        ),
+        ("acme/mail/en/validate.html", "<p>one\r\ntwo\nthree\rfour</p>"),
+    ]);
+    let (server, alice) = server_with(&dir, |_| {}).await;
+    let mail = mail_of(&server, &alice, Some("acme")).await;
+    for (at, byte) in mail.raw.iter().enumerate() {
+        match byte {
+            b'\n' => assert!(at > 0 && mail.raw[at - 1] == b'\r', "a bare LF at {at}"),
+            b'\r' => assert_eq!(mail.raw.get(at + 1), Some(&b'\n'), "a bare CR at {at}"),
+            _ => {}
+        }
+    }
+    let longest = mail.raw.split(|byte| *byte == b'\n').map(<[u8]>::len).max();
+    assert!(longest <= Some(999), "{longest:?}");
+    let lines: Vec<&str> = mail.text.lines().collect();
+    assert_eq!(lines[..5], ["one", "two", "three", "four", "."]);
+    assert_eq!(lines[5], "..five");
+    assert_eq!(lines[6], long);
+}
+
+/// What the server says that cannot start with these templates.
+fn refusal(dir: &TempDir) -> String {
+    let mut config = Config::default();
+    let data = TempDir::new().expect("a directory");
+    config.data_dir = data.path().join("data");
+    config.http.listen = vec!["127.0.0.1:0".to_owned()];
+    config.mail.templates_dir = Some(dir.path().to_owned());
+    let checked = bindery::app::check(&config).expect_err("config check says it too");
+    let built = Application::build(config, Surroundings::default()).err().expect("it does not start");
+    assert_eq!(format!("{checked:#}"), format!("{built:#}"));
+    format!("{built:#}")
+}
+
+#[test]
+fn a_template_that_is_wrong_is_found_at_the_start() {
+    for (content, problem) in [
+        (&b"{{ linc }}"[..], "undefined"),
+        (b"{{ link", "syntax"),
+        (b"{% if link %}", "end"),
+        (b"{{ link|nofilter }}", "nofilter"),
+        (b"{% include 'other.txt' %}", "other.txt"),
+        (b"J\xfcrgen {{ link }}", "UTF-8"),
+    ] {
+        for part in ["subject", "txt", "html"] {
+            let dir = templates(&[("acme/mail/en/validate.subject", "Acme")]);
+            write(dir.path(), &format!("acme/mail/de/validate.{part}"), content);
+            let message = refusal(&dir);
+            for named in ["'acme'", "'de'", &format!("validate.{part}"), problem] {
+                assert!(message.contains(named), "{named} is not in: {message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_templates_that_is_not_there_is_found_at_the_start() {
+    let dir = TempDir::new().expect("a directory");
+    fs::remove_dir(dir.path()).expect("it is empty");
+    let message = refusal(&dir);
+    assert!(message.contains("mail.templates_dir") && message.contains(&*dir.path().to_string_lossy()));
+}
+
+#[test]
+fn a_sender_and_files_that_cannot_be_used_are_found_at_the_start() {
+    let dir = TempDir::new().expect("a directory");
+    let missing = dir.path().join("missing");
+    let nonsense = dir.path().join("nonsense");
+    let empty = dir.path().join("empty");
+    fs::write(&empty, "There is no certificate in here.").expect("a file");
+    fs::write(&nonsense, "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+        .expect("a file");
+    type Change = Box<dyn Fn(&mut Config)>;
+    let changes: [(&str, Change); 5] = [
+        ("mail.from", Box::new(|config| config.mail.from = "no sender".to_owned())),
+        (
+            "mail.smtp.extra_ca_file",
+            Box::new({
+                let missing = missing.clone();
+                move |config| config.mail.smtp.extra_ca_file = Some(missing.clone())
+            }),
+        ),
+        (
+            "mail.smtp.extra_ca_file",
+            Box::new(move |config| config.mail.smtp.extra_ca_file = Some(nonsense.clone())),
+        ),
+        (
+            "mail.smtp.extra_ca_file",
+            Box::new(move |config| config.mail.smtp.extra_ca_file = Some(empty.clone())),
+        ),
+        (
+            "mail.smtp.password_file",
+            Box::new(move |config| config.mail.smtp.password_file = Some(missing.clone())),
+        ),
+    ];
+    for (key, change) in changes {
+        let mut config = Config::default();
+        config.mail.transport = MailTransport::Smtp;
+        change(&mut config);
+        let error = bindery::app::check(&config).expect_err("it cannot be used");
+        assert!(format!("{error:#}").starts_with(key), "{key} is not in: {error:#}");
+    }
+}
+
+#[tokio::test]
+async fn mails_in_a_directory_are_for_nobody_else() {
+    let (server, alice) = server_with(&templates(&[]), |_| {}).await;
+    for _ in 0..12 {
+        mail_of(&server, &alice, None).await;
+    }
+    let directory = server.config.mail_directory();
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o7777;
+    assert_eq!(mode(&directory), 0o700);
+    let names: Vec<String> = fs::read_dir(&directory)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(names.len(), 12);
+    for name in &names {
+        assert!(name.ends_with(".eml") && !name.starts_with('.'), "{name}");
+        assert_eq!(mode(&directory.join(name)), 0o600);
+    }
+    let in_order: Vec<String> = server.mails().into_iter().map(|mail| mail.to).collect();
+    let expected: Vec<String> = (0..12).map(|number| format!("{number}@example.org")).collect();
+    assert_eq!(in_order, expected, "the names sort by time");
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_is_a_send_error() {
+    let (server, alice) = server_with(&templates(&[]), |_| {}).await;
+    let directory = server.config.mail_directory();
+    fs::write(&directory, "a file is in the way").expect("a file");
+    let body = wanted("alice@example.org", "secret", 1);
+    server.post(REQUEST, &alice, &body).await.refused(400, "M_EMAIL_SEND_ERROR");
+    fs::remove_file(&directory).expect("a file");
+    server.post(REQUEST, &alice, &body).await.ok();
+    assert_eq!(server.mails().len(), 1);
+}
