@@ -5,6 +5,9 @@
 
 use std::{fmt, net::IpAddr};
 
+/// What fits into a user ID.
+const MAX_BYTES: usize = 230;
+
 /// A parsed server name. Its text is exactly what was parsed; names compare by text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerName {
@@ -27,12 +30,22 @@ impl ServerName {
     /// anything else. A name whose last label is a number is no DNS name (URL standard,
     /// section 3.5), so that `127.1` or `0x7f.1` cannot pass for one.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > 230 {
+        if text.len() > MAX_BYTES {
             return None;
         }
-        let (host_text, port) = split_port(text)?;
-        let host = parse_host(host_text)?;
+        let (host, port) = split_port(text)?;
+        let host = match literal(host) {
+            Some(address) => Host::Ip(address),
+            None if is_dns_name(host) => Host::Dns(host.to_owned()),
+            None => return None,
+        };
         Some(Self { text: text.to_owned(), host, port })
+    }
+
+    /// Whether [`ServerName::parse`] takes `text`.
+    pub fn is_valid(text: &str) -> bool {
+        let host_ok = |host| literal(host).is_some() || is_dns_name(host);
+        text.len() <= MAX_BYTES && split_port(text).is_some_and(|(host, _)| host_ok(host))
     }
 
     /// The name as it was written.
@@ -76,22 +89,23 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     (port != 0).then_some((host, Some(port)))
 }
 
-fn parse_host(text: &str) -> Option<Host> {
-    if let Some(inner) = text.strip_prefix('[') {
-        let address = inner.strip_suffix(']')?.parse().ok()?;
-        return Some(Host::Ip(IpAddr::V6(address)));
+/// The address that a host is written as: IPv4, or IPv6 in brackets.
+fn literal(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
     }
-    if let Ok(address) = text.parse() {
-        return Some(Host::Ip(IpAddr::V4(address)));
-    }
+}
+
+fn is_dns_name(host: &str) -> bool {
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    let last = text.rsplit('.').next()?;
-    let numeric = last.bytes().all(|b| b.is_ascii_digit())
-        || last
-            .to_ascii_lowercase()
-            .strip_prefix("0x")
-            .is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
-    (text.split('.').all(label_ok) && !numeric).then(|| Host::Dns(text.to_owned()))
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let hexadecimal = |(prefix, digits): (&str, &str)| {
+        prefix.eq_ignore_ascii_case("0x") && digits.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let numeric =
+        last.bytes().all(|b| b.is_ascii_digit()) || last.split_at_checked(2).is_some_and(hexadecimal);
+    host.split('.').all(label_ok) && !numeric
 }

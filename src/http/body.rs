@@ -1,9 +1,20 @@
 //! Request bodies: bounded in size and time, then JSON or, where the specification allows it, a
 //! form.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE},
+    web::{Bytes, BytesMut},
+};
+use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::error::Category;
 use tokio::time::timeout;
@@ -12,14 +23,14 @@ use super::error::ApiError;
 use crate::domain::refusal::Refusal;
 
 /// The largest body in bytes: ten thousand hashed addresses fit.
-pub const MAX_BODY: usize = 512 * 1024;
+const MAX_BODY: usize = 512 * 1024;
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A complete request body.
 pub struct Body {
-    bytes: web::Bytes,
+    bytes: Bytes,
     is_form: bool,
 }
 
@@ -33,15 +44,46 @@ impl FromRequest for Body {
             let essence = media_type.split(';').next().unwrap_or_default().trim();
             essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
         });
-        let bytes = web::Bytes::from_request(request, payload);
-        Box::pin(async move {
-            let bytes = timeout(PATIENCE, bytes).await.map_err(|_| ApiError::BodyMissing)?;
-            let bytes = bytes.map_err(|error| {
-                let too_large = error.as_response_error().status_code().as_u16() == 413;
-                if too_large { ApiError::TooLarge } else { ApiError::BodyMissing }
-            })?;
-            Ok(Self { bytes, is_form })
-        })
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let payload = payload.take();
+        Box::pin(async move { Ok(Self { bytes: in_time(read(payload, length)).await?, is_form }) })
+    }
+}
+
+/// Reads to the end, `length` being what the request says of itself.
+async fn read(mut payload: Payload, length: usize) -> Result<Bytes, ApiError> {
+    if length > MAX_BODY {
+        return Err(ApiError::TooLarge);
+    }
+    let mut body = BytesMut::with_capacity(length);
+    while let Some(part) = payload.next().await {
+        let part = part.map_err(|_| ApiError::BodyMissing)?;
+        if body.len() + part.len() > MAX_BODY {
+            return Err(ApiError::TooLarge);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
+}
+
+/// Waits for a body as long as it may take. What came together with the head is handed over
+/// between the first look and the second, and such a body, the usual one, needs no timer.
+async fn in_time(body: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
+    let mut body = pin!(body);
+    let mut looked = false;
+    let at_once = poll_fn(|context| match body.as_mut().poll(context) {
+        Poll::Ready(body) => Poll::Ready(Some(body)),
+        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending => {
+            looked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match at_once.await {
+        Some(body) => body,
+        None => timeout(PATIENCE, body).await.unwrap_or(Err(ApiError::BodyMissing)),
     }
 }
 

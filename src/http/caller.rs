@@ -8,7 +8,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web::Data};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{AUTHORIZATION, X_FORWARDED_FOR},
+    web::Data,
+};
 use serde::Deserialize;
 
 use super::{State, body::query, error::ApiError};
@@ -45,7 +50,7 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-        let forwarded = request.headers().get_all("x-forwarded-for");
+        let forwarded = request.headers().get_all(X_FORWARDED_FOR);
         // Several header lines are one list (RFC 9110 section 5.3).
         let forwarded: Vec<&str> = forwarded.filter_map(|value| value.to_str().ok()).collect();
         ready(Ok(Self(client_address(peer, &forwarded.join(","), config(request)))))

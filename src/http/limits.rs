@@ -74,7 +74,7 @@ impl Limits {
             &[
                 self.of("request ip", caller.network(), rates.request_token_per_ip, 1),
                 self.of("request account", account.as_str(), rates.request_token_per_account, 1),
-                self.of("request homeserver", homeserver.as_str(), rates.request_token_per_homeserver, 1),
+                self.of("request homeserver", homeserver, rates.request_token_per_homeserver, 1),
                 self.of("request address", address.as_str(), rates.request_token_per_address, 1),
             ],
         )
@@ -106,7 +106,7 @@ impl Limits {
             &[
                 self.of("lookup ip", caller.network(), rates.lookup_per_ip, cost),
                 self.of("lookup account", account.as_str(), rates.lookup_per_account, cost),
-                self.of("lookup homeserver", homeserver.as_str(), rates.lookup_per_homeserver, cost),
+                self.of("lookup homeserver", homeserver, rates.lookup_per_homeserver, cost),
             ],
         )
     }

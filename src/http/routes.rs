@@ -8,43 +8,40 @@ use actix_web::{
     HttpRequest, HttpResponse, Resource, Route, guard,
     http::Method,
     middleware::DefaultHeaders,
-    web::{self, PayloadConfig, ServiceConfig, post},
+    web::{self, ServiceConfig, post},
 };
 
 use super::{
     api::{account, association, lookup, pubkey, status, terms, validation},
-    body::MAX_BODY,
     error::ApiError,
     pages,
 };
 
 /// Mounts everything.
 pub fn configure(app: &mut ServiceConfig) {
-    let v2 = web::scope("/v2")
-        .service(at("/lookup").route(post().to(lookup::lookup)))
-        .service(at("/hash_details").route(get().to(lookup::hash_details)))
-        .service(at("/account/register").route(post().to(account::register)))
-        .service(at("/account").route(get().to(account::account)))
-        .service(at("/account/logout").route(post().to(account::logout)))
-        .service(at("/terms").route(get().to(terms::terms)).route(post().to(terms::accept)))
-        .service(at("/pubkey/isvalid").route(get().to(pubkey::is_valid)))
-        .service(at("/pubkey/ephemeral/isvalid").route(get().to(pubkey::ephemeral_is_valid)))
-        .service(at("/pubkey/{key_id}").route(get().to(pubkey::key)))
-        .service(at("/validate/email/requestToken").route(post().to(validation::request_token)))
+    // One scope and not two: each is a step of routing for every request.
+    let api = web::scope("/_matrix/identity")
+        .wrap(cors_headers())
+        .service(at("/v2/lookup").route(post().to(lookup::lookup)))
+        .service(at("/v2/hash_details").route(get().to(lookup::hash_details)))
+        .service(at("/v2/account/register").route(post().to(account::register)))
+        .service(at("/v2/account").route(get().to(account::account)))
+        .service(at("/v2/account/logout").route(post().to(account::logout)))
+        .service(at("/v2/terms").route(get().to(terms::terms)).route(post().to(terms::accept)))
+        .service(at("/v2/pubkey/isvalid").route(get().to(pubkey::is_valid)))
+        .service(at("/v2/pubkey/ephemeral/isvalid").route(get().to(pubkey::ephemeral_is_valid)))
+        .service(at("/v2/pubkey/{key_id}").route(get().to(pubkey::key)))
+        .service(at("/v2/validate/email/requestToken").route(post().to(validation::request_token)))
         .service(
-            at("/validate/email/submitToken")
+            at("/v2/validate/email/submitToken")
                 .route(get().to(validation::submit_token_by_link))
                 .route(post().to(validation::submit_token)),
         )
-        .service(at("/3pid/getValidated3pid").route(get().to(validation::validated_address)))
-        .service(at("/3pid/bind").route(post().to(association::bind)))
-        .service(at("/3pid/unbind").route(post().to(association::unbind)))
-        .service(at("").route(get().to(status::ping)))
-        .service(at("/").route(get().to(status::ping)))
-        .default_service(web::to(unknown_path));
-    let api = web::scope("/_matrix/identity")
-        .wrap(cors_headers())
-        .service(v2)
+        .service(at("/v2/3pid/getValidated3pid").route(get().to(validation::validated_address)))
+        .service(at("/v2/3pid/bind").route(post().to(association::bind)))
+        .service(at("/v2/3pid/unbind").route(post().to(association::unbind)))
+        .service(at("/v2").route(get().to(status::ping)))
+        .service(at("/v2/").route(get().to(status::ping)))
         .service(at("/versions").route(get().to(status::versions)))
         .default_service(web::to(unknown_path));
     let pages = web::scope("")
@@ -52,7 +49,7 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(at("/confirm").route(get().to(pages::ask)).route(post().to(pages::decide)))
         .service(at("/assets/{file}").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
-    app.app_data(PayloadConfig::new(MAX_BODY)).service(api).service(pages);
+    app.service(api).service(pages);
 }
 
 /// A path. OPTIONS is a preflight there, and any other method than those it gets is 405.

@@ -14,7 +14,7 @@ use crate::domain::{
 /// `HomeserverNotAllowed`, `HomeserverUnreachable`, or `OpenIdTokenRefused`, also if the
 /// homeserver names a user of another server.
 pub async fn register(core: &Core, server: &ServerName, openid_token: &Token) -> Result<Token, Failure> {
-    require_allowed(core, server)?;
+    require_allowed(core, server.as_str())?;
     let owner = core.homeservers.token_owner(server, openid_token).await.map_err(|error| match error {
         HomeserverError::Refused => Refusal::OpenIdTokenRefused,
         HomeserverError::Unreachable => Refusal::HomeserverUnreachable(server.to_string()),
@@ -32,9 +32,9 @@ pub async fn register(core: &Core, server: &ServerName, openid_token: &Token) ->
 ///
 /// # Errors
 /// `HomeserverNotAllowed`.
-pub fn require_allowed(core: &Core, server: &ServerName) -> Result<(), Refusal> {
+pub fn require_allowed(core: &Core, server: &str) -> Result<(), Refusal> {
     let allow = &core.config.homeservers.allow;
-    if allow.is_empty() || allow.iter().any(|name| name == server.as_str()) {
+    if allow.is_empty() || allow.iter().any(|name| name == server) {
         Ok(())
     } else {
         Err(Refusal::HomeserverNotAllowed)
@@ -50,7 +50,7 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<UserId, Failure> {
     // An operator who takes a homeserver off the list means its users from now on, not from
     // their next registration on.
     if !core.config.homeservers.allow.is_empty() {
-        require_allowed(core, &owner.server_name())?;
+        require_allowed(core, owner.server_name())?;
     }
     Ok(owner)
 }

@@ -9,8 +9,9 @@ use crate::domain::{ids::UserId, refusal::Refusal, terms::accepted_by};
 /// # Errors
 /// `TermsNotSigned`.
 pub fn require_accepted(core: &Core, account: &UserId) -> Result<(), Failure> {
+    let snapshot = core.store.read();
     for (id, document) in &core.config.terms {
-        if core.store.read().accepted_version(account, id)?.as_ref() != Some(&document.version) {
+        if !snapshot.has_accepted(account, id, &document.version)? {
             return Err(Refusal::TermsNotSigned.into());
         }
     }

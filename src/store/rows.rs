@@ -70,15 +70,15 @@ pub struct AssociationRow {
 
 /// A value of `tokens`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct TokenRow {
-    pub user_id: String,
+pub struct TokenRow<'a> {
+    pub user_id: &'a str,
     pub created: Millis,
 }
 
 /// A value of `consents`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ConsentRow {
-    pub version: String,
+pub struct ConsentRow<'a> {
+    pub version: &'a str,
     pub accepted: Millis,
 }
 

@@ -147,13 +147,13 @@ impl<T: Transaction> Tables<T> {
     /// The account that an access token belongs to.
     pub fn token_owner(&self, token: &Token) -> Result<Option<UserId>, StoreError> {
         let row = self.tokens.get(&SecretHash::of(token.as_str()).0).map_err(StoreError::new)?;
-        row.map(|row| user_id(&decode::<TokenRow>(row.value())?.user_id)).transpose()
+        row.map(|row| user_id(decode::<TokenRow<'_>>(row.value())?.user_id)).transpose()
     }
 
-    /// The version of a document that an account accepted.
-    pub fn accepted_version(&self, user: &UserId, document: &str) -> Result<Option<String>, StoreError> {
+    /// Whether an account accepted this version of a document, and no other one since.
+    pub fn has_accepted(&self, user: &UserId, document: &str, version: &str) -> Result<bool, StoreError> {
         let row = self.consents.get((user.as_str(), document)).map_err(StoreError::new)?;
-        row.map(|row| Ok(decode::<ConsentRow>(row.value())?.version)).transpose()
+        row.map_or(Ok(false), |row| Ok(decode::<ConsentRow<'_>>(row.value())?.version == version))
     }
 
     /// A validation session.

@@ -50,7 +50,7 @@ impl<'txn> Writes<'txn> {
     /// Stores an access token by its hash.
     pub fn put_token(&mut self, token: &Token, owner: &UserId, now: Millis) -> Result<(), StoreError> {
         self.changed = true;
-        let row = encode(&TokenRow { user_id: owner.as_str().to_owned(), created: now })?;
+        let row = encode(&TokenRow { user_id: owner.as_str(), created: now })?;
         let key = SecretHash::of(token.as_str()).0;
         self.tables.tokens.insert(&key, row.as_slice()).map_err(StoreError::new)?;
         Ok(())
@@ -72,7 +72,7 @@ impl<'txn> Writes<'txn> {
         now: Millis,
     ) -> Result<(), StoreError> {
         self.changed = true;
-        let row = encode(&ConsentRow { version: version.to_owned(), accepted: now })?;
+        let row = encode(&ConsentRow { version, accepted: now })?;
         self.tables.consents.insert((user.as_str(), document), row.as_slice()).map_err(StoreError::new)?;
         Ok(())
     }

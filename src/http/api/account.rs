@@ -33,7 +33,7 @@ pub async fn register(state: Data<State>, caller: Caller, body: Body) -> Answer 
     if token_type != "Bearer" {
         return Err(Refusal::InvalidParam("token_type must be 'Bearer'".to_owned()).into());
     }
-    accounts::require_allowed(&state.core, &server)?;
+    accounts::require_allowed(&state.core, server.as_str())?;
     state.limits.register(caller, &server, state.core.clock.now())?;
     let core = state.core.clone();
     let token =

@@ -37,12 +37,10 @@ pub async fn bind(state: Data<State>, account: Account, body: Body) -> Answer {
     let sid = parsed(wire.sid, "sid", Sid::parse)?;
     let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
     let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
+    let association = associations::bind(&state.core, account.0, sid, secret, user_id).await?;
     let core = state.core.clone();
-    let bound = state.off_thread(async move {
-        let association = associations::bind(&core, account.0, sid, secret, user_id).await?;
-        Ok::<_, ApiError>(keys::sign_association(&core, &association))
-    });
-    json(bound.await?)
+    let signed = async move { Ok::<_, ApiError>(keys::sign_association(&core, &association)) };
+    json(state.off_thread(signed).await?)
 }
 
 #[derive(Deserialize)]

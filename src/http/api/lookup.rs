@@ -61,7 +61,8 @@ pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: 
 }
 
 fn mappings<T: AsRef<str>>(state: &State, query: &Query<'_, T>) -> Result<Vec<u8>, ApiError> {
-    let mut answer = br#"{"mappings":"#.to_vec();
+    let mut answer = Vec::with_capacity(256);
+    answer.extend(br#"{"mappings":"#);
     let mut serializer = serde_json::Serializer::new(&mut answer);
     let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
     let mut written = Ok(());
