@@ -24,7 +24,7 @@ use crate::{
         homeservers::RemoteHomeservers,
         mail::Mailer,
     },
-    store::{OpenError, Store},
+    store::Store,
 };
 
 /// The system's clock.
@@ -61,11 +61,6 @@ pub struct Application {
     background: tokio::runtime::Runtime,
 }
 
-/// The database could not be opened. It is apart from other errors because the exit status is.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct CannotOpen(#[from] OpenError);
-
 impl Application {
     /// Opens the database, checks everything that the configuration names, and binds.
     ///
@@ -78,7 +73,7 @@ impl Application {
         let (mailer, fetch) = outward(&config)?;
         let cache = config.store.cache_mib << 20;
         let genesis = || ops::genesis(clock.now());
-        let store = Store::open(&config.data_dir, cache, &config.name(), genesis).map_err(CannotOpen)?;
+        let store = Store::open(&config.data_dir, cache, &config.name(), genesis)?;
         let homeservers = {
             let _entered = background.enter();
             let dns = dns.map_or_else(Dns::system, Ok)?;
@@ -102,31 +97,33 @@ impl Application {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// The operations, for those who run a server inside their own process.
-    pub fn core(&self) -> Arc<Core> {
-        self.core.clone()
-    }
-
     /// Answers requests until `stop` is ready, then finishes those that have begun and closes the
     /// database.
     ///
     /// # Errors
-    /// If the listeners fail.
+    /// If the listeners fail, or the disk: a server that can store nothing ends, so that whoever
+    /// watches over it notices and starts it again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { state, core, listeners, background } = self;
+        let stored = core.clone();
         let served = actix_web::rt::System::new().block_on(async move {
             let server = http::serve(state, listeners)?;
             let handle = server.handle();
             let running = actix_web::rt::spawn(server);
-            stop.await;
+            let broken = tokio::select! {
+                () = stop => false,
+                () = stored.store.broken() => true,
+            };
             tracing::info!("stopping: no new requests, those under way are finished");
             handle.stop(true).await;
-            running.await?
+            running.await??;
+            anyhow::ensure!(!broken, "the database takes nothing any more: check the disk, then start again");
+            Ok(())
         });
         background.shutdown_timeout(Duration::from_secs(5));
         // The last one to let go of the store closes the database.
         drop(core);
-        Ok(served?)
+        served
     }
 }
 
@@ -149,5 +146,6 @@ fn background_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// The ways out.
 fn outward(config: &Config) -> anyhow::Result<(Mailer, Arc<Fetch>)> {
-    Ok((Mailer::new(config)?, Arc::new(Fetch::new(config.homeservers.extra_ca_file.as_deref())?)))
+    let fetch = Fetch::new(config.homeservers.extra_ca_file.as_deref());
+    Ok((Mailer::new(config)?, Arc::new(fetch.context("homeservers.extra_ca_file")?)))
 }

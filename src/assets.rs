@@ -1,7 +1,7 @@
 //! What is compiled into the executable: pages, styles, mail templates, translations.
 //!
-//! An operator's directory may replace files of a brand; choosing among them is all that happens
-//! here. Rendering is done where a page or mail is made.
+//! An operator's directory may replace mail templates of a brand; choosing among them is all that
+//! happens here. Rendering is done where a page or mail is made.
 
 use std::{borrow::Cow, io, path::Path};
 

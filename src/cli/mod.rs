@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 
-/// `EX_CONFIG` of sysexits.h: systemd does not restart a unit for it.
+/// `EX_CONFIG` of sysexits.h: starting again will not help.
 const EXIT_CONFIG: u8 = 78;
 
 /// A Matrix identity server in one executable.
@@ -54,8 +54,23 @@ struct WithConfig {
 }
 
 impl WithConfig {
+    /// The configuration, with everything that it names outside itself looked at.
     fn load(&self) -> Result<Config, ConfigError> {
-        config::load(self.config.as_deref(), std::env::vars())
+        let wrong = |problem: String| ConfigError(vec![problem]);
+        let mut variables = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => variables.push((name, value)),
+                (Ok(name), Err(_)) if name.starts_with("BINDERY_") => {
+                    return Err(wrong(format!("{name} is not text in UTF-8")));
+                }
+                _ => {}
+            }
+        }
+        let config = config::load(self.config.as_deref(), variables.into_iter())?;
+        crate::app::check(&config).map_err(|error| wrong(format!("{error:#}")))?;
+        serve::log_filter(&config.log).map_err(|error| wrong(format!("{error:#}")))?;
+        Ok(config)
     }
 }
 
@@ -78,7 +93,6 @@ pub fn run() -> ExitCode {
 
 fn check(with: &WithConfig) -> anyhow::Result<()> {
     let config = with.load()?;
-    crate::app::check(&config).map_err(|error| ConfigError(vec![format!("{error:#}")]))?;
     say(&format!(
         "The configuration is good. This is {}, storing in {}.\n",
         config.server_name,

@@ -14,6 +14,7 @@ use crate::{
 pub fn serve(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log)?;
     let mail_directory = (config.mail.transport == MailTransport::Directory).then(|| config.mail_directory());
+    let has_terms = !config.terms.is_empty();
     let (name, base) = (config.server_name.clone(), config.public_base_url.clone());
     let application = Application::build(config, Surroundings::default())?;
     for address in application.addresses() {
@@ -25,6 +26,9 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             "mails are written into files and not sent: set mail.transport = \"smtp\" to send them"
         );
     }
+    if !has_terms {
+        tracing::warn!("there are no [terms], so nobody is asked to accept any: see bindery config example");
+    }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     application.run_until(async {
         stop_signal().await;
@@ -34,11 +38,16 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the log shows.
+pub fn log_filter(log: &Log) -> anyhow::Result<EnvFilter> {
+    // What the HTTP library says about its threads is nothing an operator needs.
+    EnvFilter::try_new(format!("actix_server=warn,{}", log.level))
+        .with_context(|| format!("log.level: '{}' is not a level", log.level))
+}
+
 /// Starts logging to standard error.
 fn start_logging(log: &Log) -> anyhow::Result<()> {
-    // What the HTTP library says about its threads is nothing an operator needs.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", log.level))
-        .with_context(|| format!("log.level: '{}' is not a level", log.level))?;
+    let filter = log_filter(log)?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => subscriber.with_ansi(false).init(),

@@ -17,23 +17,21 @@ pub fn example() -> String {
          # Each can also be set by the environment: http.listen is BINDERY_HTTP__LISTEN.\n",
     );
     section(&mut text, schema.as_value(), &schema, "", &defaults);
-    text.push_str(
-        "\n#[terms.privacy_policy]\n#version = \"1.0\"\n#[terms.privacy_policy.languages.en]\n#name = \"Privacy policy\"\n\
-         #url = \"https://id.example.org/privacy/1.0/en\"\n",
-    );
+    terms(&mut text, &schema);
     text
 }
 
 fn section(text: &mut String, part: &Json, schema: &Schema, path: &str, defaults: &Table) {
     let part = resolve(part, schema);
     let Some(properties) = part.get("properties").and_then(Json::as_object) else { return };
+    // The map of terms has keys of the operator's choice and is shown at the end.
     let is_section = |key: &String| matches!(defaults.get(key), Some(Value::Table(inner)) if !inner.contains_key("per_hour"));
-    for (key, property) in properties.iter().filter(|(key, _)| !is_section(key)) {
+    for (key, property) in properties.iter().filter(|(key, _)| !is_section(key) && *key != "terms") {
         let default = defaults.get(key).map(one_line).unwrap_or_else(|| "\"\"".to_owned());
         let unset = if defaults.contains_key(key) { "" } else { " Not set by default." };
         let _ = write!(text, "\n# {}{unset}\n#{key} = {default}\n", sentence(property, schema));
     }
-    for (key, property) in properties.iter().filter(|(key, _)| is_section(key)) {
+    for (key, property) in properties.iter().filter(|(key, _)| is_section(key) && *key != "terms") {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let _ = write!(text, "\n# {}\n#[{path}]\n", sentence(property, schema));
         if let Some(Value::Table(inner)) = defaults.get(key) {
@@ -55,4 +53,21 @@ fn one_line(value: &Value) -> String {
 fn sentence<'a>(property: &'a Json, schema: &'a Schema) -> &'a str {
     let own = property.get("description").or_else(|| resolve(property, schema).get("description"));
     own.and_then(Json::as_str).unwrap_or_default()
+}
+
+/// The terms, with a document as an example.
+fn terms(text: &mut String, schema: &Schema) {
+    let of = |pointer: &str| {
+        schema.pointer(pointer).map(|property| sentence(property, schema)).unwrap_or_default()
+    };
+    let _ = write!(
+        text,
+        "\n# {}\n#[terms.privacy_policy]\n\n# {}\n#version = \"1.0\"\n\n# {}\n#[terms.privacy_policy.languages.en]\n\n\
+         # {}\n#name = \"Privacy policy\"\n\n# {}\n#url = \"https://id.example.org/privacy/1.0/en\"\n",
+        of("/properties/terms"),
+        of("/$defs/Document/properties/version"),
+        of("/$defs/Document/properties/languages"),
+        of("/$defs/Text/properties/name"),
+        of("/$defs/Text/properties/url"),
+    );
 }

@@ -28,25 +28,33 @@ pub fn load(
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| one(format!("cannot read the configuration {}: {error}", path.display())))?;
-            text.parse().map_err(|error| one(format!("{}: {error}", path.display())))?
+            // Only the message and the line: the text around a mistake may hold a password.
+            let wrong = |error: toml::de::Error| {
+                let before = error.span().map_or(0, |span| span.start.min(text.len()));
+                let line = text.bytes().take(before).filter(|byte| *byte == b'\n').count();
+                one(format!("{}: line {}: {}", path.display(), line + 1, error.message()))
+            };
+            text.parse().map_err(wrong)?
         }
     };
+    let schema = schema_for!(Config);
     for (variable, value) in environment {
         // Settings that the command line itself reads are not configuration keys.
         if let Some(key) = variable.strip_prefix(PREFIX).filter(|key| *key != "CONFIG") {
             let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-            set(&mut table, &path, parse_value(&value))
+            // A password may look like a number.
+            let is_text = property(&path, &schema).is_some_and(|property| is_text(property, &schema));
+            set(&mut table, &path, if is_text { Value::String(value) } else { parse_value(&value) })
                 .map_err(|()| one(format!("{variable} is not a configuration key")))?;
         }
     }
-    let schema = schema_for!(Config);
     let mut unknown = Vec::new();
     find_unknown(&table, schema.as_value(), &schema, "", &mut unknown);
     if !unknown.is_empty() {
         return Err(ConfigError(unknown));
     }
-    let config: Config =
-        table.try_into().map_err(|error: toml::de::Error| one(error.to_string().trim().to_owned()))?;
+    drop_empty(&mut table, schema.as_value(), &schema);
+    let config = typed(table)?;
     config.check()?;
     Ok(config)
 }
@@ -105,4 +113,56 @@ fn find_unknown(table: &Table, part: &Json, schema: &Schema, prefix: &str, unkno
             (Some(_), _) => {}
         }
     }
+}
+
+/// Gives the table its types. What is wrong is named by its key and not shown, since it may be a
+/// password.
+fn typed(table: Table) -> Result<Config, ConfigError> {
+    table.try_into().map_err(|error: toml::de::Error| {
+        let text = error.to_string();
+        let key = text
+            .lines()
+            .rev()
+            .find_map(|line| line.trim().strip_prefix("in `"))
+            .map(|rest| rest.trim_end_matches('`'));
+        let expected =
+            error.message().split_once("expected ").map(|(_, expected)| format!(": expected {expected}"));
+        let (key, expected) = (key.unwrap_or("the configuration"), expected.unwrap_or_default());
+        ConfigError(vec![format!("{key} has a value that it cannot have{expected}")])
+    })
+}
+
+/// The part of the schema that a path leads to.
+fn property<'a>(path: &[String], schema: &'a Schema) -> Option<&'a Json> {
+    path.iter().try_fold(schema.as_value(), |part, key| resolve(part, schema).get("properties")?.get(key))
+}
+
+fn is_text(property: &Json, schema: &Schema) -> bool {
+    let property = resolve(property, schema);
+    let is = |kind: &Json, name: &str| {
+        kind == name || kind.as_array().is_some_and(|kinds| kinds.iter().any(|k| k == name))
+    };
+    let forms = ["anyOf", "oneOf"].into_iter().filter_map(|name| property.get(name)?.as_array()).flatten();
+    property.get("type").is_some_and(|kind| is(kind, "string"))
+        || property.get("enum").is_some()
+        || forms.into_iter().any(|form| is_text(form, schema))
+}
+
+/// Takes out settings that are empty and may be unset, as the example shows them.
+fn drop_empty(table: &mut Table, part: &Json, schema: &Schema) {
+    let Some(properties) = resolve(part, schema).get("properties") else { return };
+    table.retain(|key, value| {
+        let Some(property) = properties.get(key) else { return true };
+        if let Value::Table(inner) = value {
+            drop_empty(inner, property, schema);
+        }
+        value.as_str() != Some("") || !may_be_unset(property)
+    });
+}
+
+fn may_be_unset(property: &Json) -> bool {
+    let has_null = |kinds: &Vec<Json>| {
+        kinds.iter().any(|kind| kind == "null" || kind.get("type").is_some_and(|t| t == "null"))
+    };
+    ["type", "anyOf"].into_iter().filter_map(|name| property.get(name)?.as_array()).any(has_null)
 }

@@ -1,9 +1,9 @@
 //! The whole configuration: every key, its default, and one sentence that says what it is for.
 //!
-//! The sentences are the documentation comments below; `config example` and the error messages
-//! are made from them. Reading files and the environment is in `load`, printing in `example`.
+//! The sentences are the documentation comments below; `config example` is made from them. Reading files and the environment is in `load`, printing in `example`.
 //! Nothing outside this folder reads a setting from anywhere else.
 
+mod check;
 mod example;
 mod load;
 
@@ -183,7 +183,7 @@ pub struct Lookup {
 pub struct Limits {
     /// Registrations from one IP address (an IPv6 /64 counts as one).
     pub register_per_ip: Rate,
-    /// Registrations of one homeserver's users.
+    /// Registrations of one homeserver's users, counted once the homeserver has confirmed them.
     pub register_per_homeserver: Rate,
     /// Validation mails that one account asks for.
     pub request_token_per_account: Rate,
@@ -191,9 +191,15 @@ pub struct Limits {
     pub request_token_per_homeserver: Rate,
     /// Validation mails asked for from one IP address.
     pub request_token_per_ip: Rate,
+    /// Validation mails that one account asks for to one address.
+    pub request_token_per_account_and_address: Rate,
     /// Validation mails to one address, whoever asks.
     pub request_token_per_address: Rate,
-    /// Tokens submitted from one IP address, right or wrong.
+    /// Tokens that one account submits, right or wrong.
+    pub submit_token_per_account: Rate,
+    /// Tokens that one homeserver's users submit.
+    pub submit_token_per_homeserver: Rate,
+    /// Tokens submitted from one IP address, by apps and by people who press the button on a page.
     pub submit_token_per_ip: Rate,
     /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
     pub unbind_per_ip: Rate,
@@ -316,9 +322,12 @@ impl Default for Limits {
             request_token_per_account: rate(10, 20),
             request_token_per_homeserver: rate(500, 1000),
             request_token_per_ip: rate(50, 200),
-            request_token_per_address: rate(5, 5),
+            request_token_per_account_and_address: rate(4, 2),
+            request_token_per_address: rate(8, 4),
+            submit_token_per_account: rate(20, 100),
+            submit_token_per_homeserver: rate(500, 2000),
             submit_token_per_ip: rate(50, 200),
-            unbind_per_ip: rate(500, 5000),
+            unbind_per_ip: rate(100, 2000),
             lookup_per_account: rate(10_000, 210),
             lookup_per_homeserver: rate(100_000, 2100),
             lookup_per_ip: rate(100_000, 2100),
@@ -357,78 +366,6 @@ impl Config {
     /// How long a homeserver has to answer.
     pub fn homeserver_timeout(&self) -> Duration {
         Duration::from_secs(self.homeservers.timeout_seconds.get().into())
-    }
-
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// Every problem there is, each with the key it is about and what to do.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, problem: String| {
-            if !holds {
-                problems.push(problem);
-            }
-        };
-        let names = std::iter::once(("server_name", &self.server_name))
-            .chain(self.aliases.iter().map(|name| ("aliases", name)))
-            .chain(self.homeservers.allow.iter().map(|name| ("homeservers.allow", name)));
-        for (key, name) in names {
-            let problem = format!(
-                "{key}: '{name}' is not a server name; write a host and perhaps a port, like 'id.example.org'"
-            );
-            require(ServerName::parse(name).is_some(), problem);
-        }
-        let url = &self.public_base_url;
-        let scheme_ok = url.starts_with("https://") || url.starts_with("http://");
-        let plain = !url.ends_with('/') && !url.contains(['?', '#', ' ', '"', '<', '>']);
-        require(
-            scheme_ok && plain,
-            format!("public_base_url: '{url}' must begin with https:// and have no slash at its end"),
-        );
-        require(
-            !self.http.listen.is_empty(),
-            "http.listen: name at least one address, like '127.0.0.1:8090'".to_owned(),
-        );
-        for listen in &self.http.listen {
-            let problem =
-                format!("http.listen: '{listen}' is not an address with a port, like '127.0.0.1:8090'");
-            require(listen.parse::<std::net::SocketAddr>().is_ok(), problem);
-        }
-        let max = self.lookup.max_addresses;
-        require(
-            (1..=10_000).contains(&max),
-            format!("lookup.max_addresses: {max} is not between 1 and 10000"),
-        );
-        let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
-        require(!both, "mail.smtp: set password or password_file, not both".to_owned());
-        let has_password = self.mail.smtp.password.is_some() || self.mail.smtp.password_file.is_some();
-        let complete = self.mail.smtp.username.is_some() == has_password;
-        require(complete, "mail.smtp: set username and a password, or neither".to_owned());
-        for prefix in &self.validation.next_link_prefixes {
-            let host_ends = prefix
-                .split_once("://")
-                .is_some_and(|(scheme, rest)| ["http", "https"].contains(&scheme) && rest.contains('/'))
-                && prefix.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>;,\\`".contains(&b));
-            // Without the slash, 'https://app.example.org' would allow 'https://app.example.org.evil'.
-            let problem = format!(
-                "validation.next_link_prefixes: '{prefix}' must be a URL up to a slash after its host"
-            );
-            require(host_ends, problem);
-        }
-        let brand = &self.mail.default_brand;
-        require(
-            is_brand(brand),
-            format!("mail.default_brand: '{brand}' must be 1 to 32 letters, digits, '-' and '_'"),
-        );
-        for (id, document) in &self.terms {
-            require(
-                !document.languages.is_empty(),
-                format!("terms.{id}.languages: a document needs at least one language"),
-            );
-            require(!document.version.is_empty(), format!("terms.{id}.version: a document needs a version"));
-        }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 }
 

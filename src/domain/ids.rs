@@ -93,7 +93,28 @@ impl Sid {
     }
 }
 
-/// A secret that is handed out once and stored as a hash: an access token, a mailed link's token.
+/// A token that a homeserver made for one of its users, to be shown to that homeserver again.
+#[derive(Clone)]
+pub struct OpenIdToken(String);
+
+redacted!(OpenIdToken);
+
+impl OpenIdToken {
+    /// Takes 1 to 4096 printable ASCII characters; `None` for anything else, since it becomes part
+    /// of a URL.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=4096).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The text, for the homeserver that made it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A secret of ours that is handed out and stored as a hash or not at all: an access token, the
+/// token of a mailed link.
 #[derive(Clone)]
 pub struct Token(String);
 

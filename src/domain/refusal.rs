@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Why a request was refused. Nothing has changed when one of these comes back, except that a
-/// wrong token was counted.
+/// wrong token was counted, or that a session waits for a mail that could not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no access token.
@@ -61,6 +61,9 @@ pub enum Refusal {
         /// The pepper to use.
         lookup_pepper: String,
     },
+    /// A homeserver signed this for another server.
+    #[error("This request was signed for another server")]
+    WrongDestination,
     /// The caller may not do this.
     #[error("{0}")]
     Forbidden(&'static str),

@@ -17,7 +17,7 @@ pub type Terms = BTreeMap<String, Document>;
 pub struct Document {
     /// The version; a new one has to be accepted again.
     pub version: String,
-    /// The texts by language code.
+    /// The document in each language, by language code; accepting one of them accepts the document.
     pub languages: BTreeMap<String, Text>,
 }
 
@@ -25,7 +25,7 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
-    /// The title.
+    /// The title of the document in this language.
     pub name: String,
     /// Where to read it; should hold the document's ID, version and language.
     pub url: String,

@@ -150,8 +150,10 @@ fn canonical_domain(domain: &str) -> Option<String> {
     if !domain.chars().all(allowed) {
         return None;
     }
-    // A domain that folds to something else than its lower case would name another host.
-    if CaseMapper::new().fold_string(domain) != domain.to_lowercase() {
+    // A domain that folds to something else than its lower case would name another host. One that
+    // is folded already is as it should be, whatever its lower case (Cherokee folds upwards).
+    let folded = CaseMapper::new().fold_string(domain);
+    if folded != domain && folded != domain.to_lowercase() {
         return None;
     }
     let ascii = idna::domain_to_ascii_strict(domain).ok()?;

@@ -15,11 +15,6 @@ impl Millis {
     pub fn after(self, length: Duration) -> Self {
         Self(self.0.saturating_add(as_millis(length)))
     }
-
-    /// How long after `earlier` this is; zero if the clock went backwards.
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
 }
 
 /// A length of time as whole milliseconds.

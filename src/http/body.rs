@@ -22,8 +22,12 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use crate::domain::refusal::Refusal;
 
-/// The largest body in bytes: ten thousand hashed addresses fit.
-const MAX_BODY: usize = 512 * 1024;
+/// The largest body of a lookup in bytes: ten thousand hashed addresses fit.
+const MAX_LOOKUP_BODY: usize = 512 * 1024;
+
+/// The largest body of anything else. Some of it comes without a token, so strangers can make the
+/// server hold so much for each connection.
+const MAX_BODY: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,20 +50,21 @@ impl FromRequest for Body {
         });
         let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let most = if request.path().ends_with("/lookup") { MAX_LOOKUP_BODY } else { MAX_BODY };
         let payload = payload.take();
-        Box::pin(async move { Ok(Self { bytes: in_time(read(payload, length)).await?, is_form }) })
+        Box::pin(async move { Ok(Self { bytes: in_time(read(payload, length, most)).await?, is_form }) })
     }
 }
 
-/// Reads to the end, `length` being what the request says of itself.
-async fn read(mut payload: Payload, length: usize) -> Result<Bytes, ApiError> {
-    if length > MAX_BODY {
+/// Reads to the end, `length` being what the request says of itself and `most` what it may have.
+async fn read(mut payload: Payload, length: usize, most: usize) -> Result<Bytes, ApiError> {
+    if length > most {
         return Err(ApiError::TooLarge);
     }
-    let mut body = BytesMut::with_capacity(length);
+    let mut body = BytesMut::with_capacity(length.min(MAX_BODY));
     while let Some(part) = payload.next().await {
         let part = part.map_err(|_| ApiError::BodyMissing)?;
-        if body.len() + part.len() > MAX_BODY {
+        if body.len() + part.len() > most {
             return Err(ApiError::TooLarge);
         }
         body.extend_from_slice(&part);

@@ -51,20 +51,22 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
         let forwarded = request.headers().get_all(X_FORWARDED_FOR);
-        // Several header lines are one list (RFC 9110 section 5.3).
-        let forwarded: Vec<&str> = forwarded.filter_map(|value| value.to_str().ok()).collect();
-        ready(Ok(Self(client_address(peer, &forwarded.join(","), config(request)))))
+        // Several header lines are one list (RFC 9110 section 5.3). Read as bytes: what a client put
+        // in front of a proxy's own entry need not be text.
+        let forwarded = forwarded.map(|value| value.as_bytes()).collect::<Vec<_>>().join(&b',');
+        ready(Ok(Self(client_address(peer, &forwarded, config(request)))))
     }
 }
 
 /// The rightmost address that is not a trusted proxy, starting with the peer itself.
-fn client_address(peer: IpAddr, forwarded: &str, config: &Config) -> IpAddr {
+fn client_address(peer: IpAddr, forwarded: &[u8], config: &Config) -> IpAddr {
     let mut client = peer;
-    for entry in forwarded.rsplit(',').map(str::trim) {
+    for entry in forwarded.rsplit(|byte| *byte == b',') {
         if !config.trusts(client) {
             break;
         }
-        let Ok(address) = entry.parse() else { break };
+        let address = std::str::from_utf8(entry.trim_ascii()).ok().and_then(|text| text.parse().ok());
+        let Some(address) = address else { break };
         client = address;
     }
     client
@@ -160,7 +162,8 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, forwarded: &str) -> String {
-        client_address(peer.parse().expect("an address"), forwarded, &Config::default()).to_string()
+        client_address(peer.parse().expect("an address"), forwarded.as_bytes(), &Config::default())
+            .to_string()
     }
 
     #[test]
@@ -172,6 +175,7 @@ mod tests {
         assert_eq!(client("::1", "2001:db8::1"), "2001:db8::1");
         assert_eq!(client("127.0.0.1", "nonsense"), "127.0.0.1");
         assert_eq!(client("127.0.0.1", ""), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", "\u{ff}, 198.51.100.1"), "198.51.100.1");
     }
 
     #[test]

@@ -20,11 +20,11 @@ pub enum ApiError {
     /// An operation refused.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The body is not JSON, or not of the expected form.
+    /// The body is not JSON.
     #[error("The request body is not valid JSON")]
     NotJson,
     /// The body is too large.
-    #[error("The request body is too large: at most 512 KiB")]
+    #[error("The request body is too large")]
     TooLarge,
     /// The body did not arrive in time, or not whole.
     #[error("The request body did not arrive")]
@@ -83,6 +83,7 @@ fn refusal_status_and_code(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::SessionNotValidated => (StatusCode::BAD_REQUEST, "M_SESSION_NOT_VALIDATED"),
         Refusal::TokenIncorrect => (StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
         Refusal::InvalidPepper { .. } => (StatusCode::BAD_REQUEST, "M_INVALID_PEPPER"),
+        Refusal::WrongDestination => (StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
         Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
         Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
         Refusal::LimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED"),

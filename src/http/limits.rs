@@ -47,16 +47,16 @@ impl Limits {
         Self { rates, hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// A registration.
-    pub fn register(&self, caller: Caller, server: &ServerName, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
-        self.take(
-            now,
-            &[
-                self.of("register ip", caller.network(), rates.register_per_ip, 1),
-                self.of("register homeserver", server.as_str(), rates.register_per_homeserver, 1),
-            ],
-        )
+    /// An attempt to register, by anybody.
+    pub fn register(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("register ip", caller.network(), self.rates.register_per_ip, 1)])
+    }
+
+    /// A registration that the homeserver confirmed. Counted only then, or strangers could use up
+    /// what a homeserver's users have.
+    pub fn registered(&self, server: &ServerName, now: Millis) -> Result<(), Refusal> {
+        let host = host_key(server.as_str());
+        self.take(now, &[self.of("register homeserver", host, self.rates.register_per_homeserver, 1)])
     }
 
     /// A request for a token to an address.
@@ -68,20 +68,40 @@ impl Limits {
         now: Millis,
     ) -> Result<(), Refusal> {
         let rates = &self.rates;
-        let homeserver = account.server_name();
+        let homeserver = host_key(account.server_name());
         self.take(
             now,
             &[
                 self.of("request ip", caller.network(), rates.request_token_per_ip, 1),
                 self.of("request account", account.as_str(), rates.request_token_per_account, 1),
                 self.of("request homeserver", homeserver, rates.request_token_per_homeserver, 1),
+                self.of(
+                    "request account and address",
+                    (account.as_str(), address.as_str()),
+                    rates.request_token_per_account_and_address,
+                    1,
+                ),
                 self.of("request address", address.as_str(), rates.request_token_per_address, 1),
             ],
         )
     }
 
-    /// A token presented.
-    pub fn submit_token(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
+    /// A token presented by an account.
+    pub fn submit_token(&self, caller: Caller, account: &UserId, now: Millis) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        let homeserver = host_key(account.server_name());
+        self.take(
+            now,
+            &[
+                self.of("submit ip", caller.network(), rates.submit_token_per_ip, 1),
+                self.of("submit account", account.as_str(), rates.submit_token_per_account, 1),
+                self.of("submit homeserver", homeserver, rates.submit_token_per_homeserver, 1),
+            ],
+        )
+    }
+
+    /// A token presented by a person with a link.
+    pub fn submit_link(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("submit ip", caller.network(), self.rates.submit_token_per_ip, 1)])
     }
 
@@ -100,7 +120,7 @@ impl Limits {
     ) -> Result<(), Refusal> {
         let rates = &self.rates;
         let cost = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
-        let homeserver = account.server_name();
+        let homeserver = host_key(account.server_name());
         self.take(
             now,
             &[
@@ -137,6 +157,16 @@ impl Limits {
     fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Bucket>> {
         self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What stands for a homeserver: its host without the port and in lower case, because one host can
+/// have as many ports and spellings as it likes.
+fn host_key(server_name: &str) -> String {
+    let host = match server_name.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() => host,
+        _ => server_name,
+    };
+    host.to_ascii_lowercase()
 }
 
 /// When a shard is full, forgets the buckets that are full again, and an eighth of all if that is

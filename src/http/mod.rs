@@ -45,9 +45,17 @@ impl State {
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, ApiError> {
         let finished = self.background.spawn(work).await;
-        finished.map_err(|_| ApiError::Internal)?.map_err(Into::into)
+        let finished = finished.map_err(|error| {
+            tracing::error!(%error, "a request came to nothing");
+            ApiError::Internal
+        })?;
+        finished.map_err(Into::into)
     }
 }
+
+/// How many connections each worker has at most: with a small body each, that is memory that a
+/// small machine has.
+const MAX_CONNECTIONS: usize = 2048;
 
 /// Starts to answer on `listeners`.
 ///
@@ -60,6 +68,7 @@ pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::R
     };
     let mut server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes::configure))
         .workers(workers)
+        .max_connections(MAX_CONNECTIONS)
         .client_request_timeout(Duration::from_secs(10))
         .client_disconnect_timeout(Duration::from_secs(2))
         .keep_alive(Duration::from_secs(75))

@@ -2,11 +2,14 @@
 //!
 //! Public are, by the specification and by the design (section 4, rule 1): versions, ping,
 //! register, GET terms, pubkey, GET submitToken, unbind (which proves itself) and the pages. All
-//! other handlers take an account, and cannot run without one.
+//! other handlers take an account (logout its token), and cannot run without one.
 
 use actix_web::{
-    HttpRequest, HttpResponse, Resource, Route, guard,
-    http::Method,
+    HttpRequest, HttpResponse, Resource, ResponseError, Route, guard,
+    http::{
+        Method,
+        header::{self, HeaderValue},
+    },
     middleware::DefaultHeaders,
     web::{self, ServiceConfig, post},
 };
@@ -22,38 +25,52 @@ pub fn configure(app: &mut ServiceConfig) {
     // One scope and not two: each is a step of routing for every request.
     let api = web::scope("/_matrix/identity")
         .wrap(cors_headers())
-        .service(at("/v2/lookup").route(post().to(lookup::lookup)))
-        .service(at("/v2/hash_details").route(get().to(lookup::hash_details)))
-        .service(at("/v2/account/register").route(post().to(account::register)))
-        .service(at("/v2/account").route(get().to(account::account)))
-        .service(at("/v2/account/logout").route(post().to(account::logout)))
-        .service(at("/v2/terms").route(get().to(terms::terms)).route(post().to(terms::accept)))
-        .service(at("/v2/pubkey/isvalid").route(get().to(pubkey::is_valid)))
-        .service(at("/v2/pubkey/ephemeral/isvalid").route(get().to(pubkey::ephemeral_is_valid)))
-        .service(at("/v2/pubkey/{key_id}").route(get().to(pubkey::key)))
-        .service(at("/v2/validate/email/requestToken").route(post().to(validation::request_token)))
+        .service(at("/v2/lookup", "POST").route(post().to(lookup::lookup)))
+        .service(at("/v2/hash_details", "GET, HEAD").route(get().to(lookup::hash_details)))
+        .service(at("/v2/account/register", "POST").route(post().to(account::register)))
+        .service(at("/v2/account", "GET, HEAD").route(get().to(account::account)))
+        .service(at("/v2/account/logout", "POST").route(post().to(account::logout)))
         .service(
-            at("/v2/validate/email/submitToken")
-                .route(get().to(validation::submit_token_by_link))
+            at("/v2/terms", "GET, HEAD, POST").route(get().to(terms::terms)).route(post().to(terms::accept)),
+        )
+        .service(at("/v2/pubkey/isvalid", "GET, HEAD").route(get().to(pubkey::is_valid)))
+        .service(at("/v2/pubkey/ephemeral/isvalid", "GET, HEAD").route(get().to(pubkey::ephemeral_is_valid)))
+        .service(at("/v2/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
+        .service(at("/v2/validate/email/requestToken", "POST").route(post().to(validation::request_token)))
+        .service(
+            // No HEAD here: this GET validates.
+            at("/v2/validate/email/submitToken", "GET, POST")
+                .route(web::get().to(validation::submit_token_by_link))
                 .route(post().to(validation::submit_token)),
         )
-        .service(at("/v2/3pid/getValidated3pid").route(get().to(validation::validated_address)))
-        .service(at("/v2/3pid/bind").route(post().to(association::bind)))
-        .service(at("/v2/3pid/unbind").route(post().to(association::unbind)))
-        .service(at("/v2").route(get().to(status::ping)))
-        .service(at("/v2/").route(get().to(status::ping)))
-        .service(at("/versions").route(get().to(status::versions)))
+        .service(at("/v2/3pid/getValidated3pid", "GET, HEAD").route(get().to(validation::validated_address)))
+        .service(at("/v2/3pid/bind", "POST").route(post().to(association::bind)))
+        .service(at("/v2/3pid/unbind", "POST").route(post().to(association::unbind)))
+        .service(at("/v2", "GET, HEAD").route(get().to(status::ping)))
+        .service(at("/v2/", "GET, HEAD").route(get().to(status::ping)))
+        .service(at("/versions", "GET, HEAD").route(get().to(status::versions)))
         .default_service(web::to(unknown_path));
     let pages = web::scope("")
-        .service(at("/").route(get().to(pages::front)))
-        .service(at("/confirm").route(get().to(pages::ask)).route(post().to(pages::decide)))
-        .service(at("/assets/{file}").route(get().to(pages::asset)))
+        .service(at("/", "GET, HEAD").route(get().to(pages::front)))
+        .service(
+            at("/confirm", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
+        )
+        .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
     app.service(api).service(pages);
 }
 
-/// A path. OPTIONS is a preflight there, and any other method than those it gets is 405.
-fn at(path: &str) -> Resource {
+/// A path with the methods that it gets. OPTIONS is a preflight there, and any other is 405 with
+/// these methods named (RFC 9110 section 15.5.6).
+fn at(path: &str, methods: &'static str) -> Resource {
+    let other_method = move |request: HttpRequest| async move {
+        if request.method() == Method::OPTIONS {
+            return HttpResponse::NoContent().finish();
+        }
+        let mut refused = ApiError::WrongMethod.error_response();
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        refused
+    };
     web::resource(path).default_service(web::to(other_method))
 }
 
@@ -71,14 +88,6 @@ fn cors_headers() -> DefaultHeaders {
             "Access-Control-Allow-Headers",
             "Origin, X-Requested-With, Content-Type, Accept, Authorization",
         ))
-}
-
-async fn other_method(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    if request.method() == Method::OPTIONS {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(ApiError::WrongMethod)
-    }
 }
 
 async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {

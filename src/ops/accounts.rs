@@ -3,25 +3,34 @@
 
 use super::{Core, Failure, HomeserverError, random};
 use crate::domain::{
-    ids::{Token, UserId},
+    ids::{OpenIdToken, Token, UserId},
     refusal::Refusal,
     server_name::ServerName,
 };
 
-/// Registers the owner of an OpenID token and gives out an access token.
+/// The owner of an OpenID token, as its homeserver says.
 ///
 /// # Errors
 /// `HomeserverNotAllowed`, `HomeserverUnreachable`, or `OpenIdTokenRefused`, also if the
 /// homeserver names a user of another server.
-pub async fn register(core: &Core, server: &ServerName, openid_token: &Token) -> Result<Token, Failure> {
+pub async fn confirm_owner(
+    core: &Core,
+    server: &ServerName,
+    openid_token: &OpenIdToken,
+) -> Result<UserId, Failure> {
     require_allowed(core, server.as_str())?;
     let owner = core.homeservers.token_owner(server, openid_token).await.map_err(|error| match error {
         HomeserverError::Refused => Refusal::OpenIdTokenRefused,
         HomeserverError::Unreachable => Refusal::HomeserverUnreachable(server.to_string()),
     })?;
-    if !owner.is_on(server) {
-        return Err(Refusal::OpenIdTokenRefused.into());
-    }
+    if owner.is_on(server) { Ok(owner) } else { Err(Refusal::OpenIdTokenRefused.into()) }
+}
+
+/// Gives out an access token.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn register(core: &Core, owner: UserId) -> Result<Token, Failure> {
     let token = Token::from_bytes(random());
     let (stored, now) = (token.clone(), core.clock.now());
     core.store.write(move |tables| tables.put_token(&stored, &owner, now)).await?;
@@ -60,6 +69,10 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<UserId, Failure> {
 /// # Errors
 /// `NotLoggedIn` if it was useless before.
 pub async fn log_out(core: &Core, token: Token) -> Result<(), Failure> {
+    // Strangers with made-up tokens do not occupy the writer.
+    if core.store.read().token_owner(&token)?.is_none() {
+        return Err(Refusal::NotLoggedIn.into());
+    }
     let answer = core.store.write(move |tables| {
         if tables.token_owner(&token)?.is_none() {
             return Ok(Err(Refusal::NotLoggedIn));

@@ -3,16 +3,14 @@
 
 use serde_json::Value;
 
-use super::{Core, Failure, HomeserverError};
+use super::{Core, Failure, HomeserverError, validation::validated_session};
 use crate::{
     domain::{
         association::Association,
         ids::{ClientSecret, Sid, UserId},
         refusal::Refusal,
-        session::Session,
         signing::XMatrix,
         threepid::Address,
-        time::Millis,
     },
     store::{StoreError, Writes},
 };
@@ -36,10 +34,10 @@ pub async fn bind(
     let now = core.clock.now();
     let answer = core.store.write(move |tables| {
         let session = match validated_session(tables, &sid, &secret, now)? {
-            Ok(session) => session,
+            Ok((session, _)) => session,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if session.account.is_some_and(|asked_by| asked_by != account) {
+        if session.account.as_ref() != Some(&account) {
             return Ok(Err(Refusal::Forbidden("Another account asked for this validation")));
         }
         let replaced = tables.association(&session.address)?.map(|association| association.ts);
@@ -54,8 +52,7 @@ pub async fn bind(
 /// Withdraws an association for the person who has validated the address.
 ///
 /// # Errors
-/// `Forbidden` if the session validated another address. Then as
-/// [`super::validation::validated_address`].
+/// `Forbidden` if the session does not prove that.
 pub async fn unbind_by_session(
     core: &Core,
     sid: Sid,
@@ -66,8 +63,8 @@ pub async fn unbind_by_session(
     let now = core.clock.now();
     let answer = core.store.write(move |tables| {
         let session = match validated_session(tables, &sid, &secret, now)? {
-            Ok(session) => session,
-            Err(refusal) => return Ok(Err(refusal)),
+            Ok((session, _)) => session,
+            Err(refusal) => return Ok(Err(unproved(&refusal))),
         };
         if session.address != address {
             return Ok(Err(Refusal::Forbidden("This session validated another address")));
@@ -75,6 +72,16 @@ pub async fn unbind_by_session(
         remove(tables, &user_id, &address).map(Ok)
     });
     Ok(answer.await??)
+}
+
+/// Failed proof is 403 here, whatever failed: callers read 400 and 404 as a server that knows no
+/// unbind (specification, `/3pid/unbind`).
+fn unproved(refusal: &Refusal) -> Refusal {
+    Refusal::Forbidden(match refusal {
+        Refusal::SessionExpired => "This validation session is over; validate the address again",
+        Refusal::SessionNotValidated => "This validation session has not been completed",
+        _ => "No validation session matches this sid and client_secret",
+    })
 }
 
 /// An unbind request as a homeserver signed it.
@@ -92,8 +99,8 @@ pub struct SignedRequest {
 /// homeserver that deactivates an account must not fail over it.
 ///
 /// # Errors
-/// `Forbidden` if the signature is not that homeserver's, or not meant for this server;
-/// `HomeserverUnreachable` if its keys cannot be fetched.
+/// `WrongDestination` if the request is meant for another server, `Forbidden` if the signature is
+/// not that homeserver's, `HomeserverUnreachable` if its keys cannot be fetched.
 pub async fn unbind_by_homeserver(
     core: &Core,
     request: &SignedRequest,
@@ -110,21 +117,25 @@ async fn verify(core: &Core, request: &SignedRequest, user_id: &UserId) -> Resul
     if !authorization.speaks_for(user_id) {
         return Err(Refusal::Forbidden("A homeserver can speak for its own users only").into());
     }
-    let destination =
-        authorization.destination.as_deref().filter(|name| core.names.iter().any(|own| own == name));
-    let Some(destination) = destination else {
-        return Err(Refusal::Forbidden("This request was signed for another server").into());
+    let names = core.names.iter().map(String::as_str);
+    // Older homeservers do not say whom they mean in the header; what they signed does.
+    let destinations: Vec<&str> = match authorization.destination.as_deref() {
+        Some(named) => names.filter(|own| *own == named).collect(),
+        None => names.collect(),
     };
+    if destinations.is_empty() {
+        return Err(Refusal::WrongDestination.into());
+    }
     let keys = core.homeservers.signing_keys(&authorization.origin, &authorization.key).await;
     let keys = keys.map_err(|error| match error {
         HomeserverError::Refused => Refusal::Forbidden("The homeserver does not publish its keys"),
         HomeserverError::Unreachable => Refusal::HomeserverUnreachable(authorization.origin.to_string()),
     })?;
     // Synapse calls the member `destination_is` towards identity servers.
+    let mut forms = destinations.iter().flat_map(|name| [("destination_is", *name), ("destination", *name)]);
     let verified = keys.get(&authorization.key).is_some_and(|key| {
-        ["destination_is", "destination"].into_iter().any(|member| {
-            let object =
-                authorization.signed_object("POST", &request.uri, (member, destination), &request.content);
+        forms.any(|destination| {
+            let object = authorization.signed_object("POST", &request.uri, destination, &request.content);
             key.verifies(&object, &authorization.signature)
         })
     });
@@ -135,19 +146,8 @@ async fn verify(core: &Core, request: &SignedRequest, user_id: &UserId) -> Resul
     }
 }
 
-fn validated_session(
-    tables: &Writes<'_>,
-    sid: &Sid,
-    secret: &ClientSecret,
-    now: Millis,
-) -> Result<Result<Session, Refusal>, StoreError> {
-    let Some(session) = tables.session(sid)? else { return Ok(Err(Refusal::NoValidSession)) };
-    let checked = session.check_secret(secret).and_then(|()| session.validated_at(now));
-    Ok(checked.map(|_| session))
-}
-
 /// Removes the association of `address` if it is `user_id`'s.
-fn remove(tables: &mut Writes<'_>, user_id: &UserId, address: &Address) -> Result<(), StoreError> {
+pub(super) fn remove(tables: &mut Writes<'_>, user_id: &UserId, address: &Address) -> Result<(), StoreError> {
     if tables.association(address)?.is_some_and(|association| association.user_id == *user_id) {
         tables.remove_association(address)?;
     }

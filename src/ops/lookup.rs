@@ -46,14 +46,9 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
         Ok(Self { algorithm, addresses })
     }
 
-    /// How many addresses it asks for.
-    pub fn len(&self) -> usize {
+    /// What it costs: the number of addresses it asks for.
+    pub fn cost(&self) -> usize {
         self.addresses.len()
-    }
-
-    /// Whether it asks for none.
-    pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
     }
 
     /// Calls `found` with each address that leads to a Matrix ID, as it was sent, and that ID.

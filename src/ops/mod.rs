@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     config::Config,
     domain::{
-        ids::{Token, UserId},
+        ids::{OpenIdToken, UserId},
         lookup::pepper_from_random,
         refusal::Refusal,
         secret::Key32,
@@ -43,7 +43,7 @@ pub trait Homeservers: Send + Sync {
     fn token_owner<'a>(
         &'a self,
         server: &'a ServerName,
-        openid_token: &'a Token,
+        openid_token: &'a OpenIdToken,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>>;
 
     /// The keys with which `server` signs now, asking again if `key_id` is not among the known.

@@ -2,7 +2,10 @@
 //! (specification, Identity Service API, "Terms of service").
 
 use super::{Core, Failure};
-use crate::domain::{ids::UserId, refusal::Refusal, terms::accepted_by};
+use crate::{
+    domain::{ids::UserId, refusal::Refusal, terms::accepted_by},
+    store::Writes,
+};
 
 /// Lets an account pass that has accepted the current version of every document.
 ///
@@ -28,8 +31,13 @@ pub async fn accept(core: &Core, account: UserId, urls: &[String]) -> Result<(),
     let accepted: Vec<_> =
         accepted.into_iter().map(|(id, version)| (id.to_owned(), version.to_owned())).collect();
     let now = core.clock.now();
-    let write = move |tables: &mut crate::store::Writes<'_>| {
-        accepted.iter().try_for_each(|(id, version)| tables.put_consent(&account, id, version, now))
+    let write = move |tables: &mut Writes<'_>| {
+        for (id, version) in &accepted {
+            if !tables.has_accepted(&account, id, version)? {
+                tables.put_consent(&account, id, version, now)?;
+            }
+        }
+        Ok(())
     };
     Ok(core.store.write(write).await?)
 }

@@ -4,7 +4,7 @@
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, random};
+use super::{Core, Failure, associations, random};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token, UserId},
@@ -13,7 +13,7 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
-    store::StoreError,
+    store::{StoreError, Tables, Transaction},
 };
 
 /// A request for a token.
@@ -194,7 +194,8 @@ fn link_state(session: Session, now: Millis) -> Link {
     }
 }
 
-/// Ends a session because the owner of the address did not ask for it.
+/// Ends a session because the owner of the address did not ask for it, and withdraws what the
+/// account that asked has published with it.
 ///
 /// # Errors
 /// `NoValidSession` if the link is none of ours, `SessionExpired` if the session was over anyway.
@@ -209,6 +210,9 @@ pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure
             return Ok(Err(Refusal::SessionExpired));
         }
         tables.put_session(&sid, &session)?;
+        if let Some(account) = &session.account {
+            associations::remove(tables, account, &session.address)?;
+        }
         Ok(Ok(()))
     });
     Ok(answer.await??)
@@ -223,8 +227,21 @@ pub fn validated_address(
     sid: &Sid,
     secret: &ClientSecret,
 ) -> Result<(Address, Millis), Failure> {
-    let session = core.store.read().session(sid)?.ok_or(Refusal::NoValidSession)?;
-    session.check_secret(secret)?;
-    let at = session.validated_at(core.clock.now())?;
+    let (session, at) = validated_session(&core.store.read(), sid, secret, core.clock.now())??;
     Ok((session.address, at))
+}
+
+/// A session that is validated, and when it was.
+pub(super) fn validated_session<T: Transaction>(
+    tables: &Tables<T>,
+    sid: &Sid,
+    secret: &ClientSecret,
+    now: Millis,
+) -> Result<Result<(Session, Millis), Refusal>, StoreError> {
+    let session = tables.session(sid)?.ok_or(Refusal::NoValidSession);
+    Ok(session.and_then(|session| {
+        session.check_secret(secret)?;
+        let at = session.validated_at(now)?;
+        Ok((session, at))
+    }))
 }

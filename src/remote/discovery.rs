@@ -148,6 +148,8 @@ impl Discovery {
 
     /// Step 3: the name that `host` delegates to, remembered as long as it allows.
     async fn delegated(&self, host: &str) -> Option<ServerName> {
+        let host = host.to_ascii_lowercase();
+        let host = host.as_str();
         let now = self.clock.now();
         let failures_before = {
             let known = self.well_known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use anyhow::Context;
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
@@ -30,7 +31,8 @@ impl Dns {
     /// # Errors
     /// If the system's configuration cannot be read.
     pub fn system() -> anyhow::Result<Self> {
-        Ok(Self(TokioResolver::builder_tokio()?.build()?))
+        let resolver = TokioResolver::builder_tokio().context("cannot read /etc/resolv.conf")?;
+        Ok(Self(resolver.build()?))
     }
 
     /// A resolver that asks one name server, for tests.

@@ -43,11 +43,11 @@ pub struct Response {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No address was left to connect to.
-    #[error("no address of it may be called")]
+    #[error("the DNS has no address of it, or only private ones (see homeservers.allowed_special_addresses)")]
     NoAddress,
     /// The connection, TLS or HTTP failed.
-    #[error("the connection failed")]
-    Connection,
+    #[error("{0}")]
+    Connection(String),
     /// The body is larger than anything that this server expects.
     #[error("the answer is too large")]
     TooLarge,
@@ -101,14 +101,13 @@ impl Fetch {
             .user_agent(concat!("Bindery/", env!("CARGO_PKG_VERSION")))
             .resolve_to_addrs(&target.tls_name, &target.addresses)
             .build()
-            .map_err(|_| FetchError::Connection)?;
+            .map_err(connection)?;
         let url = format!("https://{}:{}{path}", target.tls_name, target.port);
         let request = client.get(url).header(HOST, &target.host_header);
-        // The error is not kept: it may hold the URL, and the URL a token.
-        let mut response = request.send().await.map_err(|_| FetchError::Connection)?;
+        let mut response = request.send().await.map_err(connection)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| FetchError::Connection)? {
+        while let Some(chunk) = response.chunk().await.map_err(connection)? {
             if body.len() + chunk.len() > limit {
                 return Err(FetchError::TooLarge);
             }
@@ -125,4 +124,16 @@ pub(super) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDe
     let certificates = certificates.collect::<Result<Vec<_>, _>>().with_context(name)?;
     anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate", path.display());
     Ok(certificates)
+}
+
+/// What went wrong, without the URL, which may hold a token.
+fn connection(error: reqwest::Error) -> FetchError {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    FetchError::Connection(text)
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{Token, UserId},
+        ids::{OpenIdToken, UserId},
         server_name::ServerName,
         signing::{PublicKey, PublicKeys},
         time::Millis,
@@ -38,11 +38,11 @@ const KEYS_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 const KEYS_AGAIN: Duration = Duration::from_secs(60);
 /// How many servers' keys are remembered; the one that expires first is forgotten for each beyond.
 const REMEMBER_SERVERS: usize = 4096;
-/// How many homeservers are asked at the same time.
+/// How many homeservers are asked the same question at the same time.
 const AT_ONCE: usize = 512;
 
 struct RememberedKeys {
-    keys: Arc<PublicKeys>,
+    keys: Result<Arc<PublicKeys>, HomeserverError>,
     asked: Millis,
     until: Millis,
 }
@@ -53,20 +53,36 @@ pub struct RemoteHomeservers {
     fetch: Arc<Fetch>,
     clock: Arc<dyn Clock>,
     patience: Duration,
-    at_once: Semaphore,
+    /// Apart, because asking for keys needs no account and registering must not wait for it.
+    owners_at_once: Semaphore,
+    keys_at_once: Semaphore,
     keys: Mutex<HashMap<ServerName, RememberedKeys>>,
 }
 
 impl RemoteHomeservers {
     /// `patience` is how long one question may take, discovery included.
     pub fn new(discovery: Discovery, fetch: Arc<Fetch>, clock: Arc<dyn Clock>, patience: Duration) -> Self {
-        Self { discovery, fetch, clock, patience, at_once: Semaphore::new(AT_ONCE), keys: Mutex::default() }
+        Self {
+            discovery,
+            fetch,
+            clock,
+            patience,
+            owners_at_once: Semaphore::new(AT_ONCE),
+            keys_at_once: Semaphore::new(AT_ONCE),
+            keys: Mutex::default(),
+        }
     }
 
     /// Asks `server` for `path`, trying the places it may be at until one of them talks.
-    async fn get(&self, server: &ServerName, path: &str, limit: usize) -> Result<Response, HomeserverError> {
+    async fn get(
+        &self,
+        at_once: &Semaphore,
+        server: &ServerName,
+        path: &str,
+        limit: usize,
+    ) -> Result<Response, HomeserverError> {
         let ask = async {
-            let _permit = self.at_once.acquire().await.map_err(|_| FetchError::Connection)?;
+            let _permit = at_once.acquire().await;
             let mut failure = FetchError::NoAddress;
             for target in self.discovery.targets(server).await {
                 match self.fetch.get(&target, path, limit).await {
@@ -86,37 +102,56 @@ impl RemoteHomeservers {
             })
     }
 
-    async fn ask_token_owner(&self, server: &ServerName, token: &Token) -> Result<UserId, HomeserverError> {
+    async fn ask_token_owner(
+        &self,
+        server: &ServerName,
+        token: &OpenIdToken,
+    ) -> Result<UserId, HomeserverError> {
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
-        let response = self.get(server, &path, MAX_USER_INFO).await?;
+        let response = self.get(&self.owners_at_once, server, &path, MAX_USER_INFO).await?;
         if response.status.is_client_error() {
             return Err(HomeserverError::Refused);
         }
-        let info = json_object(&response).ok_or(HomeserverError::Unreachable)?;
+        let info = json_object(&response).ok_or_else(|| nonsense(server, HomeserverError::Unreachable))?;
         info.get("sub").and_then(Value::as_str).and_then(UserId::parse).ok_or(HomeserverError::Refused)
     }
 
+    /// The keys of `server`, remembered as long as they are good; a failure is remembered as well,
+    /// shortly, so that whoever makes us ask cannot make us ask all the time.
     async fn ask_keys(&self, server: &ServerName, key_id: &str) -> Result<Arc<PublicKeys>, HomeserverError> {
         let now = self.clock.now();
         if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(server) {
             let asked_lately = now < known.asked.after(KEYS_AGAIN);
-            if now < known.until && (known.keys.contains_key(key_id) || asked_lately) {
-                return Ok(known.keys.clone());
+            let has_key = known.keys.as_ref().is_ok_and(|keys| keys.contains_key(key_id));
+            if now < known.until && (has_key || asked_lately) {
+                return known.keys.clone();
             }
         }
-        let response = self.get(server, "/_matrix/key/v2/server", MAX_KEYS).await?;
-        let document = json_object(&response).ok_or(HomeserverError::Unreachable)?;
-        let (keys, until) = read_keys(server, &document, now).ok_or(HomeserverError::Refused)?;
-        let keys = Arc::new(keys);
+        let answer = self.fetch_keys(server, now).await;
+        let (keys, until) = match answer {
+            Ok((keys, until)) => (Ok(Arc::new(keys)), until),
+            Err(error) => (Err(error), now.after(KEYS_AGAIN)),
+        };
         let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBER_SERVERS && !known.contains_key(server) {
             let soonest = known.iter().min_by_key(|(_, keys)| keys.until).map(|(server, _)| server.clone());
             soonest.and_then(|server| known.remove(&server));
         }
         known.insert(server.clone(), RememberedKeys { keys: keys.clone(), asked: now, until });
-        Ok(keys)
+        keys
+    }
+
+    async fn fetch_keys(
+        &self,
+        server: &ServerName,
+        now: Millis,
+    ) -> Result<(PublicKeys, Millis), HomeserverError> {
+        let response = self.get(&self.keys_at_once, server, "/_matrix/key/v2/server", MAX_KEYS).await?;
+        let document =
+            json_object(&response).ok_or_else(|| nonsense(server, HomeserverError::Unreachable))?;
+        read_keys(server, &document, now).ok_or_else(|| nonsense(server, HomeserverError::Refused))
     }
 }
 
@@ -124,7 +159,7 @@ impl Homeservers for RemoteHomeservers {
     fn token_owner<'a>(
         &'a self,
         server: &'a ServerName,
-        openid_token: &'a Token,
+        openid_token: &'a OpenIdToken,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
         self.ask_token_owner(server, openid_token).boxed()
     }
@@ -146,7 +181,8 @@ fn json_object(response: &Response) -> Option<Map<String, Value>> {
 }
 
 /// The keys in a key document, and until when they are good; `None` if the document is not
-/// `server`'s, is not signed by each of its keys, or is out of date.
+/// `server`'s, is signed by none of its keys, or is out of date. A key that did not sign the
+/// document is left out.
 fn read_keys(
     server: &ServerName,
     document: &Map<String, Value>,
@@ -163,11 +199,19 @@ fn read_keys(
         if !id.starts_with("ed25519:") {
             continue;
         }
-        let key = PublicKey::from_base64(value.get("key")?.as_str()?)?;
-        if !key.verifies(document, signatures.get(id)?.as_str()?) {
-            return None;
+        let key = value.get("key").and_then(Value::as_str).and_then(PublicKey::from_base64);
+        let signature = signatures.get(id).and_then(Value::as_str);
+        if let (Some(key), Some(signature)) = (key, signature)
+            && key.verifies(document, signature)
+        {
+            keys.insert(id.clone(), key);
         }
-        keys.insert(id.clone(), key);
     }
     (until > now && !keys.is_empty()).then_some((keys, until))
+}
+
+/// Tells the operator what the caller only hears as a refusal.
+fn nonsense(server: &ServerName, error: HomeserverError) -> HomeserverError {
+    tracing::warn!(%server, "a homeserver gave an answer that cannot be used");
+    error
 }

@@ -21,7 +21,11 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use redb::{Database, StorageBackend};
 
-pub use self::{migrations::SCHEMA, tables::Snapshot, writer::MAX_BATCH, writes::Writes};
+pub use self::{
+    migrations::SCHEMA,
+    tables::{Snapshot, Tables, Transaction},
+    writes::Writes,
+};
 use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
 
 /// The file name of the database in the data directory.
@@ -152,14 +156,21 @@ impl Store {
     /// once that is durable on disk.
     ///
     /// `work` must check first and write afterwards: what it returns is an answer whatever it
-    /// says, and an `Err` of its own means that the batch it is in is undone.
+    /// says. If it fails before writing anything, only its caller hears so; if it fails after, the
+    /// batch it is in is undone.
     ///
     /// # Errors
-    /// If the disk fails, or if this or another closure of the batch failed after writing.
+    /// If `work` fails, if the disk does, or if another closure of the batch failed after writing.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.write(work).await
+    }
+
+    /// Waits until the database takes nothing any more, because the disk failed or is full. It
+    /// does again when it is opened again.
+    pub async fn broken(&self) {
+        self.writer.broken().await;
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use redb::{Database, ReadableDatabase};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{Snapshot, StoreError, writes::Writes};
 
@@ -22,6 +22,9 @@ pub const MAX_BATCH: usize = 1024;
 /// A closure with the caller who waits for it.
 trait Job: Send {
     /// Runs the closure and keeps its answer.
+    ///
+    /// # Errors
+    /// If the closure failed after it had written something.
     fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError>;
     /// Gives the caller the answer, or the reason why the batch was undone.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
@@ -29,21 +32,27 @@ trait Job: Send {
 
 struct Pending<T, F> {
     work: Option<F>,
-    value: Option<T>,
+    value: Option<Result<T, StoreError>>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T: Send, F: FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send> Job for Pending<T, F> {
     fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError> {
-        if let Some(work) = self.work.take() {
-            self.value = Some(work(tables)?);
-        }
-        Ok(())
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let before = tables.written();
+        let answer = work(tables);
+        // One that fails before it writes, on a row that cannot be read, say, spoils only its own
+        // answer.
+        let spoiled =
+            if tables.written() == before { Ok(()) } else { answer.as_ref().map(drop).map_err(Clone::clone) };
+        self.value = Some(answer);
+        spoiled
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let Self { value, caller, .. } = *self;
-        let answer = outcome.and_then(|()| value.ok_or_else(|| StoreError::new("the closure was not run")));
+        let not_run = || Err(StoreError::new("the closure was not run"));
+        let answer = outcome.and_then(|()| value.unwrap_or_else(not_run));
         // A caller that has gone away changes nothing: what is committed is committed.
         let _ = caller.send(answer);
     }
@@ -54,17 +63,27 @@ impl<T: Send, F: FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send> Job fo
 pub struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<thread::JoinHandle<()>>,
+    broken: Arc<Notify>,
 }
 
 impl Writer {
     /// Starts the thread, which owns the database from here on.
     pub fn start(database: Database, published: Arc<ArcSwap<Snapshot>>) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(MAX_BATCH);
+        let broken = Arc::new(Notify::new());
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&database, waiting, &published))
+            .spawn({
+                let broken = broken.clone();
+                move || run(&database, waiting, &published, &broken)
+            })
             .map_err(StoreError::new)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), broken })
+    }
+
+    /// See [`super::Store::broken`].
+    pub async fn broken(&self) {
+        self.broken.notified().await;
     }
 
     /// See [`super::Store::write`].
@@ -89,7 +108,12 @@ impl Drop for Writer {
     }
 }
 
-fn run(database: &Database, mut waiting: mpsc::Receiver<Box<dyn Job>>, published: &ArcSwap<Snapshot>) {
+fn run(
+    database: &Database,
+    mut waiting: mpsc::Receiver<Box<dyn Job>>,
+    published: &ArcSwap<Snapshot>,
+    broken: &Notify,
+) {
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH {
@@ -97,13 +121,33 @@ fn run(database: &Database, mut waiting: mpsc::Receiver<Box<dyn Job>>, published
             batch.push(job);
         }
         let outcome = commit(database, &mut batch, published);
-        if let Err(error) = &outcome {
+        let outcome = outcome.map_err(|failure| {
+            let (error, is_broken) = match failure {
+                Undone::Closure(error) => (error, false),
+                Undone::Disk(error) => (error, true),
+            };
             tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
-        }
+            if is_broken {
+                broken.notify_one();
+            }
+            error
+        });
         for job in batch {
             job.answer(outcome.clone());
         }
     }
+}
+
+/// Why a batch was undone.
+enum Undone {
+    /// A closure failed after it had written: a bug.
+    Closure(StoreError),
+    /// The database failed; it takes nothing any more until it is opened again.
+    Disk(StoreError),
+}
+
+fn disk(error: impl std::fmt::Display) -> Undone {
+    Undone::Disk(StoreError::new(error))
 }
 
 /// Runs the batch in one transaction and publishes the state after it.
@@ -111,33 +155,66 @@ fn commit(
     database: &Database,
     batch: &mut [Box<dyn Job>],
     published: &ArcSwap<Snapshot>,
-) -> Result<(), StoreError> {
-    let transaction = database.begin_write().map_err(StoreError::new)?;
+) -> Result<(), Undone> {
+    let transaction = database.begin_write().map_err(disk)?;
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut tables = Writes::open(&transaction)?;
         batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
-        Ok(tables.changed())
+        Ok(tables.written() > 0)
     }));
-    let changed = match run {
-        Ok(Ok(changed)) => changed,
-        Ok(Err(error)) => {
-            transaction.abort().map_err(StoreError::new)?;
-            return Err(error);
+    let run = run.unwrap_or_else(|_panic| Err(StoreError::new("a closure panicked")));
+    match run {
+        Ok(true) => {}
+        Ok(false) => return transaction.abort().map_err(disk),
+        Err(error) => {
+            transaction.abort().map_err(disk)?;
+            return Err(Undone::Closure(error));
         }
-        Err(_panic) => {
-            transaction.abort().map_err(StoreError::new)?;
-            return Err(StoreError::new("a closure panicked"));
-        }
-    };
-    if !changed {
-        return transaction.abort().map_err(StoreError::new);
     }
-    transaction.commit().map_err(StoreError::new)?;
-    published.store(Arc::new(snapshot(database)?));
+    transaction.commit().map_err(disk)?;
+    published.store(Arc::new(snapshot(database).map_err(Undone::Disk)?));
     Ok(())
 }
 
 /// The latest committed state.
 pub fn snapshot(database: &Database) -> Result<Snapshot, StoreError> {
     Snapshot::open(&database.begin_read().map_err(StoreError::new)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+    use crate::{
+        domain::{
+            ids::{Token, UserId},
+            secret::Key32,
+            server_name::ServerName,
+            time::Millis,
+        },
+        store::{Genesis, Store},
+    };
+
+    #[tokio::test]
+    async fn a_closure_that_fails_before_it_writes_spoils_nobody_elses_answer() {
+        let key = || Key32::new([1; 32]);
+        let genesis =
+            || Genesis { signing_seed: key(), pepper: "p".to_owned(), session_key: key(), now: Millis(1) };
+        let name = ServerName::parse("id.test").expect("a name");
+        let store = Store::on_backend(InMemoryBackend::new(), &name, genesis).expect("a database");
+        let owner = UserId::parse("@a:b").expect("a user ID");
+        let writes = (0..100_u8).map(|number| {
+            let owner = owner.clone();
+            store.write(move |tables| match number % 2 {
+                0 => tables.put_token(&Token::from_bytes([number; 32]), &owner, Millis(1)),
+                _ => Err(StoreError::new("a row cannot be read")),
+            })
+        });
+        let answers = futures_util::future::join_all(writes).await;
+        assert!(
+            answers.iter().enumerate().all(|(number, answer)| answer.is_ok() == number.is_multiple_of(2))
+        );
+        assert!(store.read().token_owner(&Token::from_bytes([98; 32])).expect("readable").is_some());
+    }
 }

@@ -25,7 +25,7 @@ use crate::domain::{
 /// The tables inside a write transaction.
 pub struct Writes<'txn> {
     tables: Tables<&'txn WriteTransaction>,
-    changed: bool,
+    written: u64,
 }
 
 impl<'txn> Deref for Writes<'txn> {
@@ -39,17 +39,17 @@ impl<'txn> Deref for Writes<'txn> {
 impl<'txn> Writes<'txn> {
     /// Opens every table of the transaction, creating those that are not there.
     pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self { tables: Tables::open(&transaction)?, changed: false })
+        Ok(Self { tables: Tables::open(&transaction)?, written: 0 })
     }
 
-    /// Whether anything was written.
-    pub(super) fn changed(&self) -> bool {
-        self.changed
+    /// How many methods that write were called.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Stores an access token by its hash.
     pub fn put_token(&mut self, token: &Token, owner: &UserId, now: Millis) -> Result<(), StoreError> {
-        self.changed = true;
+        self.written += 1;
         let row = encode(&TokenRow { user_id: owner.as_str(), created: now })?;
         let key = SecretHash::of(token.as_str()).0;
         self.tables.tokens.insert(&key, row.as_slice()).map_err(StoreError::new)?;
@@ -58,7 +58,7 @@ impl<'txn> Writes<'txn> {
 
     /// Forgets an access token.
     pub fn remove_token(&mut self, token: &Token) -> Result<(), StoreError> {
-        self.changed = true;
+        self.written += 1;
         self.tables.tokens.remove(&SecretHash::of(token.as_str()).0).map_err(StoreError::new)?;
         Ok(())
     }
@@ -71,7 +71,7 @@ impl<'txn> Writes<'txn> {
         version: &str,
         now: Millis,
     ) -> Result<(), StoreError> {
-        self.changed = true;
+        self.written += 1;
         let row = encode(&ConsentRow { version, accepted: now })?;
         self.tables.consents.insert((user.as_str(), document), row.as_slice()).map_err(StoreError::new)?;
         Ok(())
@@ -85,6 +85,7 @@ impl<'txn> Writes<'txn> {
         sid: &Sid,
         session: &Session,
     ) -> Result<(), StoreError> {
+        self.written += 1;
         let previous = self
             .tables
             .session_index
@@ -99,7 +100,7 @@ impl<'txn> Writes<'txn> {
 
     /// Stores the changed state of a session.
     pub fn put_session(&mut self, sid: &Sid, session: &Session) -> Result<(), StoreError> {
-        self.changed = true;
+        self.written += 1;
         let row = encode(&SessionRow::from(session))?;
         self.tables.sessions.insert(sid.as_str(), row.as_slice()).map_err(StoreError::new)?;
         Ok(())
@@ -107,7 +108,7 @@ impl<'txn> Writes<'txn> {
 
     /// Publishes an association: from here on, a lookup finds it.
     pub fn put_association(&mut self, association: &Association) -> Result<(), StoreError> {
-        self.changed = true;
+        self.written += 1;
         let address = &association.address;
         let user_id = association.user_id.as_str();
         let row = encode(&AssociationRow { user_id: user_id.to_owned(), ts: association.ts.0 })?;
@@ -120,7 +121,7 @@ impl<'txn> Writes<'txn> {
 
     /// Withdraws the association of an address: from here on, no lookup finds it.
     pub fn remove_association(&mut self, address: &Address) -> Result<(), StoreError> {
-        self.changed = true;
+        self.written += 1;
         self.tables
             .associations
             .remove((address.medium().number(), address.as_str()))

@@ -31,8 +31,6 @@ fn the_example_has_every_key_and_its_default() {
             Some(setting) if !setting.starts_with(' ') => Some(setting),
             _ => None,
         })
-        // Keys without a default are shown empty; empty is not a value of theirs.
-        .filter(|line| !line.ends_with(" = \"\""))
         .map(|line| format!("{line}\n"))
         .collect();
     let mut expected = Config::default();
@@ -66,10 +64,11 @@ fn the_example_has_every_key_and_its_default() {
 fn the_environment_goes_over_the_file() {
     let environment = [
         ("BINDERY_SERVER_NAME", "id.example.org"),
+        ("BINDERY_PUBLIC_BASE_URL", "https://id.example.org"),
         ("BINDERY_HTTP__LISTEN", "[\"127.0.0.1:1\", \"[::1]:2\"]"),
         ("BINDERY_MAIL__SMTP__PORT", "25"),
         ("BINDERY_MAIL__SMTP__SECURITY", "none"),
-        ("BINDERY_MAIL__SMTP__USERNAME", "bindery"),
+        ("BINDERY_MAIL__SMTP__USERNAME", "12345678"),
         ("BINDERY_MAIL__SMTP__PASSWORD", "it's = \"secret\""),
         ("BINDERY_CONFIG", "elsewhere"),
         ("OTHER", "x"),
@@ -83,6 +82,7 @@ fn the_environment_goes_over_the_file() {
         Some("it's = \"secret\"")
     );
     assert!(!format!("{config:?}").contains("secret"), "a password is never printed");
+    assert_eq!(config.mail.smtp.username.as_deref(), Some("12345678"), "a text that looks like a number");
 }
 
 #[test]
@@ -116,6 +116,18 @@ fn values_that_cannot_be_are_refused_with_their_key() {
         ("aliases = ['a b']", "aliases"),
         ("public_base_url = 'id.example.org'", "public_base_url"),
         ("public_base_url = 'https://id.example.org/'", "public_base_url"),
+        ("public_base_url = 'https://localhost:8090/id'", "public_base_url"),
+        ("public_base_url = 'https://id.example.org'", "server_name or one of aliases"),
+        ("server_name = 'id.example.org'", "server_name or one of aliases"),
+        (
+            "mail.smtp = { security = 'none', host = 'a.example', username = 'u', password = 'p' }",
+            "in the clear",
+        ),
+        (
+            "[terms.t]\nversion = '1'\n[terms.t.languages.version]\nname = 'a'\nurl = 'https://b'",
+            "language code",
+        ),
+        ("[terms.t]\nversion = '1'\n[terms.t.languages.en]\nname = 'a'\nurl = 'javascript:b'", "https://"),
         ("http.listen = []", "http.listen"),
         ("http.listen = ['localhost']", "http.listen"),
         ("http.trusted_proxies = ['x']", "trusted_proxies"),
@@ -134,7 +146,10 @@ fn values_that_cannot_be_are_refused_with_their_key() {
         ("limits.register_per_ip = { burst = 0, per_hour = 1 }", "limits.register_per_ip"),
         ("limits.register_per_ip = { burst = 1, per_hour = 0 }", "limits.register_per_ip"),
         ("mail.default_brand = '../x'", "mail.default_brand"),
-        ("[terms.tos]\nversion = ''\n[terms.tos.languages.en]\nname = 'a'\nurl = 'b'", "terms.tos.version"),
+        (
+            "[terms.tos]\nversion = ''\n[terms.tos.languages.en]\nname = 'a'\nurl = 'https://b'",
+            "terms.tos.version",
+        ),
         ("[terms.tos]\nversion = '1'\nlanguages = {}", "terms.tos.languages"),
         ("server_name = ", "line 1"),
     ] {
@@ -143,4 +158,17 @@ fn values_that_cannot_be_are_refused_with_their_key() {
     }
     let missing = load(Some("/nowhere/bindery.toml".as_ref()), std::iter::empty()).expect_err("no such file");
     assert!(missing.to_string().contains("/nowhere/bindery.toml"), "{missing}");
+}
+
+#[test]
+fn what_is_wrong_is_named_and_not_shown() {
+    for text in [
+        "mail.smtp.username = 'u'\nmail.smtp.password = 8213",
+        "mail.smtp.password = \"8213\"8213\"",
+        "[mail.smtp]\npassword = [ '8213' ]",
+    ] {
+        let error = load_text(text, &[]).expect_err(text);
+        assert!(!error.contains("8213"), "{error}");
+        assert!(error.contains("mail.smtp.password") || error.contains("line "), "{error}");
+    }
 }

@@ -169,8 +169,12 @@ async fn unknown_paths_and_methods_are_matrix_errors() {
         (Method::POST, "/_matrix/identity/versions"),
         (Method::PUT, "/confirm"),
     ] {
-        server.request(method, path, None, None).await.refused(405, "M_UNRECOGNIZED");
+        let reply = server.request(method, path, None, None).await;
+        assert!(reply.headers.contains_key("allow"), "{path}");
+        reply.refused(405, "M_UNRECOGNIZED");
     }
+    let link = "/_matrix/identity/v2/validate/email/submitToken";
+    assert_eq!(server.request(Method::HEAD, link, None, None).await.status, 405, "a look must not validate");
 }
 
 #[tokio::test]

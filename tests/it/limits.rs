@@ -59,7 +59,8 @@ async fn mails_for_each_account_address_homeserver_and_ip() {
     // Which limit is tight, and whether alice's second request to another address, and bob's to
     // the same one, are still allowed after alice's first.
     type Case = (fn(&mut Config), bool, bool);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
+        (|config| config.limits.request_token_per_account_and_address = one(), true, true),
         (|config| config.limits.request_token_per_account = one(), false, true),
         (|config| config.limits.request_token_per_address = one(), true, false),
         (|config| config.limits.request_token_per_homeserver = one(), false, false),
@@ -75,6 +76,31 @@ async fn mails_for_each_account_address_homeserver_and_ip() {
         wait(&server, refused);
         ask(&server, &alice, "one@example.org").await.ok();
     }
+}
+
+#[tokio::test]
+async fn strangers_cannot_use_up_a_homeservers_registrations() {
+    let server = limited(|config| config.limits.register_per_homeserver = one()).await;
+    let made_up = json!({
+        "access_token": "made-up", "token_type": "Bearer",
+        "matrix_server_name": server.homeserver.name(), "expires_in": 1,
+    });
+    for _ in 0..5 {
+        let reply = server.request(Method::POST, &v2("/account/register"), None, Some(&made_up)).await;
+        reply.refused(401, "M_UNAUTHORIZED");
+    }
+    server.register("alice").await;
+}
+
+#[tokio::test]
+async fn tokens_submitted_by_one_account() {
+    let server = limited(|config| config.limits.submit_token_per_account = one()).await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let body = json!({ "sid": "x", "client_secret": "s", "token": "t" });
+    let submit = async |user: &User| server.post("/validate/email/submitToken", user, &body).await;
+    submit(&alice).await.refused(404, "M_NO_VALID_SESSION");
+    wait(&server, submit(&alice).await);
+    submit(&bob).await.refused(404, "M_NO_VALID_SESSION");
 }
 
 #[tokio::test]

@@ -36,6 +36,9 @@ fn canonical_forms() {
         ("\u{391}\u{3a3}@example.org", "\u{3b1}\u{3c3}@example.org"),
         ("o'hara@example.org", "o'hara@example.org"),
         ("a@localhost", "a@localhost"),
+        // Cherokee folds upwards: what is folded is not what is in lower case.
+        ("a@xn--58d.example.org", "a@\u{13a0}.example.org"),
+        ("a@\u{13a0}.example.org", "a@\u{13a0}.example.org"),
     ] {
         let address = Address::email(typed).unwrap_or_else(|| panic!("{typed} is an address"));
         assert_eq!(address.as_str(), canonical);
@@ -53,6 +56,16 @@ proptest! {
             prop_assert_eq!(again.as_str(), address.as_str());
             prop_assert_eq!(address.as_str().matches('@').count(), 1);
             prop_assert!(!address.as_str().chars().any(|c| c.is_control() || c.is_whitespace()));
+        }
+    }
+
+    #[test]
+    fn parsing_an_address_with_any_a_label_is_idempotent(label in "\\PC{1,6}", local in "[a-z\u{13a0}-\u{13ff}]{1,4}") {
+        let (ascii, _) = idna::domain_to_unicode(&label);
+        let spelled = idna::domain_to_ascii(&ascii).unwrap_or(label);
+        if let Some(address) = Address::email(&format!("{local}@{spelled}.example.org")) {
+            let again = Address::email(address.as_str()).expect("a canonical address parses");
+            prop_assert_eq!(again.as_str(), address.as_str());
         }
     }
 
@@ -123,6 +136,19 @@ async fn only_exact_hashes_match() {
     let request = server.build(Method::POST, &v2("/lookup")).bearer_auth(&user.token).body(body);
     let reply = server.send(request).await.ok();
     assert_eq!(reply["mappings"], json!({ good: user.id }));
+}
+
+#[tokio::test]
+async fn an_address_sent_twice_is_answered_once() {
+    let server = Server::start().await;
+    let user = server.user("alice").await;
+    server.bind(&user, "alice@example.org", "secret").await;
+    let pepper =
+        server.get("/hash_details", &user).await.ok()["lookup_pepper"].as_str().expect("text").to_owned();
+    let hash = hash("alice@example.org", "email", &pepper);
+    let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": [hash, hash, hash] });
+    let reply = server.post("/lookup", &user, &body).await;
+    assert_eq!(reply.text.matches(&hash).count(), 1, "{}", reply.text);
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ fn unlimited(config: &mut Config) {
     let rate = Rate::new(10_000, 10_000);
     let limits = &mut config.limits;
     limits.request_token_per_account = rate;
+    limits.request_token_per_account_and_address = rate;
     limits.request_token_per_address = rate;
     limits.request_token_per_ip = rate;
     limits.submit_token_per_ip = rate;

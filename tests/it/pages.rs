@@ -82,6 +82,28 @@ async fn this_was_not_me_ends_the_session_even_after_confirming() {
 }
 
 #[tokio::test]
+async fn this_was_not_me_withdraws_what_was_published() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    server.bind(&alice, "alice@example.org", "secret").await;
+    let link = server.mails().last().expect("a mail").link();
+    assert_eq!(server.find(&bob, "alice@example.org").await, Some(alice.id));
+    server.press(&link, "withdraw").await.page(200, "withdrawn");
+    assert_eq!(server.find(&bob, "alice@example.org").await, None);
+}
+
+#[tokio::test]
+async fn this_was_not_me_leaves_what_somebody_else_has_published_since() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    server.bind(&alice, "shared@example.org", "alices").await;
+    let link = server.mails().last().expect("a mail").link();
+    server.bind(&bob, "shared@example.org", "bobs").await;
+    server.press(&link, "withdraw").await.page(200, "withdrawn");
+    assert_eq!(server.find(&alice, "shared@example.org").await, Some(bob.id));
+}
+
+#[tokio::test]
 async fn links_that_are_over_or_none() {
     let server = Server::start().await;
     let alice = server.user("alice").await;

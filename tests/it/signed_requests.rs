@@ -99,7 +99,6 @@ async fn a_malformed_header_proves_nothing() {
         without("origin"),
         without("key"),
         without("sig"),
-        without("destination"),
         format!("{plain},"),
         format!("{plain},,"),
         format!("{plain},novalue"),
@@ -138,7 +137,7 @@ async fn a_request_for_another_server_is_refused() {
     for name in names {
         for member in ["destination", "destination_is"] {
             let header = home.sign_request(&uri, member, name, &content);
-            published.refused(&header, &content).await;
+            published.unbind(&header, &content).await.refused(401, "M_UNAUTHORIZED");
             // The header alone can name us, but that is not what was signed.
             let renamed = format!("destination=\"{name}\"");
             published.refused(&header.replace(&renamed, "destination=\"id.test\""), &content).await;
@@ -146,11 +145,24 @@ async fn a_request_for_another_server_is_refused() {
     }
     // Our name and our alias are not the same destination.
     published.refused(&published.header().replace("\"id.test\"", "\"id-alias.test:8448\""), &content).await;
+    // A header that names nobody, as older homeservers write it, is for whom the signature names.
+    let for_another = home.sign_request(&uri, "destination", "other.test", &content);
+    published.refused(&for_another.replace(",destination=\"other.test\"", ""), &content).await;
     // Nor does a member of another name do.
     for member in ["Destination", "destination_was", "to"] {
         published.refused(&home.sign_request(&uri, member, "id.test", &content), &content).await;
     }
     assert!(published.is_published().await);
+}
+
+#[tokio::test]
+async fn a_header_without_a_destination_is_as_good_as_its_signature() {
+    let published = Published::new().await;
+    let (content, uri) = (published.content(), v2("/3pid/unbind"));
+    let home = &published.server.homeserver;
+    let header = home.sign_request(&uri, "destination", "id.test", &content);
+    published.accepted(&header.replace(",destination=\"id.test\"", "")).await;
+    assert!(!published.is_published().await);
 }
 
 #[tokio::test]

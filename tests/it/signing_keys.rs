@@ -44,7 +44,6 @@ async fn a_key_document_that_is_not_to_be_trusted_is_refused() {
         ("signatures of another form", unsigned(&|document| document["signatures"] = json!("x"))),
         ("changed", unsigned(&|document| document["valid_until_ts"] = json!(VALID_UNTIL + 1))),
         ("another key added", unsigned(&|document| document["verify_keys"]["ed25519:x"] = public(9))),
-        ("a key that did not sign", signed(&|document| document["verify_keys"]["ed25519:x"] = public(9))),
         ("another key", unsigned(&|document| document["verify_keys"]["ed25519:hs"] = public(9))),
         ("out of date", signed(&|document| document["valid_until_ts"] = json!(now))),
         ("long out of date", signed(&|document| document["valid_until_ts"] = json!(0))),
@@ -67,11 +66,17 @@ async fn a_key_document_that_is_not_to_be_trusted_is_refused() {
         home.answer(KEYS, document);
         let reply = published.unbind(&published.header(), &content).await;
         assert_eq!((reply.status.as_u16(), reply.errcode().as_str()), (403, "M_FORBIDDEN"), "{name}");
+        published.server.clock.forward(60 * SECOND);
     }
     assert!(published.is_published().await);
-    // None of them was remembered.
-    let more = signed(&|document| document["verify_keys"]["future:x"] = json!({ "key": "?" }));
+    // None of them was remembered for longer, and keys that did not sign do not spoil one that did.
+    let more = signed(&|document| {
+        document["verify_keys"]["future:x"] = json!({ "key": "?" });
+        document["verify_keys"]["ed25519:x"] = public(9);
+    });
     home.answer(KEYS, more);
+    let stranger = key("ed25519:x", 9);
+    published.refused(&published.header_by(&stranger), &content).await;
     published.accepted(&published.header()).await;
 }
 
@@ -93,6 +98,10 @@ async fn a_homeserver_whose_keys_cannot_be_fetched_is_unreachable() {
     for document in documents {
         home.answer(KEYS, document);
         published.unbind(&published.header(), &content).await.refused(502, "M_UNKNOWN");
+        let asked = published.keys_fetched();
+        published.unbind(&published.header(), &content).await.refused(502, "M_UNKNOWN");
+        assert_eq!(published.keys_fetched(), asked, "a failure is remembered for a minute");
+        published.server.clock.forward(60 * SECOND);
     }
     assert_eq!(home.times_asked("/elsewhere"), 0);
     assert!(published.is_published().await);
@@ -119,7 +128,9 @@ async fn keys_are_remembered_until_they_expire() {
     published.server.clock.forward(SECOND);
     published.refused(&published.header(), &published.content()).await;
     assert_eq!(published.keys_fetched(), 2, "the document is out of date by now");
-    home.answer(KEYS, Answer::Json(200, Value::Object(home.keys(VALID_UNTIL + 1))));
+    let still_good = VALID_UNTIL + DAY.as_millis() as u64;
+    home.answer(KEYS, Answer::Json(200, Value::Object(home.keys(still_good))));
+    published.server.clock.forward(60 * SECOND);
     published.accepted(&published.header()).await;
     assert_eq!(published.keys_fetched(), 3);
 }

@@ -31,7 +31,7 @@ async fn the_terms_gate_everything_but_terms_logout_and_unbind() {
     server.get("/account", &user).await.refused(403, "M_TERMS_NOT_SIGNED");
     let threepid = json!({ "medium": "email", "address": "a@example.org" });
     let unbind = json!({ "sid": "x", "client_secret": "s", "mxid": user.id, "threepid": threepid });
-    server.post("/3pid/unbind", &user, &unbind).await.refused(404, "M_NO_VALID_SESSION");
+    server.post("/3pid/unbind", &user, &unbind).await.refused(403, "M_FORBIDDEN");
     server.post("/account/logout", &user, &json!({})).await.ok();
 }
 

@@ -37,7 +37,10 @@ pub fn demo(once: bool) -> anyhow::Result<()> {
             rt::spawn(homeserver.run()?);
             let mails = mailbox.url();
             rt::spawn(mailbox.run()?);
-            walk.run().await?;
+            tokio::select! {
+                walked = walk.run() => walked?,
+                () = stop_signal() => return Ok(()),
+            }
             if !once {
                 say(&format!(
                     "\nThe server goes on: look at {base}/ and read the mail at {mails}\nCtrl-C ends it and removes everything.\n"

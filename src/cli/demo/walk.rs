@@ -130,9 +130,12 @@ impl Walk {
         let (_, query) = link.split_once('?').context("the link has no query")?;
         let form = format!("{query}&decision=confirm");
         let url = format!("{}/confirm", self.base);
-        let request =
-            self.client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(form);
-        let page = self.send(request, &format!("POST {url}"), None).await?;
+        let request = self
+            .client
+            .post(&url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.clone());
+        let page = self.send(request, &format!("POST {url}"), Some(json!(form))).await?;
         expect(&page, 200, "alice has pressed Confirm.")?;
         Ok(sid)
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Answer, empty, json};
 use crate::{
-    domain::{ids::Token, refusal::Refusal, server_name::ServerName},
+    domain::{ids::OpenIdToken, refusal::Refusal, server_name::ServerName},
     http::{
         State,
         body::{Body, parsed, required},
@@ -27,17 +27,21 @@ struct Register {
 pub async fn register(state: Data<State>, caller: Caller, body: Body) -> Answer {
     let request: Register = body.json()?;
     let server = parsed(request.matrix_server_name, "matrix_server_name", ServerName::parse)?;
-    let openid_token = parsed(request.access_token, "access_token", Token::parse)?;
+    let openid_token = parsed(request.access_token, "access_token", OpenIdToken::parse)?;
     let token_type = required(request.token_type, "token_type")?;
     required(request.expires_in, "expires_in")?;
     if token_type != "Bearer" {
         return Err(Refusal::InvalidParam("token_type must be 'Bearer'".to_owned()).into());
     }
     accounts::require_allowed(&state.core, server.as_str())?;
-    state.limits.register(caller, &server, state.core.clock.now())?;
-    let core = state.core.clone();
-    let token =
-        state.off_thread(async move { accounts::register(&core, &server, &openid_token).await }).await?;
+    state.limits.register(caller, state.core.clock.now())?;
+    let here = state.clone().into_inner();
+    let registered = async move {
+        let owner = accounts::confirm_owner(&here.core, &server, &openid_token).await?;
+        here.limits.registered(&server, here.core.clock.now())?;
+        accounts::register(&here.core, owner).await
+    };
+    let token = state.off_thread(registered).await?;
     // Older clients read `access_token`.
     json(json!({ "token": token.as_str(), "access_token": token.as_str() }))
 }

@@ -3,7 +3,7 @@
 //! The busiest handler of all: it borrows the addresses from the request and writes the answer
 //! straight into the response.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use actix_web::{HttpResponse, http::header::ContentType, web::Data};
 use serde::{Deserialize, Serializer, ser::SerializeMap};
@@ -56,7 +56,7 @@ pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: 
     let pepper = required(request.pepper, "pepper")?;
     let addresses = required(request.addresses, "addresses")?;
     let query = Query::check(&state.core, algorithm.as_ref(), pepper.as_ref(), &addresses)?;
-    state.limits.lookup(caller, &account.0, query.len(), state.core.clock.now())?;
+    state.limits.lookup(caller, &account.0, query.cost(), state.core.clock.now())?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(mappings(&state, &query)?))
 }
 
@@ -66,8 +66,10 @@ fn mappings<T: AsRef<str>>(state: &State, query: &Query<'_, T>) -> Result<Vec<u8
     let mut serializer = serde_json::Serializer::new(&mut answer);
     let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
     let mut written = Ok(());
+    // An address book may hold an address twice, and an object must not hold a name twice.
+    let mut seen = HashSet::new();
     query.run(&state.core, |address, user_id| {
-        if written.is_ok() {
+        if written.is_ok() && seen.insert(address) {
             written = map.serialize_entry(address, user_id);
         }
     })?;

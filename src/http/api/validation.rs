@@ -107,9 +107,9 @@ impl SubmitToken {
 }
 
 /// `POST /validate/email/submitToken`
-pub async fn submit_token(state: Data<State>, _account: Account, caller: Caller, body: Body) -> Answer {
+pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
     let (sid, secret, token) = body.json_or_form::<SubmitToken>()?.parse()?;
-    state.limits.submit_token(caller, state.core.clock.now())?;
+    state.limits.submit_token(caller, &account.0, state.core.clock.now())?;
     validation::submit_token(&state.core, sid, secret, token).await?;
     json(json!({ "success": true }))
 }
@@ -118,7 +118,7 @@ pub async fn submit_token(state: Data<State>, _account: Account, caller: Caller,
 pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: HttpRequest) -> HttpResponse {
     let outcome = async {
         let (sid, secret, token) = query::<SubmitToken>(&request)?.parse()?;
-        state.limits.submit_token(caller, state.core.clock.now())?;
+        state.limits.submit_link(caller, state.core.clock.now())?;
         Ok(validation::submit_token(&state.core, sid, secret, token).await?)
     };
     let outcome = outcome.await;

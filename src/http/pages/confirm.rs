@@ -112,7 +112,7 @@ pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
 
 /// `POST /confirm`: does what the reader decided.
 pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
-    if let Err(refusal) = state.limits.submit_token(caller, state.core.clock.now()) {
+    if let Err(refusal) = state.limits.submit_link(caller, state.core.clock.now()) {
         return end(&state, &request, Outcome::of(&refusal.into()));
     }
     let wire = body.json_or_form::<Decision>().ok();

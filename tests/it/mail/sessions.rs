@@ -8,8 +8,7 @@ use std::{
 };
 
 use bindery::{
-    app::{Application, Surroundings},
-    config::{Config, SmtpSecurity},
+    config::SmtpSecurity,
     domain::{
         ids::{ClientSecret, UserId},
         threepid::Address,
@@ -22,12 +21,12 @@ use bindery::{
 use futures_util::{future::join_all, poll};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use super::{REQUEST, request, server_behind, sid, unlimited};
+use crate::model::core_in_memory;
 use crate::support::{
-    Server, User, at_least_one,
+    Server, TestClock, User, at_least_one,
     smtp::{Mood, Relay, Stage},
 };
 
@@ -262,11 +261,7 @@ async fn if_the_first_of_two_requests_fails_the_second_sends() {
 /// The same, where it can be seen that the second is waiting.
 #[test]
 fn the_second_of_two_requests_waits_for_the_first() {
-    let dir = TempDir::new().expect("a directory");
-    let mut config = Config { data_dir: dir.path().join("data"), ..Config::default() };
-    config.http.listen = vec!["127.0.0.1:0".to_owned()];
-    let application = Application::build(config, Surroundings::default()).expect("a server");
-    let core = application.core();
+    let core = core_in_memory(TestClock::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(the_second_waits(&core));
 }

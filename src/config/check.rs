@@ -1,0 +1,112 @@
+//! What a configuration must hold beyond its types, each refused with its key and what to do.
+//!
+//! Looks at values only; files that they name are looked at when the server starts.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Config, ConfigError, SmtpSecurity, is_brand};
+use crate::domain::server_name::ServerName;
+
+impl Config {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// Every problem there is, each with the key it is about and what to do.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        let names = std::iter::once(("server_name", &self.server_name))
+            .chain(self.aliases.iter().map(|name| ("aliases", name)))
+            .chain(self.homeservers.allow.iter().map(|name| ("homeservers.allow", name)));
+        for (key, name) in names {
+            let problem = format!(
+                "{key}: '{name}' is not a server name; write a host and perhaps a port, like 'id.example.org'"
+            );
+            require(ServerName::parse(name).is_some(), problem);
+        }
+        let url = &self.public_base_url;
+        let authority = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let names_host = authority.is_some_and(|authority| ServerName::parse(authority).is_some());
+        require(
+            names_host,
+            format!(
+                "public_base_url: '{url}' must be https://, a host and perhaps a port, and nothing after"
+            ),
+        );
+        // Homeservers sign for the name in the URL; one that we do not answer to breaks unbinding.
+        let is_ours = authority.is_none_or(|authority| {
+            authority == self.server_name || self.aliases.iter().any(|a| a == authority)
+        });
+        require(
+            !names_host || is_ours,
+            format!("public_base_url: the host of '{url}' must be server_name or one of aliases"),
+        );
+        let in_the_clear = self.mail.smtp.security == SmtpSecurity::None && self.mail.smtp.username.is_some();
+        let near = self.mail.smtp.host == "localhost"
+            || self.mail.smtp.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        require(
+            near || !in_the_clear,
+            "mail.smtp.security: a password is sent in the clear only to a relay on this machine".to_owned(),
+        );
+        require(
+            !self.http.listen.is_empty(),
+            "http.listen: name at least one address, like '127.0.0.1:8090'".to_owned(),
+        );
+        for listen in &self.http.listen {
+            let problem =
+                format!("http.listen: '{listen}' is not an address with a port, like '127.0.0.1:8090'");
+            require(listen.parse::<SocketAddr>().is_ok(), problem);
+        }
+        let max = self.lookup.max_addresses;
+        require(
+            (1..=10_000).contains(&max),
+            format!("lookup.max_addresses: {max} is not between 1 and 10000"),
+        );
+        let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
+        require(!both, "mail.smtp: set password or password_file, not both".to_owned());
+        let has_password = self.mail.smtp.password.is_some() || self.mail.smtp.password_file.is_some();
+        let complete = self.mail.smtp.username.is_some() == has_password;
+        require(complete, "mail.smtp: set username and a password, or neither".to_owned());
+        for prefix in &self.validation.next_link_prefixes {
+            let host_ends = prefix
+                .split_once("://")
+                .is_some_and(|(scheme, rest)| ["http", "https"].contains(&scheme) && rest.contains('/'))
+                && prefix.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>;,\\`".contains(&b));
+            // Without the slash, 'https://app.example.org' would allow 'https://app.example.org.evil'.
+            let problem = format!(
+                "validation.next_link_prefixes: '{prefix}' must be a URL up to a slash after its host"
+            );
+            require(host_ends, problem);
+        }
+        let brand = &self.mail.default_brand;
+        require(
+            is_brand(brand),
+            format!("mail.default_brand: '{brand}' must be 1 to 32 letters, digits, '-' and '_'"),
+        );
+        for (id, document) in &self.terms {
+            for (language, text) in &document.languages {
+                let code =
+                    !language.is_empty() && language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                require(
+                    code && language != "version",
+                    format!("terms.{id}.languages: '{language}' is not a language code"),
+                );
+                let web = text.url.starts_with("https://") || text.url.starts_with("http://");
+                require(
+                    web,
+                    format!("terms.{id}.languages.{language}.url: '{}' must begin with https://", text.url),
+                );
+            }
+            require(
+                !document.languages.is_empty(),
+                format!("terms.{id}.languages: a document needs at least one language"),
+            );
+            require(!document.version.is_empty(), format!("terms.{id}.version: a document needs a version"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
