@@ -215,7 +215,7 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// How many MiB of memory the database may use to remember pages.
+    /// How many MiB of memory the database may use to remember pages; it takes no more than it has pages, about 250 bytes for each binding.
     pub cache_mib: usize,
 }
 
@@ -337,7 +337,7 @@ impl Default for Limits {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { cache_mib: 128 }
+        Self { cache_mib: 512 }
     }
 }
 

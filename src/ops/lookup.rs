@@ -51,22 +51,27 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
         self.addresses.len()
     }
 
-    /// Calls `found` with each address that leads to a Matrix ID, as it was sent, and that ID.
+    /// Calls `found` once with each address that leads to a Matrix ID, as it was sent, and that ID;
+    /// in no order.
     ///
     /// # Errors
     /// Only if the database fails.
     pub fn run(&self, core: &Core, mut found: impl FnMut(&'a str, &str)) -> Result<(), Failure> {
         let snapshot = core.store.read();
-        for address in self.addresses.iter().map(AsRef::as_ref) {
-            let hash = match self.algorithm {
-                Algorithm::Sha256 => LookupHash::from_base64(address),
-                Algorithm::None => {
-                    parse_clear(address).map(|address| LookupHash::of(&address, snapshot.pepper()))
-                }
-            };
-            if let Some(hash) = hash {
-                snapshot.lookup(&hash, |user_id| found(address, user_id))?;
+        let hash = |address: &'a str| match self.algorithm {
+            Algorithm::Sha256 => LookupHash::from_base64(address),
+            Algorithm::None => {
+                parse_clear(address).map(|address| LookupHash::of(&address, snapshot.pepper()))
             }
+        };
+        let addresses = self.addresses.iter().map(AsRef::as_ref);
+        let mut hashes: Vec<_> = addresses.filter_map(|address| Some((hash(address)?, address))).collect();
+        // In the order of the tree, neighbours share the way down; and an address that was sent
+        // twice is found once.
+        hashes.sort_unstable_by_key(|(hash, _)| *hash);
+        hashes.dedup_by_key(|(hash, _)| *hash);
+        for (hash, address) in hashes {
+            snapshot.lookup(&hash, |user_id| found(address, user_id))?;
         }
         Ok(())
     }

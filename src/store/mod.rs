@@ -24,6 +24,7 @@ use redb::{Database, StorageBackend};
 pub use self::{
     migrations::SCHEMA,
     tables::{Snapshot, Tables, Transaction},
+    writer::MAX_BATCH,
     writes::Writes,
 };
 use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};

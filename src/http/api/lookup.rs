@@ -3,7 +3,7 @@
 //! The busiest handler of all: it borrows the addresses from the request and writes the answer
 //! straight into the response.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::borrow::Cow;
 
 use actix_web::{HttpResponse, http::header::ContentType, web::Data};
 use serde::{Deserialize, Serializer, ser::SerializeMap};
@@ -66,10 +66,8 @@ fn mappings<T: AsRef<str>>(state: &State, query: &Query<'_, T>) -> Result<Vec<u8
     let mut serializer = serde_json::Serializer::new(&mut answer);
     let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
     let mut written = Ok(());
-    // An address book may hold an address twice, and an object must not hold a name twice.
-    let mut seen = HashSet::new();
     query.run(&state.core, |address, user_id| {
-        if written.is_ok() && seen.insert(address) {
+        if written.is_ok() {
             written = map.serialize_entry(address, user_id);
         }
     })?;
