@@ -48,16 +48,15 @@ impl Rows {
     }
 }
 
-/// An operation, and who waits for it.
-type Job = (Rows, oneshot::Sender<()>);
+/// The number of the rows to write, and who waits for it.
+type Job = (usize, oneshot::Sender<()>);
 
 /// The thread that writes.
 pub struct Raw {
     queue: mpsc::Sender<Job>,
     thread: JoinHandle<anyhow::Result<()>>,
     runtime: tokio::runtime::Runtime,
-    next: Cell<u64>,
-    bindings: u64,
+    next: Cell<usize>,
 }
 
 impl Raw {
@@ -65,9 +64,10 @@ impl Raw {
     pub fn open(file: &Path, cache_bytes: usize, bindings: u64) -> anyhow::Result<Self> {
         let database = Database::builder().set_cache_size(cache_bytes).open(file)?;
         let (queue, waiting) = mpsc::channel(MAX_BATCH);
-        let thread = thread::spawn(move || write(&database, waiting));
+        let rows: Vec<Rows> = (0..SESSIONS).map(|person| Rows::of(person, bindings)).collect();
+        let thread = thread::spawn(move || write(&database, &rows, waiting));
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        Ok(Self { queue, thread, runtime, next: Cell::new(0), bindings })
+        Ok(Self { queue, thread, runtime, next: Cell::new(0) })
     }
 
     /// Operations in a second, with so many clients that each wait for the answer to the last one.
@@ -78,8 +78,7 @@ impl Raw {
             while began.elapsed() < time {
                 let number = self.next.replace(self.next.get() + 1);
                 let (answer, answered) = oneshot::channel();
-                let rows = Rows::of(number % SESSIONS, self.bindings);
-                self.queue.send((rows, answer)).await.ok().context("the writer has stopped")?;
+                self.queue.send((number, answer)).await.ok().context("the writer has stopped")?;
                 answered.await?;
             }
             anyhow::Ok(())
@@ -96,7 +95,7 @@ impl Raw {
     }
 }
 
-fn write(database: &Database, mut waiting: mpsc::Receiver<Job>) -> anyhow::Result<()> {
+fn write(database: &Database, rows: &[Rows], mut waiting: mpsc::Receiver<Job>) -> anyhow::Result<()> {
     pin(Side::Server)?;
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = vec![first];
@@ -107,7 +106,8 @@ fn write(database: &Database, mut waiting: mpsc::Receiver<Job>) -> anyhow::Resul
         let transaction = database.begin_write()?;
         let mut associations = transaction.open_table(ASSOCIATIONS)?;
         let mut lookup = transaction.open_table(LOOKUP)?;
-        for (rows, _) in &batch {
+        for (number, _) in &batch {
+            let rows = &rows[number % rows.len()];
             associations.insert((1, rows.address.as_str()), rows.association.as_slice())?;
             lookup.insert(&rows.hash, rows.user_id.as_slice())?;
         }
