@@ -1,16 +1,19 @@
-//! Composition: the store, the homeservers, mail and the listeners become a running server, which
+//! Composition: the store, the homeservers, mail, the tasks and the listeners become a running server, which
 //! is drained and closed when it is told to stop.
 //!
 //! Everything is bound and checked in `build`; `run_until` only waits. No rule lives here.
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use actix_web::web;
+use actix_web::{dev::Server, web};
 use anyhow::Context;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     config::Config,
@@ -23,9 +26,14 @@ use crate::{
         fetch::Fetch,
         homeservers::RemoteHomeservers,
         mail::Mailer,
+        sms::SmsGateway,
     },
     store::Store,
+    tasks::Tasks,
 };
+
+/// The name of the operator's socket in the data directory.
+pub const CONTROL_SOCKET: &str = "control.sock";
 
 /// The system's clock.
 pub struct SystemClock;
@@ -45,11 +53,18 @@ pub struct Surroundings {
     pub dns: Option<Dns>,
     /// The ports of the protocol.
     pub ports: Ports,
+    /// How often tasks look at the clock.
+    pub tick: Duration,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), dns: None, ports: Ports::default() }
+        Self {
+            clock: Arc::new(SystemClock),
+            dns: None,
+            ports: Ports::default(),
+            tick: Duration::from_secs(1),
+        }
     }
 }
 
@@ -58,6 +73,9 @@ pub struct Application {
     state: web::Data<http::State>,
     core: Arc<Core>,
     listeners: Vec<TcpListener>,
+    metrics_listeners: Vec<TcpListener>,
+    control: UnixListener,
+    tasks: Tasks,
     background: tokio::runtime::Runtime,
 }
 
@@ -67,10 +85,11 @@ impl Application {
     /// # Errors
     /// Whatever keeps the server from starting, in words for the operator.
     pub fn build(config: Config, surroundings: Surroundings) -> anyhow::Result<Self> {
-        let Surroundings { clock, dns, ports } = surroundings;
+        let Surroundings { clock, dns, ports, tick } = surroundings;
         let config = Arc::new(config);
         let background = background_runtime()?;
-        let (mailer, fetch) = outward(&config)?;
+        let Outward { mailer, sms, fetch } = outward(&config)?;
+        let mailer = Arc::new(mailer);
         let cache = config.store.cache_mib << 20;
         let genesis = || ops::genesis(clock.now());
         let store = Store::open(&config.data_dir, cache, &config.name(), genesis)?;
@@ -80,21 +99,26 @@ impl Application {
             let exceptions = config.homeservers.allowed_special_addresses.clone();
             let patience = config.homeserver_timeout();
             let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone(), patience);
-            RemoteHomeservers::new(discovery, fetch, clock.clone(), patience)
+            Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), patience))
         };
-        let core = Arc::new(Core::new(config.clone(), store, clock, Arc::new(homeservers))?);
-        let state = http::State::new(core.clone(), mailer, background.handle().clone())?;
-        let bind = |address: &String| {
-            let cannot = || format!("cannot listen on {address}; is another server there? (http.listen)");
-            TcpListener::bind(address).with_context(cannot)
-        };
-        let listeners = config.http.listen.iter().map(bind).collect::<anyhow::Result<_>>()?;
-        Ok(Self { state: web::Data::new(state), core, listeners, background })
+        let core = Arc::new(Core::new(config.clone(), store, clock, homeservers.clone())?);
+        let state = http::State::new(core.clone(), mailer.clone(), sms, background.handle().clone())?;
+        let tasks = Tasks { core: core.clone(), homeservers, mailer, tick };
+        let listeners = bind("http.listen", &config.http.listen)?;
+        let metrics_listeners = bind("http.metrics_listen", &config.http.metrics_listen)?;
+        let control = control_socket(&config.data_dir)?;
+        let state = web::Data::new(state);
+        Ok(Self { state, core, listeners, metrics_listeners, control, tasks, background })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        addresses_of(&self.listeners)
+    }
+
+    /// Where it shows what monitoring may count.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        addresses_of(&self.metrics_listeners)
     }
 
     /// Answers requests until `stop` is ready, then finishes those that have begun and closes the
@@ -104,22 +128,38 @@ impl Application {
     /// If the listeners fail, or the disk: a server that can store nothing ends, so that whoever
     /// watches over it notices and starts it again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { state, core, listeners, background } = self;
+        let Self { state, core, listeners, metrics_listeners, control, tasks, background } = self;
         let stored = core.clone();
+        let (stop_tasks, stopped) = watch::channel(false);
+        let tasks = background.spawn(tasks.run(stopped));
         let served = actix_web::rt::System::new().block_on(async move {
-            let server = http::serve(state, listeners)?;
+            let server = http::serve(state.clone(), listeners)?;
             let handle = server.handle();
             let running = actix_web::rt::spawn(server);
+            let mut beside = vec![http::control::serve(state.clone(), control)?];
+            if !metrics_listeners.is_empty() {
+                beside.push(http::metrics::serve(state, metrics_listeners)?);
+            }
+            let beside_handles: Vec<_> = beside.iter().map(Server::handle).collect();
+            for server in beside {
+                drop(actix_web::rt::spawn(server));
+            }
             let broken = tokio::select! {
                 () = stop => false,
                 () = stored.store.broken() => true,
             };
             tracing::info!("stopping: no new requests, those under way are finished");
+            for beside in beside_handles {
+                beside.stop(true).await;
+            }
             handle.stop(true).await;
             running.await??;
             anyhow::ensure!(!broken, "the database takes nothing any more: check the disk, then start again");
             Ok(())
         });
+        // What is being sent gets time to be acknowledged, or it would be sent again.
+        let _ = stop_tasks.send(true);
+        let _ = background.block_on(async { timeout(Duration::from_secs(10), tasks).await });
         background.shutdown_timeout(Duration::from_secs(5));
         // The last one to let go of the store closes the database.
         drop(core);
@@ -145,7 +185,34 @@ fn background_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// The ways out.
-fn outward(config: &Config) -> anyhow::Result<(Mailer, Arc<Fetch>)> {
-    let fetch = Fetch::new(config.homeservers.extra_ca_file.as_deref());
-    Ok((Mailer::new(config)?, Arc::new(fetch.context("homeservers.extra_ca_file")?)))
+struct Outward {
+    mailer: Mailer,
+    sms: SmsGateway,
+    fetch: Arc<Fetch>,
+}
+
+fn outward(config: &Config) -> anyhow::Result<Outward> {
+    let fetch =
+        Fetch::new(config.homeservers.extra_ca_file.as_deref()).context("homeservers.extra_ca_file")?;
+    Ok(Outward { mailer: Mailer::new(config)?, sms: SmsGateway::new(config)?, fetch: Arc::new(fetch) })
+}
+
+fn bind(key: &str, addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
+    let bind = |address: &String| {
+        let cannot = || format!("cannot listen on {address}; is another server there? ({key})");
+        TcpListener::bind(address).with_context(cannot)
+    };
+    addresses.iter().map(bind).collect()
+}
+
+fn addresses_of(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+/// The operator's socket, in place of one that a crash left behind: the lock on the directory says
+/// that nobody else serves there.
+fn control_socket(data_dir: &Path) -> anyhow::Result<UnixListener> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    let _ = std::fs::remove_file(&path);
+    UnixListener::bind(&path).with_context(|| format!("cannot create the socket {}", path.display()))
 }

@@ -10,10 +10,11 @@
 //! | --- | --- |
 //! | `main`, `cli` | the commands |
 //! | `app` | composition: opens, binds, runs, drains |
-//! | `http` | what comes in: the API and the pages |
-//! | `remote` | what goes out: homeservers and mail |
+//! | `http` | what comes in: the API, the pages, the operator's socket |
+//! | `tasks` | what runs by itself: the outbox, deleting what has expired |
+//! | `remote` | what goes out: homeservers, mail, messages to telephones |
 //! | `ops` | one function for each thing the server does |
-//! | `store`, `config`, `assets` | the database; the settings; what is compiled in |
+//! | `store`, `config`, `assets`, `metrics` | the database; the settings; what is compiled in; what is counted |
 //! | `domain` | the rules, as pure values |
 //!
 //! A layer uses those below it, never one above and never one beside it; a test reads the `use`
@@ -25,6 +26,8 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod metrics;
 pub mod ops;
 pub mod remote;
 pub mod store;
+pub mod tasks;

@@ -218,9 +218,9 @@ fn put_account(tables: &mut Writes<'_>, person: u64) -> Result<(), StoreError> {
 fn put_session(tables: &mut Writes<'_>, number: u64, bindings: u64, key: &Key32) -> Result<(), StoreError> {
     let (address, account, now) = (address(bindings + number), user_id(number % bindings), now());
     let secret = client_secret();
-    let mut session = Session::new(address, &secret, Some(account), now);
+    let mut session = Session::new(address, &secret, Some(account), key, now);
     session.progress = Progress::Validated(now);
     // Long runs must not outlive it.
     session.modified = now.after(Duration::from_secs(3600));
-    tables.put_indexed_session(&Session::index_key(&session.address, &secret, key), &sid(number), &session)
+    tables.put_session(&sid(number), &session)
 }

@@ -3,7 +3,9 @@
 //! Exit status: 0 when all is well, 1 when something failed, 2 for a command that cannot be
 //! understood, 78 (`EX_CONFIG`) for a configuration that cannot be used.
 
+mod control;
 mod demo;
+mod invitations;
 mod serve;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -36,6 +38,20 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look after pending invitations, whether or not the server runs
+    #[command(subcommand)]
+    Invitations(InvitationsCommand),
+}
+
+#[derive(Subcommand)]
+enum InvitationsCommand {
+    /// Take invitations back: one by its token, or all to an address or from a Matrix ID
+    Cancel {
+        #[command(flatten)]
+        meant: invitations::Meant,
+        #[command(flatten)]
+        with: WithConfig,
+    },
 }
 
 #[derive(Subcommand)]
@@ -81,6 +97,9 @@ pub fn run() -> ExitCode {
         Command::Demo { once } => demo::demo(once),
         Command::Config(ConfigCommand::Check(with)) => check(&with),
         Command::Config(ConfigCommand::Example) => say(&config::example()),
+        Command::Invitations(InvitationsCommand::Cancel { meant, with }) => {
+            with.load().map_err(Into::into).and_then(|config| invitations::cancel(&config, meant))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

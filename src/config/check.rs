@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Config, ConfigError, SmtpSecurity, is_brand};
-use crate::domain::server_name::ServerName;
+use crate::domain::{ids::RoomId, server_name::ServerName};
 
 impl Config {
     /// Checks what types cannot.
@@ -56,11 +56,17 @@ impl Config {
             !self.http.listen.is_empty(),
             "http.listen: name at least one address, like '127.0.0.1:8090'".to_owned(),
         );
-        for listen in &self.http.listen {
-            let problem =
-                format!("http.listen: '{listen}' is not an address with a port, like '127.0.0.1:8090'");
-            require(listen.parse::<SocketAddr>().is_ok(), problem);
+        let listening =
+            [("http.listen", &self.http.listen), ("http.metrics_listen", &self.http.metrics_listen)];
+        for (key, addresses) in listening {
+            for address in addresses {
+                let problem =
+                    format!("{key}: '{address}' is not an address with a port, like '127.0.0.1:8090'");
+                require(address.parse::<SocketAddr>().is_ok(), problem);
+            }
         }
+        self.check_invites(&mut require);
+        self.check_sms(&mut require);
         let max = self.lookup.max_addresses;
         require(
             (1..=10_000).contains(&max),
@@ -108,5 +114,31 @@ impl Config {
             require(!document.version.is_empty(), format!("terms.{id}.version: a document needs a version"));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    fn check_invites(&self, require: &mut impl FnMut(bool, String)) {
+        let invites = &self.invites;
+        let days = invites.expire_days;
+        require(days.get() <= 365, format!("invites.expire_days: {days} is not between 1 and 365"));
+        let url = &invites.web_client_url;
+        let plain = url.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>\\`#?".contains(&b));
+        let web = url.starts_with("https://") || url.starts_with("http://");
+        require(
+            web && plain && !url.ends_with('/'),
+            format!(
+                "invites.web_client_url: '{url}' must begin with https://, without '#', '?' or a slash at its end"
+            ),
+        );
+        for room in &invites.blocked_rooms {
+            let problem =
+                format!("invites.blocked_rooms: '{room}' is not a room ID, like '!abc:example.org'");
+            require(RoomId::parse(room).is_some(), problem);
+        }
+        for name in &invites.blocked_homeservers {
+            let problem = format!("invites.blocked_homeservers: '{name}' is not a server name");
+            require(ServerName::parse(name).is_some(), problem);
+        }
+        let empty = invites.blocked_keywords.iter().any(|word| word.trim().is_empty());
+        require(!empty, "invites.blocked_keywords: an empty word would block everything".to_owned());
     }
 }

@@ -25,7 +25,10 @@ fn section(text: &mut String, part: &Json, schema: &Schema, path: &str, defaults
     let part = resolve(part, schema);
     let Some(properties) = part.get("properties").and_then(Json::as_object) else { return };
     // The map of terms has keys of the operator's choice and is shown at the end.
-    let is_section = |key: &String| matches!(defaults.get(key), Some(Value::Table(inner)) if !inner.contains_key("per_hour"));
+    let is_section = |key: &String| {
+        let table = defaults.get(key).and_then(Value::as_table);
+        table.is_some_and(|table| !table.is_empty() && !table.contains_key("per_hour"))
+    };
     for (key, property) in properties.iter().filter(|(key, _)| !is_section(key) && *key != "terms") {
         let default = defaults.get(key).map(one_line).unwrap_or_else(|| "\"\"".to_owned());
         let unset = if defaults.contains_key(key) { "" } else { " Not set by default." };
@@ -42,6 +45,7 @@ fn section(text: &mut String, part: &Json, schema: &Schema, path: &str, defaults
 
 fn one_line(value: &Value) -> String {
     match value {
+        Value::Table(table) if table.is_empty() => "{}".to_owned(),
         Value::Table(table) => {
             let pairs: Vec<String> = table.iter().map(|(key, value)| format!("{key} = {value}")).collect();
             format!("{{ {} }}", pairs.join(", "))

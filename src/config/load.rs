@@ -91,6 +91,10 @@ pub(super) fn resolve<'a>(part: &'a Json, schema: &'a Schema) -> &'a Json {
 fn find_unknown(table: &Table, part: &Json, schema: &Schema, prefix: &str, unknown: &mut Vec<String>) {
     let part = resolve(part, schema);
     let known = part.get("properties").and_then(Json::as_object);
+    if known.is_none() && part.get("additionalProperties").is_none() {
+        // Whatever the operator writes there is theirs.
+        return;
+    }
     for (key, value) in table {
         let path = format!("{prefix}{key}");
         let inner = match known {

@@ -5,7 +5,10 @@
 
 mod check;
 mod example;
+mod invites;
+mod limits;
 mod load;
+mod sms;
 
 use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -13,8 +16,14 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{example::example, load::load};
-use crate::domain::{bucket::Rate, language::Language, server_name::ServerName, terms::Terms};
+pub use self::{
+    example::example,
+    invites::Invites,
+    limits::Limits,
+    load::load,
+    sms::{Gateway, Sms, SmsFormat, SmsHttp, SmsMethod},
+};
+use crate::domain::{language::Language, server_name::ServerName, terms::Terms};
 
 /// What is wrong with a configuration, in words for the operator, one line each.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +50,12 @@ pub struct Config {
     pub mail: Mail,
     /// Rules for the proof that an address is somebody's.
     pub validation: Validation,
+    /// How messages to telephones leave.
+    pub sms: Sms,
+    /// Invitations to people who are known by their e-mail address only.
+    pub invites: Invites,
+    /// Homeservers that have telephone numbers validated here for people without an account.
+    pub delegation: Delegation,
     /// Rules for looking up addresses.
     pub lookup: Lookup,
     /// How often things may be done; each is {burst, per_hour} and 429 answers beyond it.
@@ -65,6 +80,8 @@ pub struct Http {
     /// Reverse proxies whose X-Forwarded-For header is believed, as networks.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Addresses and ports that answer GET /metrics in the Prometheus format, for your monitoring only; none by default.
+    pub metrics_listen: Vec<String>,
 }
 
 /// Which homeservers may send their users, and how they are reached.
@@ -167,6 +184,15 @@ pub struct Validation {
     pub next_link_prefixes: Vec<String>,
 }
 
+/// Homeservers that have telephone numbers validated here for people without an account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delegation {
+    /// The addresses of homeservers that may ask, as networks; empty turns it off. A proxy in front must set X-Forwarded-For, or everybody has the proxy's address.
+    #[schemars(with = "Vec<String>")]
+    pub allowed_networks: Vec<IpNet>,
+}
+
 /// Rules for looking up addresses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -175,40 +201,6 @@ pub struct Lookup {
     pub max_addresses: usize,
     /// Whether clients may send addresses in the clear (algorithm "none").
     pub allow_none: bool,
-}
-
-/// How often things may be done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Registrations from one IP address (an IPv6 /64 counts as one).
-    pub register_per_ip: Rate,
-    /// Registrations of one homeserver's users, counted once the homeserver has confirmed them.
-    pub register_per_homeserver: Rate,
-    /// Validation mails that one account asks for.
-    pub request_token_per_account: Rate,
-    /// Validation mails that one homeserver's users ask for.
-    pub request_token_per_homeserver: Rate,
-    /// Validation mails asked for from one IP address.
-    pub request_token_per_ip: Rate,
-    /// Validation mails that one account asks for to one address.
-    pub request_token_per_account_and_address: Rate,
-    /// Validation mails to one address, whoever asks.
-    pub request_token_per_address: Rate,
-    /// Tokens that one account submits, right or wrong.
-    pub submit_token_per_account: Rate,
-    /// Tokens that one homeserver's users submit.
-    pub submit_token_per_homeserver: Rate,
-    /// Tokens submitted from one IP address, by apps and by people who press the button on a page.
-    pub submit_token_per_ip: Rate,
-    /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
-    pub unbind_per_ip: Rate,
-    /// Addresses that one account looks up.
-    pub lookup_per_account: Rate,
-    /// Addresses that one homeserver's users look up.
-    pub lookup_per_homeserver: Rate,
-    /// Addresses looked up from one IP address.
-    pub lookup_per_ip: Rate,
 }
 
 /// The database.
@@ -250,6 +242,9 @@ impl Default for Config {
             homeservers: Homeservers::default(),
             mail: Mail::default(),
             validation: Validation::default(),
+            sms: Sms::default(),
+            invites: Invites::default(),
+            delegation: Delegation::default(),
             lookup: Lookup::default(),
             limits: Limits::default(),
             store: StoreSettings::default(),
@@ -262,7 +257,12 @@ impl Default for Config {
 impl Default for Http {
     fn default() -> Self {
         let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
-        Self { listen: vec!["127.0.0.1:8090".to_owned()], workers: 0, trusted_proxies: loopback.into() }
+        Self {
+            listen: vec!["127.0.0.1:8090".to_owned()],
+            workers: 0,
+            trusted_proxies: loopback.into(),
+            metrics_listen: Vec::new(),
+        }
     }
 }
 
@@ -310,28 +310,6 @@ impl Default for Smtp {
 impl Default for Lookup {
     fn default() -> Self {
         Self { max_addresses: 10_000, allow_none: false }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let rate = Rate::new;
-        Self {
-            register_per_ip: rate(50, 300),
-            register_per_homeserver: rate(500, 3000),
-            request_token_per_account: rate(10, 20),
-            request_token_per_homeserver: rate(500, 1000),
-            request_token_per_ip: rate(50, 200),
-            request_token_per_account_and_address: rate(4, 2),
-            request_token_per_address: rate(8, 4),
-            submit_token_per_account: rate(20, 100),
-            submit_token_per_homeserver: rate(500, 2000),
-            submit_token_per_ip: rate(50, 200),
-            unbind_per_ip: rate(100, 2000),
-            lookup_per_account: rate(10_000, 210),
-            lookup_per_homeserver: rate(100_000, 2100),
-            lookup_per_ip: rate(100_000, 2100),
-        }
     }
 }
 

@@ -138,3 +138,23 @@ impl Token {
         &self.0
     }
 }
+
+/// The identifier of a room, at most 255 bytes. Rooms of version 12 have no server name in theirs.
+#[derive(Clone)]
+pub struct RoomId(String);
+
+redacted!(RoomId);
+
+impl RoomId {
+    /// Parses `!` and something visible after it; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let visible = !text.contains(|c: char| c.is_control() || c.is_whitespace());
+        let named = text.strip_prefix('!').is_some_and(|rest| !rest.is_empty());
+        (named && visible && text.len() <= 255).then(|| Self(text.to_owned()))
+    }
+
+    /// The whole ID.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

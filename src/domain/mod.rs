@@ -5,9 +5,13 @@
 
 pub mod association;
 pub mod bucket;
+pub mod code;
 pub mod ids;
+pub mod invitation;
 pub mod language;
 pub mod lookup;
+pub mod outbox;
+pub mod phone;
 pub mod refusal;
 pub mod secret;
 pub mod server_name;

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::ids::UserId;
+
 /// Why a request was refused. Nothing has changed when one of these comes back, except that a
 /// wrong token was counted, or that a session waits for a mail that could not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,15 @@ pub enum Refusal {
     /// The relay did not take the mail.
     #[error("The mail could not be sent; try again later")]
     EmailSendError,
+    /// The telephone number is none.
+    #[error("This is not a telephone number in the country that was given")]
+    InvalidPhoneNumber,
+    /// No message goes to that country.
+    #[error("This identity server sends no messages to that country")]
+    DestinationRejected,
+    /// The gateway did not take the message.
+    #[error("The message could not be sent; try again later")]
+    SmsSendError,
     /// No session has this sid and client secret.
     #[error("No validation session matches this sid and client_secret")]
     NoValidSession,
@@ -61,6 +72,18 @@ pub enum Refusal {
         /// The pepper to use.
         lookup_pepper: String,
     },
+    /// The address that is invited leads to a Matrix ID already.
+    #[error("This address already belongs to a Matrix ID; invite that one")]
+    ThreepidInUse {
+        /// The Matrix ID.
+        user_id: UserId,
+    },
+    /// Only e-mail addresses can be invited.
+    #[error("Only e-mail addresses can be invited")]
+    UnsupportedMedium,
+    /// There is no such invitation, or none any more.
+    #[error("No invitation has this token; it was used, cancelled, or is too old")]
+    UnknownInvitation,
     /// A homeserver signed this for another server.
     #[error("This request was signed for another server")]
     WrongDestination,

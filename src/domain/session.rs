@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    code::CodeHash,
     ids::{ClientSecret, Sid, Token, UserId},
     refusal::Refusal,
     secret::{Key32, SecretHash},
@@ -37,11 +38,17 @@ pub enum Progress {
 pub struct Session {
     /// What is being validated.
     pub address: Address,
+    /// The key under which address and client secret find this session, see
+    /// [`Session::index_key`].
+    pub index_key: [u8; 32],
     /// The account that asked; only that account may publish the address. `None` when a
     /// homeserver asked on behalf of somebody who has no account yet.
     pub account: Option<UserId>,
     /// The hash of the secret that the client chose.
     pub client_secret: SecretHash,
+    /// The code that was sent last to a telephone number, if one was. What a mail carries is not
+    /// stored, see [`Session::link_token`].
+    pub code: Option<CodeHash>,
     /// The greatest `send_attempt` whose message was accepted for delivery.
     pub delivered_attempt: Option<u64>,
     /// Where to send the person after validating by link, if the operator allows it.
@@ -67,11 +74,19 @@ pub enum Submission {
 
 impl Session {
     /// A new session, pending, with nothing sent yet.
-    pub fn new(address: Address, secret: &ClientSecret, account: Option<UserId>, now: Millis) -> Self {
+    pub fn new(
+        address: Address,
+        secret: &ClientSecret,
+        account: Option<UserId>,
+        key: &Key32,
+        now: Millis,
+    ) -> Self {
         Self {
+            index_key: Self::index_key(&address, secret, key),
             address,
             account,
             client_secret: SecretHash::of(secret.as_str()),
+            code: None,
             delivered_attempt: None,
             next_link: None,
             modified: now,
@@ -127,20 +142,15 @@ impl Session {
         }
     }
 
-    /// Takes a presented token.
+    /// Takes a presented token, which is right or wrong.
     ///
     /// # Errors
     /// `SessionExpired` once the session is over; nothing has changed then.
-    pub fn submit(
-        &mut self,
-        presented: &Token,
-        expected: &Token,
-        now: Millis,
-    ) -> Result<Submission, Refusal> {
+    pub fn submit(&mut self, is_right: bool, now: Millis) -> Result<Submission, Refusal> {
         if self.is_over(now) {
             return Err(Refusal::SessionExpired);
         }
-        if presented != expected {
+        if !is_right {
             self.wrong_tokens = self.wrong_tokens.saturating_add(1);
             return Ok(Submission::Wrong);
         }

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use ruma_common::canonical_json::to_canonical_value;
 use serde_json::{Map, Value, json};
@@ -15,7 +18,7 @@ use super::{ids::UserId, secret::Key32, server_name::ServerName};
 /// The identifier of our first key. Existing identity servers verify no other.
 pub const FIRST_KEY_ID: &str = "ed25519:0";
 
-/// A key pair of this server with its identifier, `ed25519:...`.
+/// A key pair with its identifier, `ed25519:...`.
 pub struct KeyPair {
     id: String,
     key: SigningKey,
@@ -30,6 +33,11 @@ impl KeyPair {
     /// `ed25519:...`
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The private key in unpadded base64, safe in URLs: for the one whose key it is.
+    pub fn private_base64(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.key.to_bytes())
     }
 
     /// The public key.
@@ -65,6 +73,17 @@ impl PublicKey {
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
         VerifyingKey::from_bytes(&bytes).ok().map(Self)
+    }
+
+    /// The public key of a private one, which is written as [`PublicKey::from_base64`] reads keys.
+    pub fn of_private_base64(text: &str) -> Option<Self> {
+        let seed: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
+        Some(Self(SigningKey::from_bytes(&seed).verifying_key()))
+    }
+
+    /// The 32 bytes of the key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
     }
 
     /// Unpadded standard base64, as the specification writes keys.

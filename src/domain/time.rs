@@ -15,6 +15,16 @@ impl Millis {
     pub fn after(self, length: Duration) -> Self {
         Self(self.0.saturating_add(as_millis(length)))
     }
+
+    /// The UTC day, counted from the epoch.
+    pub fn day(self) -> u64 {
+        self.0 / as_millis(DAY)
+    }
+
+    /// How long it is until the next UTC day begins.
+    pub fn rest_of_day(self) -> Duration {
+        DAY - Duration::from_millis(self.0 % as_millis(DAY))
+    }
 }
 
 /// A length of time as whole milliseconds.
@@ -24,3 +34,6 @@ pub fn as_millis(length: Duration) -> u64 {
 
 /// One hour.
 pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// One day.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -93,6 +93,11 @@ async fn in_time(body: impl Future<Output = Result<Bytes, ApiError>>) -> Result<
 }
 
 impl Body {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Reads JSON, whatever the content type says: many clients say nothing.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.bytes).map_err(|error| match error.classify() {

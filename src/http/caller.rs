@@ -72,6 +72,23 @@ fn client_address(peer: IpAddr, forwarded: &[u8], config: &Config) -> IpAddr {
     client
 }
 
+/// A homeserver that the operator lets validate telephone numbers here.
+pub struct Delegate;
+
+impl FromRequest for Delegate {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let allowed = &config(request).delegation.allowed_networks;
+        ready(Caller::from_request(request, payload).into_inner().and_then(|Caller(address)| {
+            let listed = allowed.iter().any(|network| network.contains(&address.to_canonical()));
+            let refused = || Refusal::Forbidden("This is for homeservers that the operator has named");
+            if listed { Ok(Self) } else { Err(refused().into()) }
+        }))
+    }
+}
+
 /// An account with a valid token that has accepted the terms.
 pub struct Account(pub UserId);
 

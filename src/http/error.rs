@@ -78,11 +78,17 @@ fn refusal_status_and_code(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::MissingParam(_) => (StatusCode::BAD_REQUEST, "M_MISSING_PARAMS"),
         Refusal::InvalidEmail => (StatusCode::BAD_REQUEST, "M_INVALID_EMAIL"),
         Refusal::EmailSendError => (StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
+        Refusal::InvalidPhoneNumber => (StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS"),
+        Refusal::DestinationRejected => (StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED"),
+        Refusal::SmsSendError => (StatusCode::BAD_REQUEST, "M_SEND_ERROR"),
         Refusal::NoValidSession => (StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
         Refusal::SessionExpired => (StatusCode::BAD_REQUEST, "M_SESSION_EXPIRED"),
         Refusal::SessionNotValidated => (StatusCode::BAD_REQUEST, "M_SESSION_NOT_VALIDATED"),
         Refusal::TokenIncorrect => (StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
         Refusal::InvalidPepper { .. } => (StatusCode::BAD_REQUEST, "M_INVALID_PEPPER"),
+        Refusal::ThreepidInUse { .. } => (StatusCode::BAD_REQUEST, "M_THREEPID_IN_USE"),
+        Refusal::UnsupportedMedium => (StatusCode::BAD_REQUEST, "M_UNRECOGNIZED"),
+        Refusal::UnknownInvitation => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
         Refusal::WrongDestination => (StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
         Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
         Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
@@ -96,6 +102,9 @@ fn extra_members(error: &ApiError, body: &mut serde_json::Map<String, Value>) {
         ApiError::Refused(Refusal::InvalidPepper { algorithm, lookup_pepper }) => {
             body.insert("algorithm".to_owned(), json!(algorithm));
             body.insert("lookup_pepper".to_owned(), json!(lookup_pepper));
+        }
+        ApiError::Refused(Refusal::ThreepidInUse { user_id }) => {
+            body.insert("mxid".to_owned(), json!(user_id.as_str()));
         }
         ApiError::Refused(Refusal::LimitExceeded { retry_after }) => {
             body.insert("retry_after_ms".to_owned(), json!(as_millis(*retry_after).max(1)));

@@ -16,6 +16,7 @@ use crate::{
     domain::{
         bucket::{Bucket, Rate},
         ids::UserId,
+        phone::PhoneNumber,
         refusal::Refusal,
         server_name::ServerName,
         threepid::Address,
@@ -118,17 +119,74 @@ impl Limits {
         addresses: usize,
         now: Millis,
     ) -> Result<(), Refusal> {
+        self.take(now, &self.of_lookup(caller, account, u32::try_from(addresses).unwrap_or(u32::MAX).max(1)))
+    }
+
+    fn of_lookup(&self, caller: Caller, account: &UserId, cost: u32) -> [Take; 3] {
         let rates = &self.rates;
-        let cost = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
         let homeserver = host_key(account.server_name());
+        [
+            self.of("lookup ip", caller.network(), rates.lookup_per_ip, cost),
+            self.of("lookup account", account.as_str(), rates.lookup_per_account, cost),
+            self.of("lookup homeserver", homeserver, rates.lookup_per_homeserver, cost),
+        ]
+    }
+
+    /// An invitation to an address. It says whether the address leads to a Matrix ID, so it costs a
+    /// lookup as well.
+    pub fn invite(
+        &self,
+        caller: Caller,
+        account: &UserId,
+        address: &Address,
+        now: Millis,
+    ) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        let homeserver = host_key(account.server_name());
+        let [ip, user, server] = self.of_lookup(caller, account, 1);
         self.take(
             now,
             &[
-                self.of("lookup ip", caller.network(), rates.lookup_per_ip, cost),
-                self.of("lookup account", account.as_str(), rates.lookup_per_account, cost),
-                self.of("lookup homeserver", homeserver, rates.lookup_per_homeserver, cost),
+                self.of("invite ip", caller.network(), rates.invite_per_ip, 1),
+                self.of("invite account", account.as_str(), rates.invite_per_account, 1),
+                self.of("invite homeserver", homeserver, rates.invite_per_homeserver, 1),
+                self.of("invite address", address.as_str(), rates.invite_per_address, 1),
+                ip,
+                user,
+                server,
             ],
         )
+    }
+
+    /// A signature with an invitation's key, for anybody.
+    pub fn sign(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("sign ip", caller.network(), self.rates.sign_per_ip, 1)])
+    }
+
+    /// A message to a telephone that an account, or a homeserver without one, asks for.
+    pub fn sms(
+        &self,
+        caller: Caller,
+        account: Option<&UserId>,
+        number: &PhoneNumber,
+        now: Millis,
+    ) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        let mut takes = vec![
+            self.of("sms number", number.address().as_str(), rates.sms_per_number, 1),
+            self.of("sms country", number.calling_code(), rates.sms_per_country, 1),
+        ];
+        match account {
+            Some(account) => {
+                let homeserver = host_key(account.server_name());
+                takes.push(self.of("sms account", account.as_str(), rates.sms_per_account, 1));
+                takes.push(self.of("sms homeserver", homeserver, rates.sms_per_homeserver, 1));
+                takes.push(self.of("sms ip", caller.network(), rates.sms_per_ip, 1));
+            }
+            // It speaks for many people, all from its own address.
+            None => takes.push(self.of("sms delegate", caller.network(), rates.sms_per_homeserver, 1)),
+        }
+        self.take(now, &takes)
     }
 
     fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u32) -> Take {

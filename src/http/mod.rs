@@ -7,8 +7,10 @@
 mod api;
 mod body;
 mod caller;
+pub mod control;
 mod error;
 mod limits;
+pub mod metrics;
 mod pages;
 mod routes;
 
@@ -17,12 +19,16 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use actix_web::{App, HttpServer, dev::Server, web};
 
 use self::{error::ApiError, limits::Limits, pages::Pages};
-use crate::{ops::Core, remote::mail::Mailer};
+use crate::{
+    ops::Core,
+    remote::{mail::Mailer, sms::SmsGateway},
+};
 
 /// What every handler has at hand.
 pub struct State {
     core: Arc<Core>,
-    mailer: Mailer,
+    mailer: Arc<Mailer>,
+    sms: SmsGateway,
     limits: Limits,
     pages: Pages,
     background: tokio::runtime::Handle,
@@ -33,10 +39,15 @@ impl State {
     ///
     /// # Errors
     /// If a built-in page is wrong.
-    pub fn new(core: Arc<Core>, mailer: Mailer, background: tokio::runtime::Handle) -> anyhow::Result<Self> {
+    pub fn new(
+        core: Arc<Core>,
+        mailer: Arc<Mailer>,
+        sms: SmsGateway,
+        background: tokio::runtime::Handle,
+    ) -> anyhow::Result<Self> {
         let limits = Limits::new(core.config.limits.clone());
         let pages = Pages::load(&core.config)?;
-        Ok(Self { core, mailer, limits, pages, background })
+        Ok(Self { core, mailer, sms, limits, pages, background })
     }
 
     /// Runs something slow where it makes no other request wait.
@@ -66,7 +77,10 @@ pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::R
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         chosen => chosen,
     };
-    let mut server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes::configure))
+    let has_delegation = !state.core.config.delegation.allowed_networks.is_empty();
+    let app =
+        move || App::new().app_data(state.clone()).configure(|app| routes::configure(app, has_delegation));
+    let mut server = HttpServer::new(app)
         .workers(workers)
         .max_connections(MAX_CONNECTIONS)
         .client_request_timeout(Duration::from_secs(10))

@@ -15,13 +15,13 @@ use actix_web::{
 };
 
 use super::{
-    api::{account, association, lookup, pubkey, status, terms, validation},
+    api::{account, association, delegation, invitation, lookup, phone, pubkey, status, terms, validation},
     error::ApiError,
     pages,
 };
 
-/// Mounts everything.
-pub fn configure(app: &mut ServiceConfig) {
+/// Mounts everything; what is for homeservers only if the operator names some.
+pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
     // One scope and not two: each is a step of routing for every request.
     let api = web::scope("/_matrix/identity")
         .wrap(cors_headers())
@@ -43,11 +43,25 @@ pub fn configure(app: &mut ServiceConfig) {
                 .route(web::get().to(validation::submit_token_by_link))
                 .route(post().to(validation::submit_token)),
         )
+        .service(at("/v2/validate/msisdn/requestToken", "POST").route(post().to(phone::request_token)))
+        .service(
+            at("/v2/validate/msisdn/submitToken", "GET, POST")
+                .route(web::get().to(validation::submit_token_by_link))
+                .route(post().to(validation::submit_token)),
+        )
         .service(at("/v2/3pid/getValidated3pid", "GET, HEAD").route(get().to(validation::validated_address)))
         .service(at("/v2/3pid/bind", "POST").route(post().to(association::bind)))
         .service(at("/v2/3pid/unbind", "POST").route(post().to(association::unbind)))
+        .service(at("/v2/store-invite", "POST").route(post().to(invitation::store_invite)))
+        .service(at("/v2/sign-ed25519", "POST").route(post().to(invitation::sign)))
         .service(at("/v2", "GET, HEAD").route(get().to(status::ping)))
         .service(at("/v2/", "GET, HEAD").route(get().to(status::ping)))
+        .configure(version_1)
+        .configure(|api| {
+            if has_delegation {
+                delegated(api)
+            }
+        })
         .service(at("/versions", "GET, HEAD").route(get().to(status::versions)))
         .default_service(web::to(unknown_path));
     let pages = web::scope("")
@@ -57,7 +71,31 @@ pub fn configure(app: &mut ServiceConfig) {
         )
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
-    app.service(api).service(pages);
+    let own = web::scope("/_bindery/v1")
+        .wrap(cors_headers())
+        .service(at("/invitations/{token}", "DELETE").route(web::delete().to(invitation::cancel)))
+        .default_service(web::to(unknown_path));
+    app.service(api).service(own).service(pages);
+}
+
+/// What is left of version 1 for everybody: keys and signatures, since rooms remember these URLs for
+/// as long as an invitation waits.
+fn version_1(api: &mut ServiceConfig) {
+    api.service(at("/api/v1/pubkey/isvalid", "GET, HEAD").route(get().to(pubkey::is_valid)))
+        .service(
+            at("/api/v1/pubkey/ephemeral/isvalid", "GET, HEAD").route(get().to(pubkey::ephemeral_is_valid)),
+        )
+        .service(at("/api/v1/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
+        .service(at("/api/v1/sign-ed25519", "POST").route(post().to(invitation::sign)));
+}
+
+/// What is left of it for homeservers that the operator names.
+fn delegated(api: &mut ServiceConfig) {
+    api.service(
+        at("/api/v1/validate/msisdn/requestToken", "POST").route(post().to(delegation::request_token)),
+    )
+    .service(at("/api/v1/validate/msisdn/submitToken", "POST").route(post().to(delegation::submit_token)))
+    .service(at("/api/v1/3pid/getValidated3pid", "GET, HEAD").route(get().to(delegation::validated_address)));
 }
 
 /// A path with the methods that it gets. OPTIONS is a preflight there, and any other is 405 with

@@ -1,9 +1,9 @@
-//! Publishing an association and taking it back (specification, Identity Service API,
+//! Publishing an association, which has those who invited its address told, and taking it back (specification, Identity Service API,
 //! `/3pid/bind` and `/3pid/unbind`; design, P6, P8 and P10).
 
 use serde_json::Value;
 
-use super::{Core, Failure, HomeserverError, validation::validated_session};
+use super::{Core, Failure, HomeserverError, invitations, validation::validated_session};
 use crate::{
     domain::{
         association::Association,
@@ -31,7 +31,7 @@ pub async fn bind(
     if user_id != account {
         return Err(Refusal::Forbidden("You can publish addresses for your own Matrix ID only").into());
     }
-    let now = core.clock.now();
+    let (now, lifetime) = (core.clock.now(), core.config.invites.lifetime());
     let answer = core.store.write(move |tables| {
         let session = match validated_session(tables, &sid, &secret, now)? {
             Ok((session, _)) => session,
@@ -44,9 +44,14 @@ pub async fn bind(
         let ts = Association::next_ts(now, replaced);
         let association = Association { address: session.address, user_id: account, ts };
         tables.put_association(&association)?;
-        Ok(Ok(association))
+        let invited = invitations::announce(tables, &association, lifetime, now)?;
+        Ok(Ok((association, invited)))
     });
-    Ok(answer.await??)
+    let (association, invited) = answer.await??;
+    if invited {
+        core.outbox_bell.notify_one();
+    }
+    Ok(association)
 }
 
 /// Withdraws an association for the person who has validated the address.
@@ -150,6 +155,7 @@ async fn verify(core: &Core, request: &SignedRequest, user_id: &UserId) -> Resul
 pub(super) fn remove(tables: &mut Writes<'_>, user_id: &UserId, address: &Address) -> Result<(), StoreError> {
     if tables.association(address)?.is_some_and(|association| association.user_id == *user_id) {
         tables.remove_association(address)?;
+        invitations::keep_quiet(tables, address)?;
     }
     Ok(())
 }

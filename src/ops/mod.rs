@@ -6,8 +6,13 @@
 
 pub mod accounts;
 pub mod associations;
+mod codes;
+pub mod expiry;
+pub mod invitations;
 pub mod keys;
 pub mod lookup;
+pub mod mailed_link;
+pub mod outbox;
 mod sending;
 pub mod terms;
 pub mod validation;
@@ -15,6 +20,7 @@ pub mod validation;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -27,6 +33,7 @@ use crate::{
         signing::{KeyPair, PublicKeys},
         time::Millis,
     },
+    metrics::Metrics,
     store::{Genesis, Store, StoreError},
 };
 
@@ -89,6 +96,11 @@ pub struct Core {
     session_key: Key32,
     signing_keys: Vec<KeyPair>,
     sending: sending::Sending,
+    codes: codes::Codes,
+    /// What monitoring may count.
+    pub metrics: Metrics,
+    /// Rings when something new lies in the outbox.
+    pub outbox_bell: Notify,
 }
 
 impl Core {
@@ -106,8 +118,19 @@ impl Core {
         let signing_keys = store.read().signing_keys()?;
         let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
-        let sending = sending::Sending::default();
-        Ok(Self { config, store, clock, homeservers, names, session_key, signing_keys, sending })
+        Ok(Self {
+            config,
+            store,
+            clock,
+            homeservers,
+            names,
+            session_key,
+            signing_keys,
+            sending: sending::Sending::default(),
+            codes: codes::Codes::default(),
+            metrics: Metrics::default(),
+            outbox_bell: Notify::new(),
+        })
     }
 }
 

@@ -1,25 +1,42 @@
-//! Proving that an address is one's own: asking for a token, presenting it, saying *this was not
-//! me* (specification, Identity Service API, "Establishing associations"; design, P1).
+//! Proving that an address is one's own: asking for a token and presenting it (specification,
+//! Identity Service API, "Establishing associations"; design, P1 and P4).
 //!
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, associations, random};
+use super::{Core, Failure, random};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token, UserId},
         refusal::Refusal,
-        session::{Progress, Session, Submission},
-        threepid::Address,
+        session::{Session, Submission},
+        threepid::{Address, Medium},
         time::Millis,
     },
-    store::{StoreError, Tables, Transaction},
+    store::{StoreError, Tables, Transaction, Writes},
 };
+
+/// Who uses a session. One that an account began is nothing to a homeserver, nor the other way
+/// round: a homeserver validates for people who have no account yet, and publishes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// A client with an access token.
+    Account,
+    /// A homeserver that has its phone numbers validated here.
+    Homeserver,
+}
+
+impl User {
+    fn may_use(self, session: &Session) -> Result<(), Refusal> {
+        let own = session.account.is_none() == (self == Self::Homeserver);
+        if own { Ok(()) } else { Err(Refusal::NoValidSession) }
+    }
+}
 
 /// A request for a token.
 pub struct TokenRequest {
-    /// The account that asks.
-    pub account: UserId,
+    /// The account that asks; `None` if it is a homeserver.
+    pub account: Option<UserId>,
     /// The address to prove.
     pub address: Address,
     /// The secret that the client chose.
@@ -34,8 +51,6 @@ pub struct TokenRequest {
 pub struct Message {
     /// To whom.
     pub address: Address,
-    /// Who asked.
-    pub account: UserId,
     /// The session it belongs to.
     pub sid: Sid,
     /// The token that it carries.
@@ -61,31 +76,56 @@ where
         next_link.filter(|link| is_allowed_link(link, &core.config.validation.next_link_prefixes));
     let now = core.clock.now();
     let new_sid = Sid::from_random(random());
-    let (asked_by, asked_for) = (account.clone(), address.clone());
+    let (asked_for, key) = (address.clone(), core.session_key.clone());
     let (sid, due) = core
         .store
         .write(move |tables| {
             let found = tables.session_by_index(&index)?;
-            let open = found
-                .filter(|(_, session)| !session.is_over(now) && session.account.as_ref() == Some(&asked_by));
+            let open = found.filter(|(_, session)| !session.is_over(now) && session.account == account);
             if let Some((sid, session)) = &open
                 && session.delivered_attempt >= Some(send_attempt)
             {
                 return Ok((sid.clone(), false));
             }
             let (sid, mut session) =
-                open.unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, Some(asked_by), now)));
+                open.unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, account, &key, now)));
             session.next_link = next_link;
-            tables.put_indexed_session(&index, &sid, &session)?;
+            tables.put_session(&sid, &session)?;
             Ok((sid, true))
         })
         .await?;
     if due {
-        let token = Session::link_token(&sid, &core.session_key);
-        deliver(Message { address, account, sid: sid.clone(), token }).await?;
+        let token = match address.medium() {
+            Medium::Email => Session::link_token(&sid, &core.session_key),
+            Medium::Msisdn => new_code(core, sid.clone()).await?,
+        };
+        deliver(Message { address, sid: sid.clone(), token }).await?;
         note_delivered(core, sid.clone(), send_attempt).await?;
     }
     Ok(sid)
+}
+
+/// Makes the code of a message that is about to be sent, if the day still has room for one.
+async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
+    let (code, hash) = core.codes.make().await?;
+    let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
+    let answer = core.store.write(move |tables| {
+        if tables.sms_sent(now.day())? >= ceiling {
+            return Ok(Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }));
+        }
+        let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::NoValidSession)) };
+        session.code = Some(hash);
+        tables.put_session(&sid, &session)?;
+        // Counted before it leaves, so that no crash makes it free.
+        tables.count_sms(now.day())?;
+        Ok(Ok(()))
+    });
+    let answer = answer.await?;
+    if let Err(Refusal::LimitExceeded { .. }) = answer {
+        tracing::warn!(ceiling, "no message leaves any more today (sms.daily_ceiling)");
+    }
+    answer?;
+    Ok(code)
 }
 
 /// From here on, only a greater attempt sends again.
@@ -107,27 +147,6 @@ fn is_allowed_link(link: &str, prefixes: &[String]) -> bool {
     web && plain && prefixes.iter().any(|prefix| link.starts_with(prefix))
 }
 
-/// Presents a token to a session, as a client does.
-///
-/// # Errors
-/// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted).
-pub async fn submit_token(
-    core: &Core,
-    sid: Sid,
-    secret: ClientSecret,
-    token: Token,
-) -> Result<Validated, Failure> {
-    submit(core, sid, Some(secret), token).await
-}
-
-/// Presents the token of a mailed link, as the person behind the address does.
-///
-/// # Errors
-/// As [`submit_token`].
-pub async fn confirm(core: &Core, sid: Sid, token: Token) -> Result<Validated, Failure> {
-    submit(core, sid, None, token).await
-}
-
 /// The address was validated, now or before.
 #[derive(Debug)]
 pub struct Validated {
@@ -135,87 +154,55 @@ pub struct Validated {
     pub next_link: Option<String>,
 }
 
-async fn submit(
+/// Presents a token to a session, as a client or a homeserver does.
+///
+/// # Errors
+/// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted), and `LimitExceeded` if
+/// too many codes are being checked.
+pub async fn submit_token(
     core: &Core,
+    user: User,
     sid: Sid,
-    secret: Option<ClientSecret>,
+    secret: ClientSecret,
     token: Token,
 ) -> Result<Validated, Failure> {
     let now = core.clock.now();
-    let expected = Session::link_token(&sid, &core.session_key);
+    let session = core.store.read().session(&sid)?.ok_or(Refusal::NoValidSession)?;
+    session.check_secret(&secret)?;
+    user.may_use(&session)?;
+    if session.is_over(now) {
+        return Err(Refusal::SessionExpired.into());
+    }
+    // Slow for a code, so not in the transaction, which looks at everything once more.
+    let is_right = match (session.address.medium(), session.code) {
+        (Medium::Email, _) => token == Session::link_token(&sid, &core.session_key),
+        (Medium::Msisdn, Some(code)) => core.codes.matches(code, token).await?,
+        (Medium::Msisdn, None) => false,
+    };
     let answer = core.store.write(move |tables| {
-        let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::NoValidSession)) };
-        let checked = secret.map_or(Ok(()), |secret| session.check_secret(&secret));
-        let submission = match checked.and_then(|()| session.submit(&token, &expected, now)) {
-            Ok(submission) => submission,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        if submission != Submission::AlreadyValidated {
-            tables.put_session(&sid, &session)?;
-        }
-        let wrong = submission == Submission::Wrong;
-        Ok(if wrong { Err(Refusal::TokenIncorrect) } else { Ok(Validated { next_link: session.next_link }) })
+        let current_code = tables.session(&sid)?.and_then(|session| session.code);
+        submit(tables, &sid, is_right && current_code == session.code, now)
     });
     Ok(answer.await??)
 }
 
-/// What the person behind a mailed link may be shown.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Link {
-    /// A question: this account asked; was it you?
-    Ask(Option<UserId>),
-    /// It was confirmed before.
-    Used(Option<UserId>),
-    /// The session is over.
-    Expired,
-    /// *This was not me* was said.
-    Withdrawn,
-    /// No session, or not its token.
-    Invalid,
-}
-
-/// Looks at a mailed link without using it.
-///
-/// # Errors
-/// Only if the database fails.
-pub fn look_at_link(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure> {
-    if *token != Session::link_token(sid, &core.session_key) {
-        return Ok(Link::Invalid);
+/// Counts a token that was presented to the session, or takes it.
+pub(super) fn submit(
+    tables: &mut Writes<'_>,
+    sid: &Sid,
+    is_right: bool,
+    now: Millis,
+) -> Result<Result<Validated, Refusal>, StoreError> {
+    let Some(mut session) = tables.session(sid)? else { return Ok(Err(Refusal::NoValidSession)) };
+    let submission = match session.submit(is_right, now) {
+        Ok(submission) => submission,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if submission != Submission::AlreadyValidated {
+        tables.put_session(sid, &session)?;
     }
-    Ok(core.store.read().session(sid)?.map_or(Link::Invalid, |session| link_state(session, core.clock.now())))
-}
-
-fn link_state(session: Session, now: Millis) -> Link {
-    match session.progress {
-        Progress::Withdrawn => Link::Withdrawn,
-        _ if session.is_over(now) => Link::Expired,
-        Progress::Validated(_) => Link::Used(session.account),
-        Progress::Pending => Link::Ask(session.account),
-    }
-}
-
-/// Ends a session because the owner of the address did not ask for it, and withdraws what the
-/// account that asked has published with it.
-///
-/// # Errors
-/// `NoValidSession` if the link is none of ours, `SessionExpired` if the session was over anyway.
-pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure> {
-    let now = core.clock.now();
-    if token != Session::link_token(&sid, &core.session_key) {
-        return Err(Refusal::NoValidSession.into());
-    }
-    let answer = core.store.write(move |tables| {
-        let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::NoValidSession)) };
-        if !session.withdraw(now) {
-            return Ok(Err(Refusal::SessionExpired));
-        }
-        tables.put_session(&sid, &session)?;
-        if let Some(account) = &session.account {
-            associations::remove(tables, account, &session.address)?;
-        }
-        Ok(Ok(()))
-    });
-    Ok(answer.await??)
+    let wrong = submission == Submission::Wrong;
+    Ok(if wrong { Err(Refusal::TokenIncorrect) } else { Ok(Validated { next_link: session.next_link }) })
 }
 
 /// The address that a session validated, and when.
@@ -224,10 +211,12 @@ pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure
 /// `NoValidSession`, `SessionExpired`, `SessionNotValidated`.
 pub fn validated_address(
     core: &Core,
+    user: User,
     sid: &Sid,
     secret: &ClientSecret,
 ) -> Result<(Address, Millis), Failure> {
     let (session, at) = validated_session(&core.store.read(), sid, secret, core.clock.now())??;
+    user.may_use(&session)?;
     Ok((session.address, at))
 }
 

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::{
     dns::{Dns, Service},
-    fetch::{Fetch, Target},
+    fetch::{Fetch, Request, Target},
     special_purpose::may_call,
 };
 use crate::{
@@ -191,7 +191,7 @@ impl Discovery {
             let target = self.target_of(&url).await?;
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
             let path = format!("{}{query}", url.path());
-            let response = self.fetch.get(&target, &path, MAX_WELL_KNOWN).await.ok()?;
+            let response = self.fetch.send(&target, &Request::get(&path), MAX_WELL_KNOWN).await.ok()?;
             if response.status.is_redirection() {
                 url = url.join(response.headers.get(LOCATION)?.to_str().ok()?).ok()?;
                 continue;

@@ -1,4 +1,4 @@
-//! One HTTPS GET, to addresses that were checked, with the certificate checked against the right
+//! One HTTPS request, to addresses that were checked, with the certificate checked against the right
 //! name, a size limit, and no redirect followed on its own.
 //!
 //! Where to connect is decided in `discovery`. Nothing here caches.
@@ -7,14 +7,15 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use reqwest::{
-    Client, StatusCode,
-    header::{HOST, HeaderMap},
+    Client, Method, StatusCode,
+    header::{CONTENT_TYPE, HOST, HeaderMap},
     redirect,
 };
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use serde_json::Value;
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,24 @@ pub struct Target {
     pub port: u16,
     /// The addresses to connect to, each checked.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// What is asked.
+#[derive(Clone)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path with its query.
+    pub path: &'a str,
+    /// The body, which is JSON.
+    pub body: Option<&'a Value>,
+}
+
+impl<'a> Request<'a> {
+    /// A GET.
+    pub fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, body: None }
+    }
 }
 
 /// What came back.
@@ -64,29 +83,22 @@ impl Fetch {
     /// # Errors
     /// If the file cannot be read or holds no certificate.
     pub fn new(extra_ca_file: Option<&Path>) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = extra_ca_file {
-            roots.add_parsable_certificates(read_certificates(path)?);
-        }
-        if roots.is_empty() {
-            tracing::warn!(
-                "this system has no certificate authorities, so no homeserver can be trusted: install ca-certificates"
-            );
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(Self { tls: builder.with_root_certificates(roots).with_no_client_auth() })
+        Ok(Self { tls: trust(extra_ca_file)? })
     }
 
-    /// Gets `path` (with its query) from `target`, reading at most `limit` bytes of body.
+    /// Sends `request` to `target` and reads at most `limit` bytes of body.
     ///
     /// A client is made for each call: that is what ties the connection to the addresses that
     /// were checked, and it costs little since the TLS configuration is shared.
     ///
     /// # Errors
     /// See [`FetchError`].
-    pub async fn get(&self, target: &Target, path: &str, limit: usize) -> Result<Response, FetchError> {
+    pub async fn send(
+        &self,
+        target: &Target,
+        request: &Request<'_>,
+        limit: usize,
+    ) -> Result<Response, FetchError> {
         if target.addresses.is_empty() {
             return Err(FetchError::NoAddress);
         }
@@ -102,19 +114,48 @@ impl Fetch {
             .resolve_to_addrs(&target.tls_name, &target.addresses)
             .build()
             .map_err(connection)?;
+        let Request { method, path, body } = request;
         let url = format!("https://{}:{}{path}", target.tls_name, target.port);
-        let request = client.get(url).header(HOST, &target.host_header);
-        let mut response = request.send().await.map_err(connection)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(connection)? {
-            if body.len() + chunk.len() > limit {
-                return Err(FetchError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
+        let mut request = client.request(method.clone(), url).header(HOST, &target.host_header);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        Ok(Response { status, headers, body })
+        let response = request.send().await.map_err(connection)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Response { status, headers, body: read(response, limit).await? })
     }
+}
+
+/// The body of an answer, if it is no longer than `limit` bytes.
+pub(super) async fn read(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(connection)? {
+        if body.len() + chunk.len() > limit {
+            return Err(FetchError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// TLS that trusts the system's certificate authorities and those in `extra_ca_file`.
+///
+/// # Errors
+/// If the file cannot be read or holds no certificate.
+pub(super) fn trust(extra_ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = extra_ca_file {
+        roots.add_parsable_certificates(read_certificates(path)?);
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "this system has no certificate authorities, so nobody can be trusted: install ca-certificates"
+        );
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The certificates in a PEM file, of which there must be one at least.
@@ -127,7 +168,7 @@ pub(super) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDe
 }
 
 /// What went wrong, without the URL, which may hold a token.
-fn connection(error: reqwest::Error) -> FetchError {
+pub(super) fn connection(error: reqwest::Error) -> FetchError {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

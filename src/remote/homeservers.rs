@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     discovery::Discovery,
-    fetch::{Fetch, FetchError, Response},
+    fetch::{Fetch, FetchError, Request, Response},
 };
 use crate::{
     domain::{
@@ -56,6 +56,7 @@ pub struct RemoteHomeservers {
     /// Apart, because asking for keys needs no account and registering must not wait for it.
     owners_at_once: Semaphore,
     keys_at_once: Semaphore,
+    pub(super) bound_at_once: Semaphore,
     keys: Mutex<HashMap<ServerName, RememberedKeys>>,
 }
 
@@ -69,30 +70,32 @@ impl RemoteHomeservers {
             patience,
             owners_at_once: Semaphore::new(AT_ONCE),
             keys_at_once: Semaphore::new(AT_ONCE),
+            bound_at_once: Semaphore::new(AT_ONCE),
             keys: Mutex::default(),
         }
     }
 
-    /// Asks `server` for `path`, trying the places it may be at until one of them talks.
-    async fn get(
+    /// Asks `server`, trying the places it may be at until one of them talks.
+    pub(super) async fn ask(
         &self,
         at_once: &Semaphore,
         server: &ServerName,
-        path: &str,
+        request: Request<'_>,
         limit: usize,
+        patience: Duration,
     ) -> Result<Response, HomeserverError> {
         let ask = async {
             let _permit = at_once.acquire().await;
             let mut failure = FetchError::NoAddress;
             for target in self.discovery.targets(server).await {
-                match self.fetch.get(&target, path, limit).await {
+                match self.fetch.send(&target, &request, limit).await {
                     Ok(response) => return Ok(response),
                     Err(error) => failure = error,
                 }
             }
             Err(failure)
         };
-        let answer = timeout(self.patience, ask).await;
+        let answer = timeout(patience, ask).await;
         answer
             .map_err(|_| "it took too long".to_owned())
             .and_then(|answer| answer.map_err(|e| e.to_string()))
@@ -110,7 +113,8 @@ impl RemoteHomeservers {
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
-        let response = self.get(&self.owners_at_once, server, &path, MAX_USER_INFO).await?;
+        let response =
+            self.ask(&self.owners_at_once, server, Request::get(&path), MAX_USER_INFO, self.patience).await?;
         if response.status.is_client_error() {
             return Err(HomeserverError::Refused);
         }
@@ -148,7 +152,9 @@ impl RemoteHomeservers {
         server: &ServerName,
         now: Millis,
     ) -> Result<(PublicKeys, Millis), HomeserverError> {
-        let response = self.get(&self.keys_at_once, server, "/_matrix/key/v2/server", MAX_KEYS).await?;
+        let response = self
+            .ask(&self.keys_at_once, server, Request::get("/_matrix/key/v2/server"), MAX_KEYS, self.patience)
+            .await?;
         let document =
             json_object(&response).ok_or_else(|| nonsense(server, HomeserverError::Unreachable))?;
         read_keys(server, &document, now).ok_or_else(|| nonsense(server, HomeserverError::Refused))

@@ -4,11 +4,7 @@
 //! may be written to, and nothing of a message reaches the log.
 
 use std::{
-    fs,
     net::IpAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -25,12 +21,16 @@ use lettre::{
 
 use super::{
     fetch::read_certificates,
-    mail_text::{Texts, Variables},
+    mail_text::{Invitation, Rendered, Texts, Validation, Variables},
+    password::read_password,
     relay::Relay,
+    spool::Spool,
 };
 use crate::{
     config::{Config, MailTransport, SmtpSecurity, is_brand},
-    domain::{language::Language, secret::url_text, server_name::Host, threepid::Address},
+    domain::{
+        invitation::Described, language::Language, secret::url_text, server_name::Host, threepid::Address,
+    },
 };
 
 /// A mail that asks whether an address is the reader's.
@@ -49,10 +49,35 @@ pub struct ValidationMail {
     pub language: Language,
 }
 
+/// A mail that says: you are invited.
+pub struct InvitationMail {
+    /// To whom.
+    pub to: Address,
+    /// The Matrix ID that invites.
+    pub sender: String,
+    /// What the inviter's homeserver said of room and inviter.
+    pub described: Described,
+    /// The link to join with.
+    pub link: String,
+    /// After how many days the invitation is deleted.
+    pub expire_days: u32,
+    /// The language it is written in.
+    pub language: Language,
+}
+
 /// The mail was not accepted for delivery.
-#[derive(Debug, thiserror::Error)]
-#[error("the mail was not accepted")]
-pub struct NotSent;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// It may be if it is tried again.
+    #[error("the mail was not accepted")]
+    Now,
+    /// It may be later, and so may others: there was no answer.
+    #[error("the relay did not answer")]
+    Unreachable,
+    /// It never will be: there is no such mailbox, or nothing can be sent to it.
+    #[error("the mail will not be accepted")]
+    Ever,
+}
 
 /// The way out for mails.
 pub struct Mailer {
@@ -64,7 +89,7 @@ pub struct Mailer {
 
 enum Transport {
     Smtp(Box<Relay>),
-    Directory { path: PathBuf, written: AtomicU64 },
+    Directory(Spool),
 }
 
 impl Mailer {
@@ -77,37 +102,68 @@ impl Mailer {
         let from: Mailbox = from.parse().with_context(|| format!("mail.from: '{from}' is not a sender"))?;
         let transport = match config.mail.transport {
             MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config)?)),
-            MailTransport::Directory => {
-                Transport::Directory { path: config.mail_directory(), written: AtomicU64::new(0) }
-            }
+            MailTransport::Directory => Transport::Directory(Spool::new(config.mail_directory(), "eml")),
         };
         let texts = Texts::load(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         Ok(Self { transport, from, texts, server_name: config.server_name.clone() })
     }
 
-    /// Hands a mail to the transport.
+    /// Hands a mail to the transport that asks whether an address is the reader's.
     ///
     /// # Errors
     /// If it was not accepted; why is in the log, without the address.
-    pub async fn send(&self, mail: &ValidationMail) -> Result<(), NotSent> {
-        let message = self.compose(mail).map_err(|error| {
+    pub async fn ask(&self, mail: &ValidationMail) -> Result<(), NotSent> {
+        let variables = Variables::Validation(Validation {
+            to: mail.to.as_str(),
+            from: &self.from.to_string(),
+            link: &mail.link,
+            token: &mail.token,
+            account: &mail.account,
+            server_name: &self.server_name,
+        });
+        let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
+        let rendered = self.texts.render(brand, mail.language, &variables);
+        self.send(&mail.to, rendered).await
+    }
+
+    /// Hands a mail to the transport that says that its reader is invited.
+    ///
+    /// # Errors
+    /// As [`Mailer::ask`].
+    pub async fn invite(&self, mail: &InvitationMail) -> Result<(), NotSent> {
+        let variables = Variables::Invitation(Invitation {
+            to: mail.to.as_str(),
+            from: &self.from.to_string(),
+            link: &mail.link,
+            sender: &mail.sender,
+            inviter_name: mail.described.inviter_name.as_deref(),
+            room_name: mail.described.room_name.as_deref(),
+            is_space: mail.described.is_space,
+            expire_days: mail.expire_days,
+            server_name: &self.server_name,
+        });
+        let rendered = self.texts.render(None, mail.language, &variables);
+        self.send(&mail.to, rendered).await
+    }
+
+    async fn send(&self, to: &Address, rendered: anyhow::Result<Rendered>) -> Result<(), NotSent> {
+        let message = rendered.and_then(|rendered| self.compose(to, rendered)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
-            NotSent
+            NotSent::Ever
         })?;
         match &self.transport {
             Transport::Smtp(relay) => relay.send(&message).await.map_err(|trouble| {
                 tracing::warn!(reason = trouble.reason(), status = trouble.status(), "a mail was not sent");
-                NotSent
+                match () {
+                    () if trouble.is_for_good() => NotSent::Ever,
+                    () if trouble.status().is_some() => NotSent::Now,
+                    () => NotSent::Unreachable,
+                }
             }),
-            Transport::Directory { path, written } => {
-                let number = written.fetch_add(1, Ordering::Relaxed);
-                let (path, bytes) = (path.clone(), message.formatted());
-                let write = tokio::task::spawn_blocking(move || write_file(&path, number, &bytes));
-                write.await.map_err(|_| NotSent)?.map_err(|error| {
-                    tracing::warn!(%error, "a mail could not be written");
-                    NotSent
-                })
-            }
+            Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
+                tracing::warn!(%error, "a mail could not be written");
+                NotSent::Now
+            }),
         }
     }
 
@@ -118,19 +174,9 @@ impl Mailer {
         Ok(format!("<{}@{}>", url_text(&unique), self.from.email.domain()))
     }
 
-    fn compose(&self, mail: &ValidationMail) -> anyhow::Result<Message> {
-        let smtp_address = mail.to.smtp().context("the address has no form for mail")?;
+    fn compose(&self, to: &Address, rendered: Rendered) -> anyhow::Result<Message> {
+        let smtp_address = to.smtp().context("the address has no form for mail")?;
         let to = Mailbox::new(None, smtp_address.parse()?);
-        let variables = Variables {
-            to: mail.to.as_str(),
-            from: &self.from.to_string(),
-            link: &mail.link,
-            token: &mail.token,
-            account: &mail.account,
-            server_name: &self.server_name,
-        };
-        let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
-        let rendered = self.texts.render(brand, mail.language, &variables)?;
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)
@@ -179,15 +225,8 @@ fn smtp(config: &Config) -> anyhow::Result<Relay> {
         SmtpSecurity::Starttls => Tls::Required(tls()?),
         SmtpSecurity::None => Tls::None,
     };
-    let password = match (&settings.password, &settings.password_file) {
-        (Some(password), _) => Some(password.0.clone()),
-        (None, Some(path)) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("mail.smtp.password_file: cannot read {}", path.display()))?;
-            Some(text.lines().next().unwrap_or_default().to_owned())
-        }
-        (None, None) => None,
-    };
+    let password = read_password(settings.password.as_ref(), settings.password_file.as_deref())
+        .context("mail.smtp.password_file")?;
     let credentials = settings.username.clone().zip(password).map(Credentials::from);
     let patience = Duration::from_secs(settings.timeout_seconds.get().into());
     let address = (settings.host.clone(), settings.port);
@@ -198,16 +237,4 @@ fn smtp(config: &Config) -> anyhow::Result<Relay> {
         Host::Ip(IpAddr::V6(address)) => ClientId::Ipv6(*address),
     };
     Ok(Relay::new(address, hello, security, credentials, patience, settings.max_connections.get() as usize))
-}
-
-fn write_file(directory: &Path, number: u64, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // Names sort by time, and no reader sees half a mail.
-    let name = format!("{:015}-{number:06}.eml", since_epoch.as_millis());
-    let partial = directory.join(format!(".{name}.partial"));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
-    file.write_all(bytes)?;
-    fs::rename(partial, directory.join(name))
 }

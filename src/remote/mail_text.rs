@@ -11,10 +11,52 @@ use serde::Serialize;
 
 use crate::{assets::template, config::is_brand, domain::language::Language};
 
-/// What a template may use. The names are those of Sydent's templates where it has them, so that
-/// an operator's texts carry over.
+/// What a template may use, by what the mail is for. The names are those of Sydent's templates where
+/// it has them, so that an operator's texts carry over.
 #[derive(Serialize)]
-pub struct Variables<'a> {
+#[serde(untagged)]
+pub enum Variables<'a> {
+    /// Is this address yours?
+    Validation(Validation<'a>),
+    /// You are invited.
+    Invitation(Invitation<'a>),
+}
+
+/// The kinds of mails; the names of their templates.
+const KINDS: [&str; 2] = ["validate", "invite"];
+
+impl Variables<'_> {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => KINDS[0],
+            Self::Invitation(_) => KINDS[1],
+        }
+    }
+
+    /// One of each kind, to try templates with.
+    fn samples() -> [Self; 2] {
+        let (to, from, link, server_name) = ("a@b.c", "d@e.f", "l", "s");
+        let (sender, expire_days) = ("@a:b", 1);
+        [
+            Self::Validation(Validation { to, from, link, token: "t", account: sender, server_name }),
+            Self::Invitation(Invitation {
+                to,
+                from,
+                link,
+                sender,
+                inviter_name: None,
+                room_name: Some("r"),
+                is_space: false,
+                expire_days,
+                server_name,
+            }),
+        ]
+    }
+}
+
+/// What the mail may use that asks whether an address is the reader's.
+#[derive(Serialize)]
+pub struct Validation<'a> {
     /// The address that is written to.
     pub to: &'a str,
     /// The sender.
@@ -25,6 +67,29 @@ pub struct Variables<'a> {
     pub token: &'a str,
     /// The Matrix ID that asked.
     pub account: &'a str,
+    /// The name of this server.
+    pub server_name: &'a str,
+}
+
+/// What the mail of an invitation may use.
+#[derive(Serialize)]
+pub struct Invitation<'a> {
+    /// The address that is written to.
+    pub to: &'a str,
+    /// The sender of the mail.
+    pub from: &'a str,
+    /// The link to join with.
+    pub link: &'a str,
+    /// The Matrix ID that invites; verified.
+    pub sender: &'a str,
+    /// What the sender goes by; not verified.
+    pub inviter_name: Option<&'a str>,
+    /// What the room is called; not verified.
+    pub room_name: Option<&'a str>,
+    /// Whether it is a space.
+    pub is_space: bool,
+    /// After how many days the invitation is deleted.
+    pub expire_days: u32,
     /// The name of this server.
     pub server_name: &'a str,
 }
@@ -64,16 +129,9 @@ impl Texts {
             }
         }
         let texts = Self { brands, default_brand: default_brand.to_owned() };
-        let sample = Variables {
-            to: "a@b.c",
-            from: "d@e.f",
-            link: "l",
-            token: "t",
-            account: "@a:b",
-            server_name: "s",
-        };
         for brand in texts.brands.keys() {
-            for language in Language::ALL {
+            for (language, sample) in Language::ALL.iter().flat_map(|l| Variables::samples().map(|s| (*l, s)))
+            {
                 texts.render(Some(brand), language, &sample).with_context(|| wrong(brand, language))?;
             }
         }
@@ -92,15 +150,16 @@ impl Texts {
     ) -> anyhow::Result<Rendered> {
         let chosen = brand.and_then(|brand| self.brands.get(brand));
         let environment = chosen.unwrap_or(&self.brands[&self.default_brand]);
-        let render = |part: &str| environment.get_template(&name(language, part))?.render(Serde(variables));
+        let name = |part: &str| name(language, variables.kind(), part);
+        let render = |part: &str| environment.get_template(&name(part))?.render(Serde(variables));
         let subject = render("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");
-        let html = environment.get_template(&name(language, "html")).is_ok();
+        let html = environment.get_template(&name("html")).is_ok();
         Ok(Rendered { subject, text: render("txt")?, html: html.then(|| render("html")).transpose()? })
     }
 }
 
-fn name(language: Language, part: &str) -> String {
-    format!("mail/{}/validate.{part}", language.as_str())
+fn name(language: Language, kind: &str, part: &str) -> String {
+    format!("mail/{}/{kind}.{part}", language.as_str())
 }
 
 fn wrong(brand: &str, language: Language) -> String {
@@ -113,12 +172,12 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
     });
-    for language in Language::ALL {
+    for (language, kind) in Language::ALL.iter().flat_map(|language| KINDS.map(|kind| (*language, kind))) {
         // A brand that says the text in its own words does not get our HTML beside it.
-        let text_path = name(language, "txt");
+        let text_path = name(language, kind, "txt");
         let own_text = directory.is_some_and(|directory| directory.join(brand).join(&text_path).exists());
         for part in ["subject", "txt", "html"] {
-            let path = name(language, part);
+            let path = name(language, kind, part);
             let own_html = directory.is_some_and(|directory| directory.join(brand).join(&path).exists());
             if part == "html" && own_text && !own_html {
                 continue;

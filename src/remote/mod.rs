@@ -1,4 +1,4 @@
-//! Everything that leaves this machine: homeservers, mail.
+//! Everything that leaves this machine: homeservers, mail, messages to telephones.
 //!
 //! Never called inside a transaction, and never on a thread that answers requests. It implements
 //! what `ops` asks for and decides nothing about who may do what.
@@ -9,5 +9,10 @@ pub mod fetch;
 pub mod homeservers;
 pub mod mail;
 mod mail_text;
+pub mod onbind;
+mod password;
 mod relay;
+pub mod sms;
+mod sms_http;
 pub mod special_purpose;
+mod spool;

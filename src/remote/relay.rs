@@ -113,6 +113,13 @@ impl Relay {
 }
 
 impl Trouble {
+    /// Whether the relay wants no more of this mail: it knows no such mailbox, or does not write
+    /// to it (RFC 5321 section 4.2.2, 550 to 559). Other refusals are about us, and may end.
+    pub fn is_for_good(&self) -> bool {
+        let Self::Smtp(error) = self else { return false };
+        error.status().is_some_and(|code| (550..=559).contains(&u16::from(code)))
+    }
+
     /// The status that the relay answered with, if it did.
     pub fn status(&self) -> Option<String> {
         match self {

@@ -7,21 +7,25 @@
 use std::{fs, path::Path};
 
 use redb::{Database, ReadableTable, WriteTransaction};
+use serde::Deserialize;
 
 use super::{
     Genesis, OpenError, StoreError,
     codec::{decode, encode},
-    rows::{PepperRow, SigningKeyRow},
-    tables::{META, PEPPERS, SIGNING_KEYS},
+    rows::{PepperRow, SessionRow, SigningKeyRow},
+    tables::{META, PEPPERS, SESSION_INDEX, SESSIONS, SIGNING_KEYS},
     writes::Writes,
 };
-use crate::domain::{server_name::ServerName, signing::FIRST_KEY_ID};
+use crate::domain::{
+    secret::SecretHash, server_name::ServerName, session::Progress, signing::FIRST_KEY_ID, threepid::Medium,
+    time::Millis,
+};
 
 /// Changes the tables from one schema version to the next.
 pub type Migration = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// The migrations from schema 1 on, in order: the first leads to schema 2.
-pub const ALL: &[Migration] = &[];
+pub const ALL: &[Migration] = &[to_schema_2];
 
 /// The schema that the oldest database has.
 const FIRST_SCHEMA: u32 = 1;
@@ -102,6 +106,55 @@ fn fill(
     Ok(())
 }
 
+/// Sessions know their index key and the code that was sent; invitations and the outbox are new.
+fn to_schema_2(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    let index = transaction.open_table(SESSION_INDEX).map_err(StoreError::new)?;
+    let mut sessions = transaction.open_table(SESSIONS).map_err(StoreError::new)?;
+    for entry in index.iter().map_err(StoreError::new)? {
+        let (key, sid) = entry.map_err(StoreError::new)?;
+        let sid: &str = decode(sid.value())?;
+        let old = sessions.get(sid).map_err(StoreError::new)?;
+        let Some(old) = old.map(|row| decode::<SessionRow1>(row.value())).transpose()? else { continue };
+        let row = encode(&old.with_index_key(*key.value()))?;
+        sessions.insert(sid, row.as_slice()).map_err(StoreError::new)?;
+    }
+    drop((index, sessions));
+    drop(Writes::open(transaction)?);
+    Ok(())
+}
+
+/// A value of `sessions` in schema 1.
+#[derive(Deserialize)]
+struct SessionRow1 {
+    medium: Medium,
+    address: String,
+    account: Option<String>,
+    client_secret: SecretHash,
+    delivered_attempt: Option<u64>,
+    next_link: Option<String>,
+    modified: Millis,
+    wrong_tokens: u8,
+    progress: Progress,
+}
+
+impl SessionRow1 {
+    fn with_index_key(self, index_key: [u8; 32]) -> SessionRow {
+        SessionRow {
+            medium: self.medium,
+            address: self.address,
+            index_key,
+            account: self.account,
+            client_secret: self.client_secret,
+            code: None,
+            delivered_attempt: self.delivered_attempt,
+            next_link: self.next_link,
+            modified: self.modified,
+            wrong_tokens: self.wrong_tokens,
+            progress: self.progress,
+        }
+    }
+}
+
 fn put_meta(
     transaction: &WriteTransaction,
     key: &str,
@@ -117,7 +170,7 @@ mod tests {
     use redb::{ReadableDatabase, TableDefinition, backends::InMemoryBackend};
 
     use super::*;
-    use crate::domain::{secret::Key32, time::Millis};
+    use crate::domain::secret::Key32;
 
     const ADDED: TableDefinition<u8, u8> = TableDefinition::new("added");
 

@@ -4,9 +4,12 @@
 //! It keeps what it is given and decides nothing about who may do what.
 
 mod codec;
+mod invitations;
 mod lock;
 mod migrations;
+mod outbox;
 mod rows;
+mod sessions;
 mod tables;
 mod writer;
 mod writes;

@@ -7,9 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::{
-    ids::UserId,
+    code::CodeHash,
+    ids::{RoomId, Token, UserId},
+    invitation::{Described, Invitation},
+    outbox::{Outgoing, Parcel},
     secret::SecretHash,
     session::{Progress, Session},
+    signing::PublicKey,
     threepid::{Address, Medium},
     time::Millis,
 };
@@ -17,15 +21,17 @@ use crate::domain::{
 /// A value of `sessions`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SessionRow {
-    medium: Medium,
-    address: String,
-    account: Option<String>,
-    client_secret: SecretHash,
-    delivered_attempt: Option<u64>,
-    next_link: Option<String>,
-    modified: Millis,
-    wrong_tokens: u8,
-    progress: Progress,
+    pub medium: Medium,
+    pub address: String,
+    pub index_key: [u8; 32],
+    pub account: Option<String>,
+    pub client_secret: SecretHash,
+    pub code: Option<CodeHash>,
+    pub delivered_attempt: Option<u64>,
+    pub next_link: Option<String>,
+    pub modified: Millis,
+    pub wrong_tokens: u8,
+    pub progress: Progress,
 }
 
 impl From<&Session> for SessionRow {
@@ -33,8 +39,10 @@ impl From<&Session> for SessionRow {
         Self {
             medium: session.address.medium(),
             address: session.address.as_str().to_owned(),
+            index_key: session.index_key,
             account: session.account.as_ref().map(|user| user.as_str().to_owned()),
             client_secret: session.client_secret,
+            code: session.code,
             delivered_attempt: session.delivered_attempt,
             next_link: session.next_link.clone(),
             modified: session.modified,
@@ -50,8 +58,10 @@ impl TryFrom<SessionRow> for Session {
     fn try_from(row: SessionRow) -> Result<Self, StoreError> {
         Ok(Self {
             address: address(row.medium, &row.address)?,
+            index_key: row.index_key,
             account: row.account.as_deref().map(user_id).transpose()?,
             client_secret: row.client_secret,
+            code: row.code,
             delivered_attempt: row.delivered_attempt,
             next_link: row.next_link,
             modified: row.modified,
@@ -94,6 +104,87 @@ pub struct PepperRow {
 pub struct SigningKeyRow {
     pub seed: crate::domain::secret::Key32,
     pub created: Millis,
+}
+
+/// A value of `invitations`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InvitationRow {
+    medium: Medium,
+    address: String,
+    room_id: String,
+    sender: String,
+    ephemeral_key: String,
+    created: Millis,
+}
+
+impl From<&Invitation> for InvitationRow {
+    fn from(invitation: &Invitation) -> Self {
+        Self {
+            medium: invitation.address.medium(),
+            address: invitation.address.as_str().to_owned(),
+            room_id: invitation.room_id.as_str().to_owned(),
+            sender: invitation.sender.as_str().to_owned(),
+            ephemeral_key: invitation.ephemeral_key.to_base64(),
+            created: invitation.created,
+        }
+    }
+}
+
+impl InvitationRow {
+    /// The invitation with this token.
+    pub fn with_token(self, token: &str) -> Result<Invitation, StoreError> {
+        let malformed = || StoreError::new("a row holds a malformed invitation");
+        Ok(Invitation {
+            token: Token::parse(token).ok_or_else(malformed)?,
+            address: address(self.medium, &self.address)?,
+            room_id: RoomId::parse(&self.room_id).ok_or_else(malformed)?,
+            sender: user_id(&self.sender)?,
+            ephemeral_key: PublicKey::from_base64(&self.ephemeral_key).ok_or_else(malformed)?,
+            created: self.created,
+        })
+    }
+}
+
+/// A value of `outbox`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OutboxRow {
+    parcel: ParcelRow,
+    since: Millis,
+    failures: u32,
+    pub due: Millis,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum ParcelRow {
+    OnBind { user_id: String },
+    InvitationMail { room_name: Option<String>, inviter_name: Option<String>, is_space: bool },
+}
+
+impl From<&Outgoing> for OutboxRow {
+    fn from(outgoing: &Outgoing) -> Self {
+        let parcel = match &outgoing.parcel {
+            Parcel::OnBind(user_id) => ParcelRow::OnBind { user_id: user_id.as_str().to_owned() },
+            Parcel::InvitationMail(described) => {
+                let Described { room_name, inviter_name, is_space } = described.clone();
+                ParcelRow::InvitationMail { room_name, inviter_name, is_space }
+            }
+        };
+        Self { parcel, since: outgoing.since, failures: outgoing.failures, due: outgoing.due }
+    }
+}
+
+impl TryFrom<OutboxRow> for Outgoing {
+    type Error = StoreError;
+
+    fn try_from(row: OutboxRow) -> Result<Self, StoreError> {
+        let parcel = match row.parcel {
+            ParcelRow::OnBind { user_id: text } => Parcel::OnBind(user_id(&text)?),
+            ParcelRow::InvitationMail { room_name, inviter_name, is_space } => {
+                Parcel::InvitationMail(Described { room_name, inviter_name, is_space })
+            }
+        };
+        Ok(Self { parcel, since: row.since, failures: row.failures, due: row.due })
+    }
 }
 
 pub fn user_id(text: &str) -> Result<UserId, StoreError> {

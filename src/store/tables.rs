@@ -1,7 +1,8 @@
 //! Every table, described where it is defined, with what can be read from it.
 //!
 //! Reading is the same in a snapshot and inside a write transaction: both are [`Tables`], opened
-//! by one or the other kind of transaction. Writing is in `writes`.
+//! by one or the other kind of transaction. Writing is in `writes`; sessions, invitations and the
+//! outbox are read and written in files of their own.
 
 use redb::{
     Key, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction,
@@ -10,14 +11,13 @@ use redb::{
 use super::{
     StoreError,
     codec::decode,
-    rows::{AssociationRow, ConsentRow, PepperRow, SessionRow, SigningKeyRow, TokenRow, user_id},
+    rows::{AssociationRow, ConsentRow, PepperRow, SigningKeyRow, TokenRow, user_id},
 };
 use crate::domain::{
     association::Association,
-    ids::{Sid, Token, UserId},
+    ids::{Token, UserId},
     lookup::LookupHash,
     secret::{Key32, SecretHash},
-    session::Session,
     threepid::Address,
     time::Millis,
 };
@@ -40,6 +40,21 @@ pub const SESSIONS: TableDefinition<&str, Bytes> = TableDefinition::new("session
 pub const SESSION_INDEX: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("session_index");
 /// (number of the medium, address) -> published association.
 pub const ASSOCIATIONS: TableDefinition<(u8, &str), Bytes> = TableDefinition::new("associations");
+
+/// Token -> pending invitation.
+pub const INVITATIONS: TableDefinition<&str, Bytes> = TableDefinition::new("invitations");
+/// (number of the medium, address, token) of every pending invitation, so that an address finds
+/// its own.
+pub const INVITED: TableDefinition<(u8, &str, &str), ()> = TableDefinition::new("invited");
+/// Public half of an invitation's key -> the invitation's token.
+pub const EPHEMERAL_KEYS: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("ephemeral_keys");
+/// (number of the kind, token) -> what has to leave this machine.
+pub const OUTBOX: TableDefinition<(u8, &str), Bytes> = TableDefinition::new("outbox");
+/// (when it is due, number of the kind, token) of every row of the outbox.
+pub const OUTBOX_DUE: TableDefinition<(u64, u8, &str), ()> = TableDefinition::new("outbox_due");
+/// UTC day since the epoch -> how many messages went to telephones on it; only the last day is
+/// kept.
+pub const SMS_SENT: TableDefinition<u64, u32> = TableDefinition::new("sms_sent");
 
 /// Lookup hash -> Matrix ID: one table for each pepper, named by the pepper's number.
 fn lookup_table_name(pepper: u64) -> String {
@@ -95,6 +110,12 @@ pub struct Tables<T: Transaction> {
     pub(super) sessions: T::Open<&'static str, Bytes>,
     pub(super) session_index: T::Open<&'static [u8; 32], Bytes>,
     pub(super) associations: T::Open<(u8, &'static str), Bytes>,
+    pub(super) invitations: T::Open<&'static str, Bytes>,
+    pub(super) invited: T::Open<(u8, &'static str, &'static str), ()>,
+    pub(super) ephemeral_keys: T::Open<&'static [u8; 32], Bytes>,
+    pub(super) outbox: T::Open<(u8, &'static str), Bytes>,
+    pub(super) outbox_due: T::Open<(u64, u8, &'static str), ()>,
+    pub(super) sms_sent: T::Open<u64, u32>,
     pub(super) lookup_index: T::Open<&'static [u8; 32], Bytes>,
     pub(super) pepper: Pepper,
 }
@@ -116,6 +137,12 @@ impl<T: Transaction> Tables<T> {
             sessions: transaction.open(SESSIONS)?,
             session_index: transaction.open(SESSION_INDEX)?,
             associations: transaction.open(ASSOCIATIONS)?,
+            invitations: transaction.open(INVITATIONS)?,
+            invited: transaction.open(INVITED)?,
+            ephemeral_keys: transaction.open(EPHEMERAL_KEYS)?,
+            outbox: transaction.open(OUTBOX)?,
+            outbox_due: transaction.open(OUTBOX_DUE)?,
+            sms_sent: transaction.open(SMS_SENT)?,
             lookup_index: transaction.open(TableDefinition::new(&lookup_name))?,
             pepper,
         })
@@ -154,20 +181,6 @@ impl<T: Transaction> Tables<T> {
     pub fn has_accepted(&self, user: &UserId, document: &str, version: &str) -> Result<bool, StoreError> {
         let row = self.consents.get((user.as_str(), document)).map_err(StoreError::new)?;
         row.map_or(Ok(false), |row| Ok(decode::<ConsentRow<'_>>(row.value())?.version == version))
-    }
-
-    /// A validation session.
-    pub fn session(&self, sid: &Sid) -> Result<Option<Session>, StoreError> {
-        let row = self.sessions.get(sid.as_str()).map_err(StoreError::new)?;
-        row.map(|row| decode::<SessionRow>(row.value())?.try_into()).transpose()
-    }
-
-    /// The session that an index key (see [`Session::index_key`]) leads to.
-    pub fn session_by_index(&self, key: &[u8; 32]) -> Result<Option<(Sid, Session)>, StoreError> {
-        let Some(row) = self.session_index.get(key).map_err(StoreError::new)? else { return Ok(None) };
-        let sid =
-            Sid::parse(decode(row.value())?).ok_or_else(|| StoreError::new("a row holds a malformed sid"))?;
-        Ok(self.session(&sid)?.map(|session| (sid, session)))
     }
 
     /// The published association of an address.

@@ -8,24 +8,23 @@ use redb::WriteTransaction;
 
 use super::{
     StoreError,
-    codec::{decode, encode},
-    rows::{AssociationRow, ConsentRow, SessionRow, TokenRow},
+    codec::encode,
+    rows::{AssociationRow, ConsentRow, TokenRow},
     tables::Tables,
 };
 use crate::domain::{
     association::Association,
-    ids::{Sid, Token, UserId},
+    ids::{Token, UserId},
     lookup::LookupHash,
     secret::SecretHash,
-    session::Session,
     threepid::Address,
     time::Millis,
 };
 
 /// The tables inside a write transaction.
 pub struct Writes<'txn> {
-    tables: Tables<&'txn WriteTransaction>,
-    written: u64,
+    pub(super) tables: Tables<&'txn WriteTransaction>,
+    pub(super) written: u64,
 }
 
 impl<'txn> Deref for Writes<'txn> {
@@ -74,35 +73,6 @@ impl<'txn> Writes<'txn> {
         self.written += 1;
         let row = encode(&ConsentRow { version, accepted: now })?;
         self.tables.consents.insert((user.as_str(), document), row.as_slice()).map_err(StoreError::new)?;
-        Ok(())
-    }
-
-    /// Stores a session and the index entry that leads to it, in place of the one that the entry
-    /// led to before.
-    pub fn put_indexed_session(
-        &mut self,
-        index: &[u8; 32],
-        sid: &Sid,
-        session: &Session,
-    ) -> Result<(), StoreError> {
-        self.written += 1;
-        let previous = self
-            .tables
-            .session_index
-            .insert(index, encode(&sid.as_str())?.as_slice())
-            .map_err(StoreError::new)?;
-        let previous: Option<String> = previous.map(|row| decode(row.value())).transpose()?;
-        if let Some(previous) = previous.filter(|previous| previous != sid.as_str()) {
-            self.tables.sessions.remove(previous.as_str()).map_err(StoreError::new)?;
-        }
-        self.put_session(sid, session)
-    }
-
-    /// Stores the changed state of a session.
-    pub fn put_session(&mut self, sid: &Sid, session: &Session) -> Result<(), StoreError> {
-        self.written += 1;
-        let row = encode(&SessionRow::from(session))?;
-        self.tables.sessions.insert(sid.as_str(), row.as_slice()).map_err(StoreError::new)?;
         Ok(())
     }
 

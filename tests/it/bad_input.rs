@@ -269,7 +269,7 @@ async fn sessions_and_accounts_of_others() {
 
 #[tokio::test]
 async fn sessions_that_are_over() {
-    let server = Server::start().await;
+    let server = Server::start_without_tasks();
     let alice = server.user("alice").await;
     let sid = server.request_token(&alice, "alice@example.org", "secret", 1).await;
     let token = server.mails()[0].token();

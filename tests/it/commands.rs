@@ -6,10 +6,11 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 use crate::{
     crash::{Program, config_file},
-    support::homeserver::Homeserver,
+    support::{homeserver::Homeserver, v2},
 };
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -80,6 +81,72 @@ fn a_taken_port_is_named() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// Registers alice with the program and invites these addresses.
+async fn invite(program: &Program, homeserver: &Homeserver, addresses: &[&str]) {
+    let alice = format!("@alice:{}", homeserver.name());
+    let client = crate::support::client();
+    let post = async |path: &str, token: &str, body: Value| {
+        let request = client.post(format!("{}{}", program.base, v2(path))).bearer_auth(token);
+        let response = request.body(body.to_string()).send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        serde_json::from_slice::<Value>(&response.bytes().await.expect("a body")).expect("JSON")
+    };
+    let registration = json!({
+        "access_token": homeserver.openid_token(&alice), "token_type": "Bearer",
+        "matrix_server_name": homeserver.name(), "expires_in": 3600,
+    });
+    let registered = post("/account/register", "", registration).await;
+    let token = registered["token"].as_str().expect("a token");
+    for address in addresses {
+        let body = json!({ "medium": "email", "address": address, "room_id": "!a:b", "sender": alice });
+        post("/store-invite", token, body).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_operator_cancels_invitations_whether_or_not_the_server_runs() {
+    let homeserver = Homeserver::start();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let config = config_file(dir.path(), &homeserver);
+    let config = config.to_str().expect("UTF-8");
+    let cancel = |which: &[&str]| {
+        let output = run(&[&["invitations", "cancel", "--config", config], which].concat(), &[]);
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (status, said) = cancel(&["--address", "a@example.org"]);
+    assert!(status == Some(1) && said.contains("there is no database in"), "{said}");
+
+    let mut program = Program::start(config.as_ref());
+    let people = ["a@example.org", "b@example.org", "c@example.org", "d@example.org"];
+    invite(&program, &homeserver, &people).await;
+    let alice = format!("@alice:{}", homeserver.name());
+    for is_running in [true, false] {
+        let (first, rest) =
+            if is_running { ("A@Example.org", "@nobody:hs.test") } else { ("b@example.org", &*alice) };
+        assert_eq!(cancel(&["--address", first]), (Some(0), "One invitation was cancelled.\n".to_owned()));
+        let nothing = (Some(0), "There was no such pending invitation.\n".to_owned());
+        assert_eq!(cancel(&["--address", first]), nothing);
+        assert_eq!(cancel(&["--token", "unknown"]), nothing);
+        let all = if is_running { nothing } else { (Some(0), "2 invitations were cancelled.\n".to_owned()) };
+        assert_eq!(cancel(&["--sender", rest]), all);
+        for (wrong, words) in [
+            (["--address", "nobody"], "not an e-mail address"),
+            (["--sender", "alice"], "not a Matrix ID"),
+            (["--token", ""], "not a token"),
+        ] {
+            let (status, said) = cancel(&wrong);
+            assert!(status == Some(1) && said.contains(words), "{said}");
+        }
+        if is_running {
+            kill_process(Pid::from_child(&program.child), Signal::TERM).expect("a signal");
+            program.child.wait().expect("it ends");
+        }
+    }
+    for wrong in [&[][..], &["--token", "a", "--sender", "@a:b"]] {
+        assert_eq!(cancel(wrong).0, Some(2));
+    }
 }
 
 #[test]

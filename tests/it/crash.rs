@@ -2,6 +2,7 @@
 //! acknowledged operation is there afterwards, and none is half there.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     io::{self, BufRead, BufReader},
     process::{Child, Command, Stdio},
@@ -10,17 +11,31 @@ use std::{
 
 use bindery::{
     domain::{
-        association::Association, ids::UserId, lookup::LookupHash, server_name::ServerName,
-        threepid::Address, time::Millis,
+        association::Association,
+        ids::{ClientSecret, RoomId, UserId},
+        invitation::Described,
+        lookup::LookupHash,
+        outbox::{Kind, OutboxKey, Parcel},
+        server_name::ServerName,
+        threepid::Address,
+        time::Millis,
     },
-    ops::genesis,
+    ops::{
+        associations, genesis,
+        invitations::{self, Request},
+        outbox::{self, Fate},
+        validation::{self, TokenRequest, User},
+    },
     store::Store,
 };
 use redb::StorageBackend;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{homeserver::Homeserver, v2};
+use crate::{
+    model::core_on,
+    support::{TestClock, homeserver::Homeserver, v2},
+};
 
 /// What the disk would hold if the machine had stopped at some moment.
 struct Image {
@@ -171,6 +186,82 @@ async fn frozen_at_every_sync() {
             assert!(under_way || there == (published && !withdrawn), "image {at}, association {number}");
         }
     }
+}
+
+/// What a crash left of one person's invitations: how many wait, and whether their homeserver is
+/// to be told of each.
+fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
+    let Association { address, user_id, .. } = association(number);
+    let snapshot = store.read();
+    let is_bound = snapshot.association(&address).expect("readable").is_some();
+    let due = snapshot.due(Millis(u64::MAX), 10_000).expect("readable");
+    let tokens = snapshot.invitations_to(&address).expect("readable");
+    for token in &tokens {
+        let key = OutboxKey { kind: Kind::OnBind, token: token.clone() };
+        let row = snapshot.outgoing(&key).expect("readable");
+        let expected = is_bound.then(|| Parcel::OnBind(user_id.clone()));
+        assert_eq!(row.map(|row| row.parcel), expected, "person {number}: lost, or too early");
+        let times = due.iter().filter(|other| **other == key).count();
+        assert_eq!(times, usize::from(is_bound), "person {number}: once and not twice");
+    }
+    (is_bound, tokens.len())
+}
+
+#[tokio::test]
+async fn frozen_while_invited_addresses_are_published() {
+    const PEOPLE: usize = 8;
+    let (storage, clock) = (Frozen::default(), TestClock::new());
+    let core = core_on(open(storage.clone()), clock);
+    storage.state().acknowledged = 1;
+    let sender = UserId::parse("@alice:example.org").expect("a user ID");
+    let secret = || ClientSecret::parse("secret").expect("a secret");
+    for number in 0..PEOPLE {
+        let Association { address, user_id, .. } = association(number);
+        for room in ["!one:example.org", "!two:example.org"] {
+            let room_id = RoomId::parse(room).expect("a room ID");
+            let described = Described::default();
+            let request = Request { address: address.clone(), room_id, sender: sender.clone(), described };
+            invitations::store(&core, &sender, request).await.expect("stored");
+        }
+        let mut token = None;
+        let request = TokenRequest {
+            account: Some(user_id.clone()),
+            address,
+            secret: secret(),
+            send_attempt: 1,
+            next_link: None,
+        };
+        let sid = validation::request_token(&core, request, async |message: validation::Message| {
+            token = Some(message.token);
+            Ok(())
+        });
+        let sid = sid.await.expect("a session");
+        let token = token.expect("a token");
+        validation::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
+        associations::bind(&core, user_id.clone(), sid, secret(), user_id).await.expect("bound");
+        storage.state().acknowledged = 2 * number + 2;
+        let due = outbox::due(&core, 100).expect("readable");
+        let told = due.into_iter().filter(|(key, _)| key.kind == Kind::OnBind).collect::<Vec<_>>();
+        assert_eq!(told.len(), 2);
+        outbox::settle(&core, told, Fate::Delivered).await.expect("written");
+        storage.state().acknowledged = 2 * number + 3;
+    }
+    drop(core);
+    let images = std::mem::take(&mut storage.state().images);
+    let mut seen = BTreeSet::new();
+    // Before the first commit there is nothing to find: a crash there starts afresh.
+    for Image { acknowledged, bytes } in images.into_iter().filter(|image| image.acknowledged > 0) {
+        let store = open(Frozen::holding(bytes));
+        for number in 0..PEOPLE {
+            let (is_bound, waiting) = invitations_of(&store, number);
+            assert!(is_bound || acknowledged < 2 * number + 2, "an acknowledged binding is gone");
+            let is_told = acknowledged >= 2 * number + 3;
+            assert!(!is_told || waiting == 0, "an acknowledged message would be sent again");
+            assert!(!is_bound || [0, 2].contains(&waiting), "both are told of, or neither");
+            seen.insert((is_bound, waiting));
+        }
+    }
+    assert_eq!(seen.len(), 5, "every state was seen: {seen:?}");
 }
 
 #[tokio::test]

@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Server,
+    gateway::Gateway,
+    invited::sign_url,
     openapi::{endpoints, matches},
     v2,
 };
 
 #[tokio::test]
 async fn every_endpoint_answers_well_and_badly() {
-    let server = Server::start().await;
+    let gateway = Gateway::start();
+    let server = Server::start_with(|config| gateway.configure(config)).await;
     let user = server.user("alice").await;
     let sid = server.request_token(&user, "alice@example.org", "secret", 1).await;
     let token = server.mails()[0].token();
@@ -31,6 +34,15 @@ async fn every_endpoint_answers_well_and_badly() {
     let threepid = json!({ "medium": "email", "address": "alice@example.org" });
     let email = json!({ "email": "b@example.org", "client_secret": "s", "send_attempt": 1 });
     let query = format!("sid={sid}&client_secret=secret");
+    let phone = |country: &str| json!({ "country": country, "phone_number": "07400 123456", "client_secret": "phone", "send_attempt": 1 });
+    let phone_sid =
+        server.post("/validate/msisdn/requestToken", &user, &phone("GB")).await.ok()["sid"].clone();
+    let phone_sid = phone_sid.as_str().expect("a sid");
+    let code = |code: &str| json!({ "sid": phone_sid, "client_secret": "phone", "token": code });
+    let phone_query = format!("sid={phone_sid}&client_secret=phone&token");
+    let invite = |medium: &str| json!({ "medium": medium, "address": "c@example.org", "room_id": "!room:hs.test", "sender": user.id });
+    server.post("/store-invite", &user, &invite("email")).await.ok();
+    let sign_url = sign_url(&server.mail_to("c@example.org", 0).await);
 
     // In the order in which the job is done: method, path, body, expected status.
     let calls: Vec<(Method, String, Option<Value>, u16)> = vec![
@@ -86,6 +98,21 @@ async fn every_endpoint_answers_well_and_badly() {
         ),
         (Method::POST, v2("/3pid/unbind"), Some(json!({ "mxid": user.id, "threepid": threepid })), 403),
         (Method::POST, v2("/3pid/unbind"), Some(with(json!({ "mxid": user.id, "threepid": threepid }))), 200),
+        (Method::POST, v2("/validate/msisdn/requestToken"), Some(phone("GB")), 200),
+        (Method::POST, v2("/validate/msisdn/requestToken"), Some(phone("ZZ")), 400),
+        (Method::POST, v2("/validate/msisdn/submitToken"), Some(code("000000x")), 400),
+        (Method::POST, v2("/validate/msisdn/submitToken"), Some(code(&gateway.code())), 200),
+        (
+            Method::GET,
+            v2(&format!("/validate/msisdn/submitToken?{phone_query}={}", gateway.code())),
+            None,
+            200,
+        ),
+        (Method::GET, v2(&format!("/validate/msisdn/submitToken?{phone_query}=x")), None, 404),
+        (Method::POST, v2("/store-invite"), Some(invite("email")), 200),
+        (Method::POST, v2("/store-invite"), Some(invite("msisdn")), 400),
+        (Method::POST, format!("{sign_url}&mxid=%40c%3Ahs.test"), None, 200),
+        (Method::POST, v2("/sign-ed25519?token=x&private_key=x&mxid=%40c%3Ahs.test"), None, 404),
         (Method::POST, v2("/account/logout"), Some(json!({})), 200),
         (Method::POST, v2("/account/logout"), Some(json!({})), 401),
         (Method::GET, v2("/account"), None, 401),
@@ -121,6 +148,9 @@ async fn what_needs_a_token_says_so() {
         (Method::POST, "/lookup"),
         (Method::POST, "/validate/email/requestToken"),
         (Method::POST, "/validate/email/submitToken"),
+        (Method::POST, "/validate/msisdn/requestToken"),
+        (Method::POST, "/validate/msisdn/submitToken"),
+        (Method::POST, "/store-invite"),
         (Method::GET, "/3pid/getValidated3pid"),
         (Method::POST, "/3pid/bind"),
     ] {

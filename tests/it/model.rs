@@ -14,7 +14,8 @@ use bindery::{
     ops::{
         Clock, Core, Failure, HomeserverError, Homeservers, associations, genesis,
         lookup::{self, Query},
-        validation::{self, TokenRequest},
+        mailed_link,
+        validation::{self, TokenRequest, User},
     },
     store::Store,
 };
@@ -132,6 +133,11 @@ pub fn core_in_memory(clock: Arc<TestClock>) -> Core {
     let name = ServerName::parse("id.test").expect("a name");
     let store =
         Store::on_backend(InMemoryBackend::new(), &name, || genesis(clock.now())).expect("a database");
+    core_on(store, clock)
+}
+
+/// Operations on this database, beside no homeserver.
+pub fn core_on(store: Store, clock: Arc<TestClock>) -> Core {
     Core::new(Arc::new(Config::default()), store, clock, Arc::new(NoHomeservers)).expect("a core")
 }
 
@@ -148,7 +154,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Request { user: who, address: at, secret: with, attempt, relay_works } => {
                 let request = TokenRequest {
-                    account: user(who),
+                    account: Some(user(who)),
                     address: address(at),
                     secret: secret(with),
                     send_attempt: u64::from(attempt),
@@ -157,7 +163,7 @@ async fn run(steps: Vec<Step>) {
                 let mut sent = None;
                 let outcome =
                     validation::request_token(&core, request, async |message: validation::Message| {
-                        assert!(message.address == address(at) && message.account == user(who));
+                        assert!(message.address == address(at));
                         sent = Some(message.token);
                         if relay_works { Ok(()) } else { Err(Refusal::EmailSendError) }
                     });
@@ -210,7 +216,7 @@ async fn run(steps: Vec<Step>) {
                 let wrong = Token::parse("wrong").expect("a token");
                 let token = session.token.clone().filter(|_| right).unwrap_or(wrong.clone());
                 let right = token != wrong;
-                let outcome = validation::submit_token(&core, sid, secret(with), token).await;
+                let outcome = validation::submit_token(&core, User::Account, sid, secret(with), token).await;
                 let expected = match () {
                     () if session.over() => Err(Refusal::SessionExpired),
                     () if right => Ok(()),
@@ -226,7 +232,7 @@ async fn run(steps: Vec<Step>) {
                 let Some(session) = sessions.get_mut(&(at, with)) else { continue };
                 let Some(sid) = session.sid.clone() else { continue };
                 let Some(token) = session.token.clone() else { continue };
-                let outcome = refusal(validation::withdraw(&core, sid, token).await);
+                let outcome = refusal(mailed_link::withdraw(&core, sid, token).await);
                 let expected = if session.over() { Err(Refusal::SessionExpired) } else { Ok(()) };
                 assert_eq!(outcome, expected);
                 session.withdrawn |= expected.is_ok();

@@ -6,8 +6,11 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use bindery::{
     domain::{
         association::Association,
-        ids::{ClientSecret, Sid, Token, UserId},
+        ids::{ClientSecret, RoomId, Sid, Token, UserId},
+        invitation::Invitation,
         lookup::LookupHash,
+        outbox::{Kind, OutboxKey, Outgoing, Parcel},
+        secret::Key32,
         server_name::ServerName,
         session::Session,
         threepid::Address,
@@ -100,6 +103,7 @@ async fn a_closure_that_fails_undoes_its_batch_and_the_writer_goes_on() {
 }
 
 const OLD_TOKEN: &str = "an-old-token";
+const OLD_INVITATION: &str = "an-old-invitation";
 
 /// Writes what [`old_databases_still_open`] looks for.
 async fn write_database(path: &Path) {
@@ -111,8 +115,23 @@ async fn write_database(path: &Path) {
         tables.put_token(&Token::parse(OLD_TOKEN).expect("a token"), &owner, Millis(1))?;
         tables.put_consent(&owner, "terms", "1", Millis(1))?;
         let secret = ClientSecret::parse("secret").expect("a secret");
-        let session = Session::new(address.clone(), &secret, Some(owner.clone()), Millis(1));
-        tables.put_indexed_session(&[1; 32], &Sid::parse("an-old-session").expect("a sid"), &session)?;
+        let key = Key32::new([2; 32]);
+        let mut session = Session::new(address.clone(), &secret, Some(owner.clone()), &key, Millis(1));
+        session.index_key = [1; 32];
+        tables.put_session(&Sid::parse("an-old-session").expect("a sid"), &session)?;
+        let token = Token::parse(OLD_INVITATION).expect("a token");
+        let invitation = Invitation {
+            ephemeral_key: Invitation::key_pair(&token, &key).public(),
+            address: address.clone(),
+            room_id: RoomId::parse("!room:example.org").expect("a room ID"),
+            sender: owner.clone(),
+            created: Millis(1),
+            token: token.clone(),
+        };
+        tables.put_invitation(&invitation)?;
+        let outgoing = Outgoing::new(Parcel::OnBind(owner.clone()), Millis(1));
+        tables.put_outgoing(&OutboxKey { kind: Kind::OnBind, token }, &outgoing)?;
+        tables.count_sms(7)?;
         tables.put_association(&Association { address, user_id: owner, ts: Millis(1) })
     });
     written.await.expect("written");
@@ -133,7 +152,8 @@ async fn old_databases_still_open() {
     assert!(newest.exists(), "{} is missing", newest.display());
     for entry in fs::read_dir(data).expect("databases") {
         let dir = TempDir::new().expect("a directory");
-        fs::copy(entry.expect("an entry").path(), dir.path().join("bindery.redb")).expect("copied");
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, dir.path().join("bindery.redb")).expect("copied");
         let store = open(dir.path()).expect("an old database opens");
         let snapshot = store.read();
         let address = Address::email("alice@example.org").expect("an address");
@@ -148,5 +168,18 @@ async fn old_databases_still_open() {
         assert!(snapshot.has_accepted(&association.user_id, "terms", "1").expect("readable"));
         let (sid, session) = snapshot.session_by_index(&[1; 32]).expect("readable").expect("it is there");
         assert!(sid.as_str() == "an-old-session" && session.address == address);
+        let invitations = snapshot.invitations_to(&address).expect("readable");
+        if path.ends_with("schema-1.redb") {
+            assert!(invitations.is_empty(), "there were none before schema 2");
+            continue;
+        }
+        assert_eq!(invitations.iter().map(Token::as_str).collect::<Vec<_>>(), [OLD_INVITATION]);
+        let invitation = snapshot.invitation(&invitations[0]).expect("readable").expect("it is there");
+        assert_eq!(invitation.room_id.as_str(), "!room:example.org");
+        assert!(snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable").is_some());
+        let due = snapshot.due(Millis(1), 9).expect("readable");
+        let outgoing = snapshot.outgoing(&due[0]).expect("readable").expect("it is there");
+        assert_eq!(outgoing.parcel, Parcel::OnBind(association.user_id));
+        assert_eq!(snapshot.sms_sent(7).expect("readable"), 1);
     }
 }

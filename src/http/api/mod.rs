@@ -2,7 +2,10 @@
 
 pub mod account;
 pub mod association;
+pub mod delegation;
+pub mod invitation;
 pub mod lookup;
+pub mod phone;
 pub mod pubkey;
 pub mod status;
 pub mod terms;

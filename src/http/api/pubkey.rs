@@ -13,7 +13,7 @@ use crate::{
         State,
         body::{query, required},
     },
-    ops::keys,
+    ops::{invitations, keys},
 };
 
 /// `GET /pubkey/{keyId}`
@@ -33,9 +33,8 @@ pub async fn is_valid(state: Data<State>, request: HttpRequest) -> Answer {
     json(json!({ "valid": keys::is_valid(&state.core, &key) }))
 }
 
-/// `GET /pubkey/ephemeral/isvalid`. Ephemeral keys come with invitations, and nobody has been
-/// invited through this server yet: no key is one.
-pub async fn ephemeral_is_valid(request: HttpRequest) -> Answer {
-    required(query::<PublicKey>(&request)?.public_key, "public_key")?;
-    json(json!({ "valid": false }))
+/// `GET /pubkey/ephemeral/isvalid`
+pub async fn ephemeral_is_valid(state: Data<State>, request: HttpRequest) -> Answer {
+    let key = required(query::<PublicKey>(&request)?.public_key, "public_key")?;
+    json(json!({ "valid": invitations::is_ephemeral_key(&state.core, &key)? }))
 }

@@ -1,4 +1,6 @@
-//! Validating an e-mail address: asking for a token and presenting it.
+//! Validating an address: asking for a mail, and presenting the token of a mail or message.
+//!
+//! Asking for a message to a telephone is in `phone`.
 
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::Deserialize;
@@ -18,7 +20,7 @@ use crate::{
         error::ApiError,
         pages,
     },
-    ops::validation::{self, TokenRequest},
+    ops::validation::{self, TokenRequest, User, Validated},
     remote::mail::ValidationMail,
 };
 
@@ -35,17 +37,19 @@ struct RequestToken {
 /// A number that some clients, and every form, send as a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Number {
+pub(super) enum Number {
     Number(u64),
     Text(String),
 }
 
 impl Number {
-    fn value(&self) -> Option<u64> {
-        match self {
-            Self::Number(number) => Some(*number),
+    /// The value of `send_attempt`.
+    pub fn attempt(given: Option<Self>) -> Result<u64, ApiError> {
+        let value = match required(given, "send_attempt")? {
+            Self::Number(number) => Some(number),
             Self::Text(text) => text.parse().ok(),
-        }
+        };
+        value.ok_or_else(|| Refusal::InvalidParam("send_attempt must be a number".to_owned()).into())
     }
 }
 
@@ -59,83 +63,103 @@ pub async fn request_token(
 ) -> Answer {
     let wire: RequestToken = body.json_or_form()?;
     let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
-    let send_attempt = required(wire.send_attempt, "send_attempt")?.value();
-    let send_attempt =
-        send_attempt.ok_or_else(|| Refusal::InvalidParam("send_attempt must be a number".to_owned()))?;
+    let send_attempt = Number::attempt(wire.send_attempt)?;
     let address = Address::email(&required(wire.email, "email")?).ok_or(Refusal::InvalidEmail)?;
     address.smtp().ok_or(Refusal::InvalidEmail)?;
     state.limits.request_token(caller, &account.0, &address, state.core.clock.now())?;
 
     let language = pages::preferred_language(&state, &request);
     let brand = wire.brand;
-    let token_request =
-        TokenRequest { account: account.0, address, secret, send_attempt, next_link: wire.next_link };
+    let asked_by = account.0.as_str().to_owned();
+    let (account, next_link) = (Some(account.0), wire.next_link);
+    let token_request = TokenRequest { account, address, secret, send_attempt, next_link };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let deliver = async |message: validation::Message| {
             let link = pages::confirm_link(&here.core.config, &message.sid, &message.token, language);
             let mail = ValidationMail {
                 to: message.address,
-                account: message.account.as_str().to_owned(),
+                account: asked_by,
                 link,
                 token: message.token.as_str().to_owned(),
                 brand,
                 language,
             };
-            here.mailer.send(&mail).await.map_err(|_| Refusal::EmailSendError)
+            here.mailer.ask(&mail).await.map_err(|_| Refusal::EmailSendError)
         };
         validation::request_token(&here.core, token_request, deliver).await
     });
     json(json!({ "sid": sid.await?.as_str() }))
 }
 
-#[derive(Deserialize)]
-struct SubmitToken {
-    sid: Option<String>,
-    client_secret: Option<String>,
-    token: Option<String>,
-}
-
-impl SubmitToken {
-    fn parse(self) -> Result<(Sid, ClientSecret, Token), ApiError> {
-        Ok((
-            parsed(self.sid, "sid", Sid::parse)?,
-            parsed(self.client_secret, "client_secret", ClientSecret::parse)?,
-            parsed(self.token, "token", Token::parse)?,
-        ))
-    }
-}
-
-/// `POST /validate/email/submitToken`
+/// `POST /validate/{email,msisdn}/submitToken`
 pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
-    let (sid, secret, token) = body.json_or_form::<SubmitToken>()?.parse()?;
+    let presented: Presented = body.json_or_form::<SubmitToken>()?.parse()?;
     state.limits.submit_token(caller, &account.0, state.core.clock.now())?;
-    validation::submit_token(&state.core, sid, secret, token).await?;
+    presented.submit(&state, User::Account).await?;
     json(json!({ "success": true }))
 }
 
-/// `GET /validate/email/submitToken`: for people, so the answer is a page or a redirect.
+/// `GET /validate/{email,msisdn}/submitToken`: for people, so the answer is a page or a redirect.
 pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: HttpRequest) -> HttpResponse {
     let outcome = async {
-        let (sid, secret, token) = query::<SubmitToken>(&request)?.parse()?;
+        let presented = query::<SubmitToken>(&request)?.parse()?;
         state.limits.submit_link(caller, state.core.clock.now())?;
-        Ok(validation::submit_token(&state.core, sid, secret, token).await?)
+        presented.submit(&state, User::Account).await
     };
     let outcome = outcome.await;
     pages::submitted(&state, &request, outcome)
 }
 
 #[derive(Deserialize)]
-struct Session {
+pub(super) struct SubmitToken {
     sid: Option<String>,
     client_secret: Option<String>,
+    token: Option<String>,
+}
+
+impl SubmitToken {
+    pub fn parse(self) -> Result<Presented, ApiError> {
+        Ok(Presented {
+            sid: parsed(self.sid, "sid", Sid::parse)?,
+            secret: parsed(self.client_secret, "client_secret", ClientSecret::parse)?,
+            // People type codes in groups.
+            token: parsed(self.token, "token", |text| Token::parse(&text.replace(' ', "")))?,
+        })
+    }
+}
+
+/// A token that is presented to a session.
+pub(super) struct Presented {
+    sid: Sid,
+    secret: ClientSecret,
+    token: Token,
+}
+
+impl Presented {
+    /// Not on this thread: a try counts also if whoever made it has gone away.
+    pub async fn submit(self, state: &State, user: User) -> Result<Validated, ApiError> {
+        let core = state.core.clone();
+        let Self { sid, secret, token } = self;
+        state.off_thread(async move { validation::submit_token(&core, user, sid, secret, token).await }).await
+    }
 }
 
 /// `GET /3pid/getValidated3pid`
 pub async fn validated_address(state: Data<State>, _account: Account, request: HttpRequest) -> Answer {
-    let session: Session = query(&request)?;
+    validated(&state, User::Account, &request)
+}
+
+/// What a session of this user has validated.
+pub(super) fn validated(state: &State, user: User, request: &HttpRequest) -> Answer {
+    #[derive(Deserialize)]
+    struct Session {
+        sid: Option<String>,
+        client_secret: Option<String>,
+    }
+    let session: Session = query(request)?;
     let sid = parsed(session.sid, "sid", Sid::parse)?;
     let secret = parsed(session.client_secret, "client_secret", ClientSecret::parse)?;
-    let (address, at) = validation::validated_address(&state.core, &sid, &secret)?;
+    let (address, at) = validation::validated_address(&state.core, user, &sid, &secret)?;
     json(json!({ "medium": address.medium().as_str(), "address": address.as_str(), "validated_at": at.0 }))
 }

@@ -23,7 +23,10 @@ use crate::{
         caller::Caller,
         error::ApiError,
     },
-    ops::validation::{self, Link, Validated},
+    ops::{
+        mailed_link::{self, Link},
+        validation::Validated,
+    },
 };
 
 /// The link that a mail carries.
@@ -100,7 +103,7 @@ pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
             json!({ "account": account, "sid": sid.as_str(), "token": token.as_str(), "outcome": outcome });
         state.pages.show(StatusCode::OK, template, language(&state, &request), page)
     };
-    match validation::look_at_link(&state.core, &sid, &token) {
+    match mailed_link::look_at(&state.core, &sid, &token) {
         Ok(Link::Ask(account)) => question("confirm.html", account, None),
         Ok(Link::Used(account)) => question("outcome.html", account, Some("used")),
         Ok(Link::Expired) => end(&state, &request, Outcome::Expired),
@@ -120,11 +123,11 @@ pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, bo
         wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?, wire.decision?)));
     match decision {
         Some((sid, token, decision)) if decision == "confirm" => {
-            let outcome = validation::confirm(&state.core, sid, token).await;
+            let outcome = mailed_link::confirm(&state.core, sid, token).await;
             submitted(&state, &request, outcome.map_err(ApiError::from))
         }
         Some((sid, token, decision)) if decision == "withdraw" => {
-            let outcome = validation::withdraw(&state.core, sid, token).await.map_err(ApiError::from);
+            let outcome = mailed_link::withdraw(&state.core, sid, token).await.map_err(ApiError::from);
             end(&state, &request, outcome.map_or_else(|error| Outcome::of(&error), |()| Outcome::Withdrawn))
         }
         _ => end(&state, &request, Outcome::Invalid),

@@ -268,7 +268,7 @@ fn the_second_of_two_requests_waits_for_the_first() {
 
 async fn the_second_waits(core: &Core) {
     let ask = |address: &str| TokenRequest {
-        account: UserId::parse("@alice:hs.test").expect("an account"),
+        account: Some(UserId::parse("@alice:hs.test").expect("an account")),
         address: Address::email(address).expect("an address"),
         secret: ClientSecret::parse("secret").expect("a secret"),
         send_attempt: 1,

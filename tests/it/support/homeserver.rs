@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bindery::{
@@ -19,6 +20,7 @@ use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::watch,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -40,10 +42,22 @@ pub enum Answer {
 /// What was asked: the `Host` header and the path with its query.
 pub type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
+/// A request that had a body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub method: String,
+    pub path: String,
+    /// The whole head.
+    pub head: String,
+    /// The body; a text if it is no JSON.
+    pub body: Value,
+}
+
 /// The running double.
 pub struct Homeserver {
     pub authority: Arc<Authority>,
     pub asked: Asked,
+    told: watch::Sender<Vec<Told>>,
     connections: Arc<AtomicUsize>,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
     name: String,
@@ -51,6 +65,9 @@ pub struct Homeserver {
     dns: Option<SocketAddr>,
     ports: Ports,
 }
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The time until which the double's keys are valid unless a test says otherwise.
 pub const VALID_UNTIL: u64 = 1_800_000_000_000 + 3 * 24 * 3_600_000;
@@ -89,9 +106,10 @@ impl Homeserver {
         let address = listener.local_addr().expect("an address");
         let answers: Arc<Mutex<BTreeMap<String, Answer>>> = Arc::default();
         let asked = Asked::default();
+        let told: watch::Sender<Vec<Told>> = watch::Sender::default();
         let connections: Arc<AtomicUsize> = Arc::default();
         let acceptor = TlsAcceptor::from(authority.server(names));
-        let (answers_there, asked_there) = (answers.clone(), asked.clone());
+        let (answers_there, asked_there, told_there) = (answers.clone(), asked.clone(), told.clone());
         let connections_there = connections.clone();
         doubles().spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
@@ -99,9 +117,10 @@ impl Homeserver {
                 connections_there.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, answers, asked) =
                     (acceptor.clone(), answers_there.clone(), asked_there.clone());
+                let told = told_there.clone();
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        let _ = answer(stream, &answers, &asked).await;
+                        let _ = answer(stream, &answers, &asked, &told).await;
                     }
                 });
             }
@@ -110,6 +129,7 @@ impl Homeserver {
         let double = Self {
             authority,
             asked,
+            told,
             connections,
             answers,
             name: name(address),
@@ -162,7 +182,20 @@ impl Homeserver {
         asked.iter().filter(|(_, target)| target.split('?').next() == Some(path)).count()
     }
 
-    /// Sets what a path (without its query) answers; an OpenID token is part of the path.
+    /// Every request with a body so far, the oldest first.
+    pub fn told(&self) -> Vec<Told> {
+        self.told.borrow().clone()
+    }
+
+    /// Waits until it has been told so many things; gives them all.
+    pub async fn until_told(&self, count: usize) -> Vec<Told> {
+        let mut told = self.told.subscribe();
+        let enough = tokio::time::timeout(PATIENCE, told.wait_for(|told| told.len() >= count)).await;
+        enough.expect("it is told in time").expect("it is there").clone()
+    }
+
+    /// Sets what a path (without its query) answers, to one method if the method comes before it; an
+    /// OpenID token is part of the path.
     pub fn answer(&self, path: &str, answer: Answer) {
         self.answers.lock().expect("not poisoned").insert(path.to_owned(), answer);
     }
@@ -233,10 +266,11 @@ pub fn user_info_path(token: &str) -> String {
     format!("/_matrix/federation/v1/openid/userinfo?access_token={token}")
 }
 
-async fn answer<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+pub(super) async fn answer<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     mut stream: S,
     answers: &Mutex<BTreeMap<String, Answer>>,
     asked: &Asked,
+    told: &watch::Sender<Vec<Told>>,
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -247,10 +281,22 @@ async fn answer<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     let host = head.lines().find_map(|line| line.to_lowercase().strip_prefix("host: ").map(str::to_owned));
     asked.lock().expect("not poisoned").push((host.unwrap_or_default(), target.clone()));
     let path = target.split('?').next().unwrap_or_default();
+    let method = head.split(' ').next().unwrap_or_default();
     let found = {
         let answers = answers.lock().expect("not poisoned");
-        answers.get(&target).or_else(|| answers.get(path)).cloned()
+        let by_method = answers.get(&format!("{method} {path}"));
+        by_method.or_else(|| answers.get(&target)).or_else(|| answers.get(path)).cloned()
     };
+    let length =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    if let Some(length) = length.filter(|length| *length > 0) {
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        let text = || json!(String::from_utf8_lossy(&body));
+        let body = serde_json::from_slice(&body).unwrap_or_else(|_| text());
+        let (method, path, head) = (method.to_owned(), path.to_owned(), head.clone());
+        told.send_modify(|told| told.push(Told { method, path, head, body }));
+    }
     let unknown = || match path {
         "/_matrix/federation/v1/openid/userinfo" => Answer::Json(
             401,

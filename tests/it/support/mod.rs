@@ -2,7 +2,9 @@
 //! homeserver double beside it, and a client that checks every answer against the specification.
 
 pub mod dns;
+pub mod gateway;
 pub mod homeserver;
+pub mod invited;
 pub mod network;
 pub mod openapi;
 pub mod published;
@@ -38,6 +40,9 @@ use tempfile::TempDir;
 
 use self::homeserver::Homeserver;
 
+/// How often tasks look at the test's clock.
+const TICK: Duration = Duration::from_millis(20);
+
 /// A clock that stands still until a test moves it.
 #[derive(Debug)]
 pub struct TestClock(AtomicU64);
@@ -65,6 +70,8 @@ impl Clock for TestClock {
 /// A running server.
 pub struct Server {
     pub base: String,
+    /// The URL of its metrics.
+    metrics: String,
     pub clock: Arc<TestClock>,
     pub homeserver: Homeserver,
     pub config: Config,
@@ -169,7 +176,14 @@ impl Server {
     /// Starts one beside a homeserver that a test has prepared.
     pub fn start_for(homeserver: Homeserver, change: impl FnOnce(&mut Config)) -> Self {
         let dir = Arc::new(TempDir::new().expect("a directory"));
-        Self::start_beside(homeserver, dir, TestClock::new(), change)
+        Self::start_beside(homeserver, dir, TestClock::new(), TICK, change)
+    }
+
+    /// Starts one whose tasks do nothing after the start, for what they would otherwise delete.
+    pub fn start_without_tasks() -> Self {
+        let dir = Arc::new(TempDir::new().expect("a directory"));
+        let never = Duration::from_secs(24 * 3600);
+        Self::start_beside(Homeserver::start(), dir, TestClock::new(), never, |_| {})
     }
 
     /// Stops this server and starts another one on the same data.
@@ -179,7 +193,7 @@ impl Server {
         let homeserver = std::mem::replace(&mut self.homeserver, placeholder);
         let (dir, clock, config) = (self._dir.clone(), self.clock.clone(), self.config.clone());
         drop(self);
-        Self::start_beside(homeserver, dir, clock, |new| {
+        Self::start_beside(homeserver, dir, clock, TICK, |new| {
             let fresh = new.homeservers.clone();
             *new = config;
             new.homeservers = fresh;
@@ -191,6 +205,7 @@ impl Server {
         homeserver: Homeserver,
         dir: Arc<TempDir>,
         clock: Arc<TestClock>,
+        tick: Duration,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config {
@@ -200,6 +215,7 @@ impl Server {
             ..Config::default()
         };
         config.http.listen = vec!["127.0.0.1:0".to_owned()];
+        config.http.metrics_listen = vec!["127.0.0.1:0".to_owned()];
         config.http.workers = 1;
         config.homeservers.extra_ca_file = Some(homeserver.ca_file());
         config.homeservers.allowed_special_addresses = vec!["127.0.0.0/8".parse().expect("a network")];
@@ -209,13 +225,14 @@ impl Server {
         change(&mut config);
         config.check().expect("a good configuration");
         let surroundings =
-            Surroundings { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports() };
+            Surroundings { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports(), tick };
         let application = Application::build(config.clone(), surroundings).expect("a server");
-        let address = application.addresses()[0];
+        let (address, metrics) = (application.addresses()[0], application.metrics_addresses()[0]);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || application.run_until(async { drop(stopped.await) }));
         Self {
             base: format!("http://{address}"),
+            metrics: format!("http://{metrics}/metrics"),
             clock,
             homeserver,
             config,

@@ -55,6 +55,19 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     }
 }
 
+/// Panics if the specification does not allow this body of `/3pid/onbind`.
+#[track_caller]
+pub fn check_on_bind(body: &Value) {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec/api/server-server/third_party_invite.yaml");
+    let document = resolve(&load(&path), &path);
+    let pointer = "/paths/~13pid~1onbind/put/requestBody/content/application~1json/schema";
+    let schema = document.pointer(pointer).expect("a schema");
+    let validator = jsonschema::validator_for(schema).expect("a schema");
+    let problems: Vec<String> = validator.iter_errors(body).map(|error| error.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?} in {body}");
+}
+
 /// Whether `path` fits `template`, whose placeholders stand for one segment each.
 pub fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());

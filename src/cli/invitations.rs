@@ -1,0 +1,52 @@
+//! `bindery invitations`: what an operator does about pending invitations.
+
+use anyhow::Context;
+
+use super::{
+    control::{Data, ask},
+    say,
+};
+use crate::{
+    config::Config,
+    http::control::{CANCEL_INVITATIONS, CancelInvitations},
+    ops::invitations,
+};
+
+/// What is typed to say which invitations are meant.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Meant {
+    /// The invitation with this token
+    #[arg(long)]
+    token: Option<String>,
+    /// Every invitation to this e-mail address
+    #[arg(long)]
+    address: Option<String>,
+    /// Every invitation that this Matrix ID sent
+    #[arg(long)]
+    sender: Option<String>,
+}
+
+/// Takes invitations back: nobody can take them up any more, and all that was stored is gone.
+pub fn cancel(config: &Config, meant: Meant) -> anyhow::Result<()> {
+    let meant = None
+        .or(meant.token.map(CancelInvitations::Token))
+        .or(meant.address.map(CancelInvitations::Address))
+        .or(meant.sender.map(CancelInvitations::Sender))
+        .context("say which: --token, --address or --sender")?;
+    // Before anything else, so that a slip of the pen says the same whether or not a server runs.
+    let which = meant.parse().map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cancelled = match Data::find(config)? {
+        Data::Server(client) => {
+            let answer = runtime.block_on(ask(&client, CANCEL_INVITATIONS, &meant))?;
+            answer["cancelled"].as_u64().context("the server gave no usable answer")?
+        }
+        Data::Database(store) => runtime.block_on(invitations::cancel(&store, which))? as u64,
+    };
+    match cancelled {
+        0 => say("There was no such pending invitation.\n"),
+        1 => say("One invitation was cancelled.\n"),
+        many => say(&format!("{many} invitations were cancelled.\n")),
+    }
+}

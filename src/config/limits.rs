@@ -1,0 +1,92 @@
+//! `[limits]`: how often things may be done. Who is counted, and where, is not its business.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::bucket::Rate;
+
+/// How often things may be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Registrations from one IP address (an IPv6 /64 counts as one).
+    pub register_per_ip: Rate,
+    /// Registrations of one homeserver's users, counted once the homeserver has confirmed them.
+    pub register_per_homeserver: Rate,
+    /// Validation mails that one account asks for.
+    pub request_token_per_account: Rate,
+    /// Validation mails that one homeserver's users ask for.
+    pub request_token_per_homeserver: Rate,
+    /// Validation mails asked for from one IP address.
+    pub request_token_per_ip: Rate,
+    /// Validation mails that one account asks for to one address.
+    pub request_token_per_account_and_address: Rate,
+    /// Validation mails to one address, whoever asks.
+    pub request_token_per_address: Rate,
+    /// Tokens that one account submits, right or wrong.
+    pub submit_token_per_account: Rate,
+    /// Tokens that one homeserver's users submit.
+    pub submit_token_per_homeserver: Rate,
+    /// Tokens submitted from one IP address, by apps and by people who press the button on a page.
+    pub submit_token_per_ip: Rate,
+    /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
+    pub unbind_per_ip: Rate,
+    /// Addresses that one account looks up.
+    pub lookup_per_account: Rate,
+    /// Addresses that one homeserver's users look up.
+    pub lookup_per_homeserver: Rate,
+    /// Addresses looked up from one IP address.
+    pub lookup_per_ip: Rate,
+    /// Invitations that one account sends.
+    pub invite_per_account: Rate,
+    /// Invitations that one homeserver's users send.
+    pub invite_per_homeserver: Rate,
+    /// Invitations sent from one IP address, which is commonly a homeserver's.
+    pub invite_per_ip: Rate,
+    /// Invitations to one address, whoever sends them.
+    pub invite_per_address: Rate,
+    /// Signatures with an invitation's key asked for from one IP address.
+    pub sign_per_ip: Rate,
+    /// Messages to one telephone number, whoever asks.
+    pub sms_per_number: Rate,
+    /// Messages to the numbers of one country, whoever asks.
+    pub sms_per_country: Rate,
+    /// Messages that one account asks for.
+    pub sms_per_account: Rate,
+    /// Messages that one homeserver's users ask for, or that a homeserver asks for itself.
+    pub sms_per_homeserver: Rate,
+    /// Messages that accounts ask for from one IP address.
+    pub sms_per_ip: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = Rate::new;
+        Self {
+            register_per_ip: rate(50, 300),
+            register_per_homeserver: rate(500, 3000),
+            request_token_per_account: rate(10, 20),
+            request_token_per_homeserver: rate(500, 1000),
+            request_token_per_ip: rate(50, 200),
+            request_token_per_account_and_address: rate(4, 2),
+            request_token_per_address: rate(8, 4),
+            submit_token_per_account: rate(20, 100),
+            submit_token_per_homeserver: rate(500, 2000),
+            submit_token_per_ip: rate(50, 200),
+            unbind_per_ip: rate(100, 2000),
+            lookup_per_account: rate(10_000, 210),
+            lookup_per_homeserver: rate(100_000, 2100),
+            lookup_per_ip: rate(100_000, 2100),
+            invite_per_account: rate(20, 60),
+            invite_per_homeserver: rate(500, 2000),
+            invite_per_ip: rate(500, 2000),
+            invite_per_address: rate(8, 4),
+            sign_per_ip: rate(50, 500),
+            sms_per_number: rate(4, 1),
+            sms_per_country: rate(50, 50),
+            sms_per_account: rate(4, 4),
+            sms_per_homeserver: rate(50, 50),
+            sms_per_ip: rate(10, 10),
+        }
+    }
+}

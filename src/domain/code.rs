@@ -1,0 +1,74 @@
+//! The six digits that prove a telephone number, and what is kept of them.
+//!
+//! A code has too little entropy for a plain hash: it is kept as argon2id (RFC 9106), which costs
+//! tens of milliseconds and 19 MiB of memory, so callers must bound how many they work on at once.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use super::ids::Token;
+
+/// How many codes there are.
+const CODES: u64 = 1_000_000;
+
+/// Makes a code of 64 random bits; that some codes are likelier by one in ten billion helps nobody.
+pub fn code_from_random(bytes: [u8; 8]) -> Token {
+    let code = u64::from_be_bytes(bytes) % CODES;
+    Token::parse(&format!("{code:06}")).expect("six digits are printable")
+}
+
+/// What is kept of a code.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeHash {
+    salt: [u8; 16],
+    hash: [u8; 32],
+}
+
+impl std::fmt::Debug for CodeHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CodeHash(..)")
+    }
+}
+
+impl CodeHash {
+    /// Hashes a code with a random salt. Slow by intention.
+    pub fn of(code: &Token, salt: [u8; 16]) -> Self {
+        Self { salt, hash: argon2id(code.as_str(), &salt) }
+    }
+
+    /// Whether a person typed this code; hyphens between the digits are theirs. Slow by intention.
+    pub fn matches(&self, typed: &Token) -> bool {
+        let digits: String = typed.as_str().chars().filter(|c| *c != '-').collect();
+        argon2id(&digits, &self.salt).ct_eq(&self.hash).into()
+    }
+}
+
+/// The parameters are the least that OWASP's password storage cheat sheet names for argon2id.
+fn argon2id(code: &str, salt: &[u8; 16]) -> [u8; 32] {
+    let params = Params::new(19 * 1024, 2, 1, Some(32)).expect("parameters within the limits");
+    let mut hash = [0; 32];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(code.as_bytes(), salt, &mut hash)
+        .expect("the lengths are within the limits");
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str) -> Token {
+        Token::parse(text).expect("a token")
+    }
+
+    #[test]
+    fn a_code_is_six_digits_and_only_it_matches() {
+        let code = code_from_random([0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(code.as_str(), "000007");
+        let hash = CodeHash::of(&code, [3; 16]);
+        for (typed, right) in [("000007", true), ("000-007", true), ("7", false), ("000008", false)] {
+            assert_eq!(hash.matches(&token(typed)), right, "{typed}");
+        }
+    }
+}

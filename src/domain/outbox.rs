@@ -1,0 +1,128 @@
+//! What has to leave this machine and may be late: a row each, written with the change that it
+//! tells of, tried again until it is delivered or a week has gone by.
+//!
+//! How something travels, and to which place, is decided above.
+
+use std::time::Duration;
+
+use super::{
+    ids::{Token, UserId},
+    invitation::Described,
+    time::{DAY, HOUR, Millis},
+};
+
+/// After the first failure it waits so long, and twice as long after each other one ...
+pub const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// ... up to this ...
+pub const RETRY_MOST: Duration = HOUR;
+/// ... until it has been tried for so long.
+pub const GIVE_UP: Duration = Duration::from_secs(7 * DAY.as_secs());
+
+/// What a row is about: there is one row for each, never two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxKey {
+    /// What kind of thing leaves.
+    pub kind: Kind,
+    /// The invitation that it belongs to.
+    pub token: Token,
+}
+
+/// The kinds of things that leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A homeserver hears that an invited address now leads to one of its users.
+    OnBind,
+    /// Somebody hears by mail that they are invited.
+    InvitationMail,
+}
+
+impl Kind {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::OnBind, Self::InvitationMail];
+
+    /// The number that keys of the store begin with. Never reuse one.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::OnBind => 1,
+            Self::InvitationMail => 2,
+        }
+    }
+
+    /// The kind with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// Its name in the log and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnBind => "onbind",
+            Self::InvitationMail => "invitation_mail",
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parcel {
+    /// See [`Kind::OnBind`]; the Matrix ID that the address now leads to.
+    OnBind(UserId),
+    /// See [`Kind::InvitationMail`]; what the mail says of the room.
+    InvitationMail(Described),
+}
+
+impl Parcel {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::OnBind(_) => Kind::OnBind,
+            Self::InvitationMail(_) => Kind::InvitationMail,
+        }
+    }
+}
+
+/// A row of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// What is sent.
+    pub parcel: Parcel,
+    /// When it was first to be sent.
+    pub since: Millis,
+    /// How often that failed.
+    pub failures: u32,
+    /// When it is to be tried next.
+    pub due: Millis,
+}
+
+impl Outgoing {
+    /// To be sent at once.
+    pub fn new(parcel: Parcel, now: Millis) -> Self {
+        Self { parcel, since: now, failures: 0, due: now }
+    }
+
+    /// The row after another failure; `None` when it is time to give up.
+    pub fn after_failure(mut self, now: Millis) -> Option<Self> {
+        let wait = RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(RETRY_MOST);
+        self.failures = self.failures.saturating_add(1);
+        self.due = now.after(wait);
+        (now < self.since.after(GIVE_UP)).then_some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_an_hour_and_end_after_a_week() {
+        let start = Millis(1_800_000_000_000);
+        let mut row = Outgoing::new(Parcel::InvitationMail(Described::default()), start);
+        let (mut now, mut waits) = (start, Vec::new());
+        while let Some(next) = row.clone().after_failure(now) {
+            waits.push((next.due.0 - now.0) / 1000);
+            (row, now) = (next.clone(), next.due);
+        }
+        assert_eq!(waits[..12], [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert!(now >= start.after(GIVE_UP) && now < start.after(GIVE_UP + RETRY_MOST));
+    }
+}

@@ -1,0 +1,116 @@
+//! Telephone numbers as people write them: parsed by the rules of libphonenumber into the digits
+//! that are validated, stored and looked up (ITU-T E.164).
+//!
+//! Whether a message may go to a number is not its business.
+
+use phonenumber::{Mode, PhoneNumber as Parsed, Type, country, metadata::DATABASE};
+
+use super::threepid::Address;
+
+/// The longest text that is looked at; nobody writes a number in more.
+const MAX_CHARS: usize = 40;
+
+/// A number that exists in the numbering plan of its country and that a message can go to.
+#[derive(Clone)]
+pub struct PhoneNumber {
+    address: Address,
+    calling_code: u16,
+    region: Option<country::Id>,
+    international: String,
+}
+
+impl std::fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PhoneNumber(..)")
+    }
+}
+
+impl PhoneNumber {
+    /// Parses a number as if it were dialled from `country` (ISO 3166-1, two letters): in the
+    /// national format, or in the international one, which may lead to another country. `None`
+    /// for anything that is no number, has an extension, or is of a kind that costs its callers
+    /// extra or belongs to nobody.
+    pub fn parse(number: &str, country: &str) -> Option<Self> {
+        let country = parse_country(country)?;
+        // The library parses much more: letters for digits, extensions, URIs.
+        let is_plain = |c: char| c.is_ascii_digit() || "+()-./ \u{a0}".contains(c);
+        if number.chars().count() > MAX_CHARS || !number.chars().all(is_plain) {
+            return None;
+        }
+        let number = number.replace('\u{a0}', " ");
+        let parsed = if number.trim_start().starts_with('+') {
+            phonenumber::parse(None, number.trim_start()).ok()?
+        } else {
+            dialled(&number, country)?
+        };
+        Self::checked(&parsed)
+    }
+
+    fn checked(parsed: &Parsed) -> Option<Self> {
+        let takes_messages = match parsed.number_type(&DATABASE) {
+            Type::FixedLine | Type::Mobile | Type::FixedLineOrMobile | Type::Voip | Type::PersonalNumber => {
+                true
+            }
+            // The library knows no kind for numbers that begin with a zero in all the world, as those
+            // of Italy and Ivory Coast do.
+            Type::Unknown => parsed.national().zeros() > 0,
+            _ => false,
+        };
+        if !takes_messages || !parsed.is_valid() || parsed.extension().is_some() {
+            return None;
+        }
+        let e164 = parsed.format().mode(Mode::E164).to_string();
+        Some(Self {
+            address: Address::msisdn(e164.strip_prefix('+')?)?,
+            calling_code: parsed.code().value(),
+            region: parsed.country().id(),
+            international: parsed.format().mode(Mode::International).to_string(),
+        })
+    }
+
+    /// The number as an address of medium `msisdn`.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The country calling code, such as 44; several countries may share one.
+    pub fn calling_code(&self) -> u16 {
+        self.calling_code
+    }
+
+    /// The country (ISO 3166-1, two letters), where the number alone tells it.
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_ref().map(AsRef::as_ref)
+    }
+
+    /// The number as people write it to foreigners: `+44 7911 123456`.
+    pub fn international(&self) -> &str {
+        &self.international
+    }
+}
+
+/// Whether this is a country (ISO 3166-1, two letters) that has telephone numbers.
+pub fn is_country(text: &str) -> bool {
+    parse_country(text).is_some_and(|country| country.as_ref() == text)
+}
+
+fn parse_country(text: &str) -> Option<country::Id> {
+    let country = text.to_ascii_uppercase().parse().ok()?;
+    DATABASE.by_id(AsRef::<str>::as_ref(&country)).map(|_| country)
+}
+
+/// A number without a plus sign.
+fn dialled(number: &str, country: country::Id) -> Option<Parsed> {
+    let parsed = phonenumber::parse(Some(country), number).ok()?;
+    let own_code = DATABASE.by_id(country.as_ref())?.country_code();
+    if parsed.code().value() == own_code {
+        return Some(parsed);
+    }
+    // It began with the digits that lead out of the country. The library has read the rest by this
+    // country's rules; they must be the other's.
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    (1..digits.len().min(6)).find_map(|prefix| {
+        let abroad = phonenumber::parse(None, format!("+{}", &digits[prefix..])).ok()?;
+        (abroad.code().value() == parsed.code().value() && abroad.is_valid()).then_some(abroad)
+    })
+}

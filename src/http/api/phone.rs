@@ -1,0 +1,84 @@
+//! Validating a telephone number: asking for a message with a code.
+//!
+//! Presenting the code is the same as presenting the token of a mail, see `validation`.
+
+use actix_web::{HttpRequest, web::Data};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, json, validation::Number};
+use crate::{
+    domain::{
+        ids::{ClientSecret, UserId},
+        phone::PhoneNumber,
+        refusal::Refusal,
+    },
+    http::{
+        State,
+        body::{Body, parsed, required},
+        caller::{Account, Caller},
+        pages,
+    },
+    ops::validation::{self, TokenRequest},
+    remote::sms::ValidationSms,
+};
+
+#[derive(Deserialize)]
+struct RequestToken {
+    client_secret: Option<String>,
+    country: Option<String>,
+    phone_number: Option<String>,
+    send_attempt: Option<Number>,
+    next_link: Option<String>,
+}
+
+/// `POST /validate/msisdn/requestToken`
+pub async fn request_token(
+    state: Data<State>,
+    account: Account,
+    caller: Caller,
+    request: HttpRequest,
+    body: Body,
+) -> Answer {
+    send_code(&state, Some(account.0), caller, &request, &body).await
+}
+
+/// Has a code sent for an account, or for a homeserver that asks on behalf of somebody without one.
+pub(super) async fn send_code(
+    state: &Data<State>,
+    account: Option<UserId>,
+    caller: Caller,
+    request: &HttpRequest,
+    body: &Body,
+) -> Answer {
+    let wire: RequestToken = body.json_or_form()?;
+    let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
+    let send_attempt = Number::attempt(wire.send_attempt)?;
+    let country = required(wire.country, "country")?;
+    let number = required(wire.phone_number, "phone_number")?;
+    let number = PhoneNumber::parse(&number, &country).ok_or(Refusal::InvalidPhoneNumber)?;
+    if !state.sms.may_write_to(&number) {
+        return Err(Refusal::DestinationRejected.into());
+    }
+    state.limits.sms(caller, account.as_ref(), &number, state.core.clock.now())?;
+    let answer = number.clone();
+    let language = pages::preferred_language(state, request);
+    let (address, next_link) = (number.address().clone(), wire.next_link);
+    let token_request = TokenRequest { account, address, secret, send_attempt, next_link };
+    let here = state.clone().into_inner();
+    let sid = state.off_thread(async move {
+        let deliver = async |message: validation::Message| {
+            let sms = ValidationSms { to: &number, code: &message.token, language };
+            here.sms.send(&sms).await.map_err(|_| Refusal::SmsSendError)
+        };
+        validation::request_token(&here.core, token_request, deliver).await
+    });
+    let sid = sid.await?;
+    // Clients show the number as it was understood; the specification names only the sid.
+    json(json!({
+        "sid": sid.as_str(),
+        "msisdn": answer.address().as_str(),
+        "intl_fmt": answer.international(),
+        "success": true,
+    }))
+}

@@ -1,0 +1,77 @@
+//! The operator's Unix socket: the commands of `cli` on a running server. Whoever may open the file
+//! is the operator; it lies in the data directory, which is closed to everybody else (design, P19).
+
+use std::{os::unix::net::UnixListener, time::Duration};
+
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::Server,
+    web::{self, Data},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{State, body::Body, error::ApiError};
+use crate::{
+    domain::{
+        ids::{Token, UserId},
+        refusal::Refusal,
+        threepid::Address,
+    },
+    ops::invitations::{self, Which},
+};
+
+/// The path of [`CancelInvitations`].
+pub const CANCEL_INVITATIONS: &str = "/invitations/cancel";
+
+/// Starts to answer on `listener`.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Server> {
+    let app = move || {
+        let unknown = || async { HttpResponse::NotFound().finish() };
+        App::new()
+            .app_data(state.clone())
+            .route(CANCEL_INVITATIONS, web::post().to(cancel_invitations))
+            .default_service(web::to(unknown))
+    };
+    let server = HttpServer::new(app).workers(1).max_connections(16).disable_signals();
+    Ok(server.client_request_timeout(Duration::from_secs(10)).listen_uds(listener)?.run())
+}
+
+/// Which invitations to take back; one of the three.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum CancelInvitations {
+    /// The one with this token.
+    Token(String),
+    /// All to this address.
+    Address(String),
+    /// All from this Matrix ID.
+    Sender(String),
+}
+
+impl CancelInvitations {
+    /// What is meant.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(&self) -> Result<Which, String> {
+        let (which, problem) = match self {
+            Self::Token(text) => (Token::parse(text).map(Which::Token), "this is not a token"),
+            Self::Address(text) => (Address::email(text).map(Which::To), "this is not an e-mail address"),
+            Self::Sender(text) => (
+                UserId::parse(text).map(Which::From),
+                "this is not a Matrix ID; write it whole, like @alice:example.org",
+            ),
+        };
+        which.ok_or_else(|| problem.to_owned())
+    }
+}
+
+async fn cancel_invitations(state: Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
+    let which = body.json::<CancelInvitations>()?.parse().map_err(Refusal::InvalidParam)?;
+    let cancelled = invitations::cancel(&state.core.store, which).await?;
+    Ok(HttpResponse::Ok().json(json!({ "cancelled": cancelled })))
+}

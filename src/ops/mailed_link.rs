@@ -1,0 +1,91 @@
+//! What a mailed link leads to: looking at the request, confirming it, saying *this was not me*
+//! (design, section 4, rule 7).
+//!
+//! The token in the link is all that the person has to show; nothing here publishes anything.
+
+use super::{
+    Core, Failure, associations,
+    validation::{Validated, submit},
+};
+use crate::domain::{
+    ids::{Sid, Token, UserId},
+    refusal::Refusal,
+    session::{Progress, Session},
+    time::Millis,
+};
+
+/// Presents the token of a mailed link, as the person behind the address does.
+///
+/// # Errors
+/// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted).
+pub async fn confirm(core: &Core, sid: Sid, token: Token) -> Result<Validated, Failure> {
+    let now = core.clock.now();
+    let is_right = token == Session::link_token(&sid, &core.session_key);
+    let answer = core.store.write(move |tables| submit(tables, &sid, is_right, now)).await?;
+    Ok(answer.map_err(|refusal| if is_right { gone(refusal) } else { refusal })?)
+}
+
+/// A link whose token is right was sent by us; if there is no session for it any more, that was
+/// deleted because it was over.
+fn gone(refusal: Refusal) -> Refusal {
+    if refusal == Refusal::NoValidSession { Refusal::SessionExpired } else { refusal }
+}
+
+/// What the person behind a mailed link may be shown.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Link {
+    /// A question: this account asked; was it you?
+    Ask(Option<UserId>),
+    /// It was confirmed before.
+    Used(Option<UserId>),
+    /// The session is over.
+    Expired,
+    /// *This was not me* was said.
+    Withdrawn,
+    /// Not a link of ours.
+    Invalid,
+}
+
+/// Looks at a mailed link without using it.
+///
+/// # Errors
+/// Only if the database fails.
+pub fn look_at(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure> {
+    if *token != Session::link_token(sid, &core.session_key) {
+        return Ok(Link::Invalid);
+    }
+    Ok(core.store.read().session(sid)?.map_or(Link::Expired, |session| link_state(session, core.clock.now())))
+}
+
+fn link_state(session: Session, now: Millis) -> Link {
+    match session.progress {
+        Progress::Withdrawn => Link::Withdrawn,
+        _ if session.is_over(now) => Link::Expired,
+        Progress::Validated(_) => Link::Used(session.account),
+        Progress::Pending => Link::Ask(session.account),
+    }
+}
+
+/// Ends a session because the owner of the address did not ask for it, and withdraws what the
+/// account that asked has published with it.
+///
+/// # Errors
+/// `NoValidSession` if the link is none of ours, `SessionExpired` if the session was over anyway.
+pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure> {
+    let now = core.clock.now();
+    if token != Session::link_token(&sid, &core.session_key) {
+        return Err(Refusal::NoValidSession.into());
+    }
+    let answer = core.store.write(move |tables| {
+        let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::SessionExpired)) };
+        if !session.withdraw(now) {
+            return Ok(Err(Refusal::SessionExpired));
+        }
+        tables.put_session(&sid, &session)?;
+        if let Some(account) = &session.account {
+            associations::remove(tables, account, &session.address)?;
+        }
+        Ok(Ok(()))
+    });
+    Ok(answer.await??)
+}

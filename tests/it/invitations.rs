@@ -1,0 +1,292 @@
+//! Invitations: stored, mailed, signed for by whoever has the mail, cancelled, expired.
+
+use std::time::Duration;
+
+use bindery::{config::Config, domain::bucket::Rate};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use crate::support::{Reply, Server, User, invited::sign_url, v2};
+
+const ADDRESS: &str = "carol@example.org";
+const ROOM: &str = "!room:hs.test";
+const CAROL: &str = "@carol:elsewhere.test";
+
+fn invitation(sender: &User) -> Value {
+    json!({ "medium": "email", "address": ADDRESS, "room_id": ROOM, "sender": sender.id })
+}
+
+fn with(mut body: Value, extra: Value) -> Value {
+    body.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    body
+}
+
+async fn store(server: &Server, sender: &User, extra: Value) -> Reply {
+    server.post("/store-invite", sender, &with(invitation(sender), extra)).await
+}
+
+async fn sign(server: &Server, url: &str, body: Option<&Value>) -> Reply {
+    server.request(Method::POST, url, None, body).await
+}
+
+fn ephemeral_key(stored: &Value) -> &str {
+    stored["public_keys"][1]["public_key"].as_str().expect("a key")
+}
+
+/// Whether a key may be trusted, asked at both paths and in both alphabets, as rooms may spell it.
+async fn is_valid(server: &Server, kind: &str, key: &str) -> bool {
+    let url_safe = key.replace('+', "-").replace('/', "_");
+    let standard = key.replace('+', "%2B").replace('/', "%2F");
+    let mut answers = Vec::new();
+    for base in ["/_matrix/identity/v2/pubkey", "/_matrix/identity/api/v1/pubkey"] {
+        for spelling in [&url_safe, &standard, &format!("{standard}%3D")] {
+            let path = format!("{base}{kind}/isvalid?public_key={spelling}");
+            answers.push(server.request(Method::GET, &path, None, None).await.ok()["valid"] == true);
+        }
+    }
+    assert!(answers.windows(2).all(|two| two[0] == two[1]), "{answers:?}");
+    answers[0]
+}
+
+/// Panics unless `signed` carries a signature of `id.test` that ruma verifies with `key`.
+fn verify(signed: &Value, key: &str) {
+    let keys = serde_json::from_value(json!({ "id.test": { "ed25519:0": key } })).expect("keys");
+    let object = serde_json::from_value(signed.clone()).expect("an object");
+    ruma_signatures::verify_json(&keys, &object).expect("a valid signature");
+}
+
+#[tokio::test]
+async fn an_invitation_is_stored_mailed_and_signed_for() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let names = json!({ "room_name": "Tea & cake", "sender_display_name": "Alice \"A\"" });
+    let stored = store(&server, &alice, names).await.ok();
+    assert_eq!(stored["display_name"], "c...@e...");
+    let url = |index: usize| stored["public_keys"][index]["key_validity_url"].as_str().expect("a URL");
+    assert_eq!(url(0), "https://id.test/_matrix/identity/v2/pubkey/isvalid");
+    assert_eq!(url(1), "https://id.test/_matrix/identity/v2/pubkey/ephemeral/isvalid");
+    let ours = stored["public_keys"][0]["public_key"].as_str().expect("a key");
+    assert!(
+        is_valid(&server, "", ours).await && is_valid(&server, "/ephemeral", ephemeral_key(&stored)).await
+    );
+    assert!(
+        !is_valid(&server, "", ephemeral_key(&stored)).await && !is_valid(&server, "/ephemeral", ours).await
+    );
+
+    let mail = server.mail_to(ADDRESS, 0).await;
+    assert_eq!(mail.subject, format!("{} invites you to a room on Matrix", alice.id));
+    for part in [alice.id.as_str(), "\"Tea & cake\"", "\"Alice 'A'\"", "30 days"] {
+        assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
+    }
+    assert!(mail.html.as_deref().expect("HTML").contains("Tea &amp; cake"));
+    let link = mail.text.split_whitespace().find(|word| word.starts_with("https://")).expect("a link");
+    let room = "https://app.element.io/#/room/%21room%3Ahs%2Etest?email=carol%40example%2Eorg&signurl=";
+    assert!(link.starts_with(room), "{link}");
+
+    // matrix-js-sdk adds the Matrix ID to the query and sends nothing else, without a token.
+    let url = format!("{}&mxid={}", sign_url(&mail), CAROL.replace('@', "%40"));
+    let signed = sign(&server, &url, None).await.ok();
+    assert_eq!((&signed["mxid"], &signed["sender"]), (&json!(CAROL), &json!(alice.id)));
+    assert_eq!(signed["token"], stored["token"]);
+    verify(&signed, ephemeral_key(&stored));
+}
+
+#[tokio::test]
+async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let stored = store(&server, &alice, json!({})).await.ok();
+    let other = store(&server, &alice, json!({ "address": "dave@example.org" })).await.ok();
+    let url = sign_url(&server.mail_to(ADDRESS, 0).await);
+    let query: Map<String, Value> =
+        serde_urlencoded::from_str(url.split_once('?').expect("a query").1).expect("a query");
+    let (token, key) = (query["token"].clone(), query["private_key"].as_str().expect("a key").to_owned());
+    let good = json!({ "mxid": CAROL, "token": token, "private_key": key });
+    for path in [v2("/sign-ed25519"), "/_matrix/identity/api/v1/sign-ed25519".to_owned()] {
+        verify(&sign(&server, &path, Some(&good)).await.ok(), ephemeral_key(&stored));
+        let form = serde_urlencoded::to_string(good.as_object().expect("an object")).expect("a form");
+        let form = server
+            .build(Method::POST, &path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
+        verify(&server.send(form).await.ok(), ephemeral_key(&stored));
+        let standard = key.replace('-', "+").replace('_', "/") + "=";
+        let good = with(good.clone(), json!({ "private_key": standard }));
+        verify(&sign(&server, &path, Some(&good)).await.ok(), ephemeral_key(&stored));
+
+        for (member, wrong, status, errcode) in [
+            ("private_key", json!("x"), 403, "M_FORBIDDEN"),
+            ("private_key", json!("A".repeat(43)), 403, "M_FORBIDDEN"),
+            ("private_key", json!(""), 403, "M_FORBIDDEN"),
+            ("private_key", Value::Null, 400, "M_MISSING_PARAMS"),
+            ("token", other["token"].clone(), 403, "M_FORBIDDEN"),
+            ("token", json!("unknown"), 404, "M_UNRECOGNIZED"),
+            ("token", json!(""), 400, "M_INVALID_PARAM"),
+            ("token", Value::Null, 400, "M_MISSING_PARAMS"),
+            ("mxid", json!("carol"), 400, "M_INVALID_PARAM"),
+            ("mxid", json!(7), 400, "M_INVALID_PARAM"),
+            ("mxid", Value::Null, 400, "M_MISSING_PARAMS"),
+        ] {
+            let reply = sign(&server, &path, Some(&with(good.clone(), json!({ member: wrong })))).await;
+            reply.refused(status, errcode);
+        }
+        sign(&server, &path, None).await.refused(400, "M_MISSING_PARAMS");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_invitation() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    for (extra, status, errcode) in [
+        (json!({ "medium": "msisdn", "address": "447700900001" }), 400, "M_UNRECOGNIZED"),
+        (json!({ "medium": "pigeon" }), 400, "M_UNRECOGNIZED"),
+        (json!({ "medium": null }), 400, "M_MISSING_PARAMS"),
+        (json!({ "address": "carol" }), 400, "M_INVALID_EMAIL"),
+        (json!({ "address": "a@b.example\r\nBcc: c@d.example" }), 400, "M_INVALID_EMAIL"),
+        (json!({ "address": null }), 400, "M_MISSING_PARAMS"),
+        (json!({ "room_id": "#room:hs.test" }), 400, "M_INVALID_PARAM"),
+        (json!({ "room_id": "!" }), 400, "M_INVALID_PARAM"),
+        (json!({ "room_id": format!("!{}", "x".repeat(255)) }), 400, "M_INVALID_PARAM"),
+        (json!({ "room_id": null }), 400, "M_MISSING_PARAMS"),
+        (json!({ "sender": "alice" }), 400, "M_INVALID_PARAM"),
+        (json!({ "sender": null }), 400, "M_MISSING_PARAMS"),
+        (json!({ "sender": bob.id }), 403, "M_FORBIDDEN"),
+        (json!({ "room_name": ["x"] }), 400, "M_INVALID_PARAM"),
+    ] {
+        store(&server, &alice, extra).await.refused(status, errcode);
+    }
+    // A room of version 12 has no server name in its ID.
+    store(&server, &alice, json!({ "room_id": "!31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM" })).await.ok();
+    server.mail_to(ADDRESS, 0).await;
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn a_bound_address_is_named_and_that_costs_a_lookup() {
+    let server = Server::start_with(|config| config.limits.lookup_per_account = Rate::new(2, 60)).await;
+    let (alice, carol) = (server.user("alice").await, server.user("carol").await);
+    server.bind(&carol, ADDRESS, "secret").await;
+    let refused = store(&server, &alice, json!({})).await.refused(400, "M_THREEPID_IN_USE");
+    assert_eq!(refused["mxid"], json!(carol.id));
+    store(&server, &alice, json!({ "address": "nobody@example.org" })).await.ok();
+    store(&server, &alice, json!({})).await.refused(429, "M_LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn invitations_are_limited_by_account_address_homeserver_and_ip() {
+    type Case = (fn(&mut Config), bool, bool);
+    // Which limit is tight; whether alice may invite another address, and bob the same.
+    let cases: [Case; 4] = [
+        (|config| config.limits.invite_per_account = Rate::new(1, 1), false, true),
+        (|config| config.limits.invite_per_address = Rate::new(1, 1), true, false),
+        (|config| config.limits.invite_per_homeserver = Rate::new(1, 1), false, false),
+        (|config| config.limits.invite_per_ip = Rate::new(1, 1), false, false),
+    ];
+    for (tighten, other_address, other_account) in cases {
+        let server = Server::start_with(tighten).await;
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        store(&server, &alice, json!({})).await.ok();
+        let other = store(&server, &alice, json!({ "address": "other@example.org" })).await;
+        assert_eq!(other.status == 200, other_address);
+        assert_eq!(store(&server, &bob, json!({})).await.status == 200, other_account);
+        store(&server, &alice, json!({})).await.refused(429, "M_LIMIT_EXCEEDED");
+    }
+    let server = Server::start_with(|config| config.limits.sign_per_ip = Rate::new(1, 1)).await;
+    let body = json!({ "mxid": CAROL, "token": "x", "private_key": "x" });
+    sign(&server, &v2("/sign-ed25519"), Some(&body)).await.refused(404, "M_UNRECOGNIZED");
+    sign(&server, &v2("/sign-ed25519"), Some(&body)).await.refused(429, "M_LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn the_operator_may_block_rooms_homeservers_and_words() {
+    let server = Server::start_with(|config| {
+        config.invites.blocked_rooms = vec!["!spam:hs.test".to_owned()];
+        config.invites.blocked_keywords = vec!["Casino".to_owned()];
+    });
+    let server = server.await;
+    let alice = server.user("alice").await;
+    for extra in [
+        json!({ "room_id": "!spam:hs.test" }),
+        json!({ "room_name": "the best CASINO" }),
+        json!({ "sender_display_name": "casinos" }),
+        json!({ "room_alias": "#casino:hs.test" }),
+    ] {
+        store(&server, &alice, extra).await.refused(403, "M_FORBIDDEN");
+    }
+    store(&server, &alice, json!({ "room_name": "Bridge club" })).await.ok();
+    let server = server.restart(|config| {
+        config.invites.blocked_homeservers = vec!["127.0.0.1".to_owned()];
+    });
+    store(&server, &alice, json!({})).await.ok();
+    let name = server.homeserver.name().to_owned();
+    let server = server.restart(|config| config.invites.blocked_homeservers = vec![name]);
+    store(&server, &alice, json!({})).await.refused(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn what_strangers_write_is_cut_and_makes_no_links() {
+    let server = Server::start_with(|config| config.invites.show_characters = 3).await;
+    let alice = server.user("alice").await;
+    let long = "x".repeat(5000);
+    let stored = store(&server, &alice, json!({ "room_name": long, "room_type": "m.space" })).await.ok();
+    assert_eq!(stored["display_name"], "car...@exa...");
+    let mail = server.mail_to(ADDRESS, 0).await;
+    assert!(mail.subject.ends_with("to a space on Matrix") && mail.text.contains(&"x".repeat(63)));
+    assert!(!mail.text.contains(&"x".repeat(64)));
+    let evil = json!({ "room_name": "free at evil.example", "sender_display_name": "a\r\nBcc: x@y.example" });
+    store(&server, &alice, evil).await.ok();
+    let mail = server.mail_to(ADDRESS, 1).await;
+    let raw = String::from_utf8_lossy(&mail.raw).to_lowercase();
+    assert!(!raw.contains("evil") && !raw.contains("bcc"), "{raw}");
+}
+
+async fn cancel(server: &Server, user: &User, token: &str) -> Reply {
+    let path = format!("/_bindery/v1/invitations/{token}");
+    server.request(Method::DELETE, &path, Some(&user.token), None).await
+}
+
+#[tokio::test]
+async fn the_sender_may_take_an_invitation_back_and_nobody_else() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let stored = store(&server, &alice, json!({})).await.ok();
+    let token = stored["token"].as_str().expect("a token");
+    let url = format!("{}&mxid={CAROL}", sign_url(&server.mail_to(ADDRESS, 0).await));
+    cancel(&server, &bob, token).await.refused(404, "M_NOT_FOUND");
+    cancel(&server, &alice, "unknown").await.refused(404, "M_NOT_FOUND");
+    cancel(&server, &alice, "%00").await.refused(400, "M_INVALID_PARAM");
+    let path = format!("/_bindery/v1/invitations/{token}");
+    let reply = server.request(Method::DELETE, &path, None, None).await;
+    assert_eq!(reply.headers["access-control-allow-origin"], "*");
+    reply.refused(401, "M_UNAUTHORIZED");
+    sign(&server, &url, None).await.ok();
+    cancel(&server, &alice, token).await.ok();
+    cancel(&server, &alice, token).await.refused(404, "M_NOT_FOUND");
+    sign(&server, &url, None).await.refused(404, "M_UNRECOGNIZED");
+    assert!(!is_valid(&server, "/ephemeral", ephemeral_key(&stored)).await);
+}
+
+#[tokio::test]
+async fn invitations_end_after_their_days_and_leave_the_database() {
+    for tasks in [true, false] {
+        let server = if tasks { Server::start().await } else { Server::start_without_tasks() };
+        let alice = server.user("alice").await;
+        let stored = store(&server, &alice, json!({})).await.ok();
+        let url = format!("{}&mxid={CAROL}", sign_url(&server.mail_to(ADDRESS, 0).await));
+        let key = ephemeral_key(&stored);
+        server.clock.forward(Duration::from_secs(30 * 24 * 3600 - 1));
+        sign(&server, &url, None).await.ok();
+        assert!(is_valid(&server, "/ephemeral", key).await);
+        server.clock.forward(Duration::from_secs(1));
+        // Over at once, whether or not it has been deleted yet.
+        assert!(!is_valid(&server, "/ephemeral", key).await);
+        sign(&server, &url, None).await.refused(404, "M_UNRECOGNIZED");
+        if tasks {
+            let token = stored["token"].as_str().expect("a token");
+            server.clock.forward(Duration::from_secs(3600));
+            // The sender may cancel whatever is stored.
+            server.until(async || cancel(&server, &alice, token).await.status == 404).await;
+        }
+    }
+}

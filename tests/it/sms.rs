@@ -1,0 +1,295 @@
+//! Messages to telephones: what a gateway is sent, what counts as success, and what an operator hears
+//! who has described it wrongly. The recipes are those of `docs/sms.md`.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bindery::{
+    config::{Config, Gateway as Kind, Password, SmsFormat},
+    domain::{ids::Token, language::Language, phone::PhoneNumber},
+    remote::sms::{SmsGateway, ValidationSms},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{at_least_one, gateway::Gateway, homeserver::Answer};
+
+const CODE: &str = "012345";
+const TEXT: &str = "012345 is your code to confirm this number on Matrix (id.test). If you did not ask for it, ignore this message.";
+
+fn config() -> Config {
+    Config {
+        server_name: "id.test".to_owned(),
+        public_base_url: "https://id.test".to_owned(),
+        ..Config::default()
+    }
+}
+
+fn number(text: &str) -> PhoneNumber {
+    PhoneNumber::parse(text, "GB").expect("a number")
+}
+
+async fn send(config: &Config, to: &str) -> bool {
+    let gateway = SmsGateway::new(config).expect("a gateway");
+    let (to, code) = (number(to), Token::parse(CODE).expect("a code"));
+    gateway.send(&ValidationSms { to: &to, code: &code, language: Language::En }).await.is_ok()
+}
+
+/// The blocks of `docs/sms.md` under a heading that set up a gateway.
+fn recipe(heading: &str) -> Config {
+    let text = include_str!("../../docs/sms.md");
+    let (_, part) = text.split_once(&format!("## {heading}\n")).expect("the heading");
+    let (_, block) = part.split_once("```toml\n").expect("a block");
+    let (block, _) = block.split_once("```").expect("its end");
+    let sms: Config = toml::from_str(block).expect("a configuration");
+    let config = Config { sms: sms.sms, ..config() };
+    config.check().expect("a good configuration");
+    config
+}
+
+/// A recipe whose gateway is the double; gives the host and path that it had.
+fn divert(config: &mut Config, gateway: &Gateway, dir: &TempDir) -> (String, String) {
+    let file = dir.path().join("password");
+    std::fs::write(&file, "pass word\nnot this\n").expect("written");
+    config.sms.http.password_file = Some(file);
+    let url = std::mem::take(&mut config.sms.http.url);
+    let (host, path) = url.strip_prefix("https://").expect("https").split_once('/').expect("a path");
+    config.sms.http.url = format!("{}/{path}", gateway.base);
+    (host.to_owned(), format!("/{path}"))
+}
+
+struct Recipe {
+    heading: &'static str,
+    host: &'static str,
+    to: &'static str,
+    /// Those of every request, beside the media type.
+    headers: Vec<String>,
+    body: Value,
+    taken: (u16, Value),
+    refused: Vec<(u16, Value)>,
+}
+
+fn basic(username: &str) -> String {
+    format!("authorization: basic {}", STANDARD.encode(format!("{username}:pass word")))
+}
+
+fn recipes() -> Vec<Recipe> {
+    let infobip = |group: &str| json!({ "messages": [{ "status": { "groupName": group, "id": 26 } }] });
+    vec![
+        Recipe {
+            heading: "Twilio",
+            host: "api.twilio.com",
+            to: "+447400123456",
+            headers: vec![
+                "content-type: application/x-www-form-urlencoded".to_owned(),
+                basic("AC00000000000000000000000000000000"),
+            ],
+            body: json!(format!(
+                "Body={}&From=%2B447700900000&To=%2B447400123456",
+                TEXT.replace(' ', "+").replace('(', "%28").replace(')', "%29").replace(',', "%2C")
+            )),
+            taken: (201, json!({ "sid": "SM0", "status": "queued", "error_code": null })),
+            refused: vec![
+                (400, json!({ "code": 21211 })),
+                (401, json!({})),
+                (429, json!({})),
+                (200, json!({})),
+            ],
+        },
+        Recipe {
+            heading: "OpenMarket",
+            host: "smsc.openmarket.com",
+            to: "+12015550123",
+            headers: vec!["x-request-id: bindery".to_owned(), basic("000-000-000-00000")],
+            body: json!({ "mobileTerminate": {
+                "source": { "ton": 5, "address": "Example US" },
+                "destination": { "address": "12015550123" },
+                "message": { "type": "text", "content": TEXT },
+            } }),
+            taken: (202, json!({})),
+            refused: vec![(400, json!({ "error": { "code": "12" } })), (500, json!({})), (200, json!({}))],
+        },
+        Recipe {
+            heading: "Infobip",
+            host: "xxxxx.api.infobip.com",
+            to: "+4915123456789",
+            headers: vec!["accept: application/json".to_owned(), "authorization: app pass word".to_owned()],
+            body: json!({ "messages": [{
+                "sender": "Example",
+                "destinations": [{ "to": "4915123456789" }],
+                "content": { "text": TEXT },
+            }] }),
+            taken: (200, infobip("PENDING")),
+            refused: vec![
+                (200, infobip("REJECTED")),
+                (200, infobip("UNDELIVERABLE")),
+                (200, json!({})),
+                (200, json!({ "messages": [] })),
+                (401, json!({ "requestError": {} })),
+                (503, infobip("PENDING")),
+            ],
+        },
+    ]
+}
+
+#[tokio::test]
+async fn the_recipes_send_what_the_gateways_want() {
+    for Recipe { heading, host, to, headers, body, taken, refused } in recipes() {
+        let (gateway, dir, mut config) =
+            (Gateway::start(), TempDir::new().expect("a directory"), recipe(heading));
+        let (named, path) = divert(&mut config, &gateway, &dir);
+        assert_eq!(named, host);
+        gateway.answer(&path, Answer::Json(taken.0, taken.1));
+        assert!(send(&config, to).await, "{heading}");
+        let told = gateway.told().remove(0);
+        assert_eq!((told.method.as_str(), &told.path, &told.body), ("POST", &path, &body), "{heading}");
+        let head = told.head.to_lowercase();
+        for header in &headers {
+            assert!(head.contains(&header.to_lowercase()), "{heading}: {header} is not in {head}");
+        }
+        for (status, answer) in refused {
+            gateway.answer(&path, Answer::Json(status, answer.clone()));
+            assert!(!send(&config, to).await, "{heading}: {status} {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_no_success_is_a_failure() {
+    let gateway = Gateway::start();
+    let mut config = config();
+    gateway.configure(&mut config);
+    config.sms.http.timeout_seconds = at_least_one(1);
+    assert!(send(&config, "+447400123456").await);
+    for answer in [
+        Answer::Json(500, json!({})),
+        Answer::Json(404, json!({})),
+        Answer::Raw(302, "location", format!("{}/elsewhere", gateway.base), Vec::new()),
+        Answer::Huge(1 << 20),
+        Answer::Silence,
+    ] {
+        gateway.answer("/send", answer);
+        assert!(!send(&config, "+447400123456").await);
+    }
+    config.sms.http.success_pointer = Some("/status".to_owned());
+    config.sms.http.success_values = vec!["ok".to_owned(), "0".to_owned()];
+    for (answer, is_success) in [
+        (json!({ "status": "ok" }), true),
+        (json!({ "status": 0 }), true),
+        (json!({ "status": "bad" }), false),
+        (json!({ "status": ["ok"] }), false),
+        (json!("ok"), false),
+    ] {
+        gateway.answer("/send", Answer::Json(200, answer.clone()));
+        assert_eq!(send(&config, "+447400123456").await, is_success, "{answer}");
+    }
+    gateway.answer("/send", Answer::Raw(200, "x-a", "b".to_owned(), b"<ok/>".to_vec()));
+    assert!(!send(&config, "+447400123456").await);
+    config.sms.http.url = "http://127.0.0.1:1/send".to_owned();
+    assert!(!send(&config, "+447400123456").await, "nobody listens there");
+}
+
+#[tokio::test]
+async fn nothing_in_a_value_changes_what_is_around_it() {
+    let gateway = Gateway::start();
+    let mut config = config();
+    gateway.configure(&mut config);
+    config.sms.originator = "a\"b\\&c={text}".to_owned();
+    config.sms.http.body.insert("from".to_owned(), json!({ "x": ["{originator}", 7, true] }));
+    config.sms.http.body.insert("id".to_owned(), json!("<{id}>"));
+    assert!(send(&config, "+447400123456").await && send(&config, "+447400123456").await);
+    let told = gateway.told();
+    assert_eq!(told[0].body["from"], json!({ "x": ["a\"b\\&c={text}", 7, true] }));
+    assert_ne!(told[0].body["id"], told[1].body["id"]);
+    config.sms.http.format = SmsFormat::Form;
+    config.sms.http.body = [("to", "{to_digits}"), ("from", "{originator}"), ("code", "{code}")]
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .into();
+    assert!(send(&config, "+447400123456").await);
+    let form: Vec<(String, String)> =
+        serde_urlencoded::from_str(gateway.told()[2].body.as_str().expect("a form")).expect("a form");
+    let expected = [("code", CODE), ("from", "a\"b\\&c={text}"), ("to", "447400123456")];
+    assert_eq!(form, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[tokio::test]
+async fn the_directory_gets_a_file_that_nobody_else_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().expect("a directory");
+    let mut config = config();
+    config.data_dir = dir.path().join("data");
+    config.sms.gateway = Kind::Directory;
+    config.sms.countries = vec!["GB".to_owned()];
+    assert!(send(&config, "+447400123456").await);
+    let files: Vec<_> = std::fs::read_dir(config.sms_directory()).expect("a directory").collect();
+    let file = files[0].as_ref().expect("a file").path();
+    assert_eq!(std::fs::read_to_string(&file).expect("text"), format!("To: +447400123456\n\n{TEXT}\n"));
+    assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn only_named_countries_are_written_to() {
+    let mut config = config();
+    let may =
+        |config: &Config, text: &str| SmsGateway::new(config).expect("a gateway").may_write_to(&number(text));
+    config.sms.countries = vec!["*".to_owned()];
+    assert!(!may(&config, "+447400123456"), "it is off");
+    config.sms.gateway = Kind::Directory;
+    assert!(may(&config, "+447400123456") && may(&config, "+12015550123"));
+    config.sms.countries = vec!["US".to_owned(), "GB".to_owned()];
+    assert!(may(&config, "+447400123456") && may(&config, "+12015550123"));
+    // Canada and Jersey share the calling codes of those two.
+    assert!(!may(&config, "+15062345678") && !may(&config, "+447797712345") && !may(&config, "+33612345678"));
+}
+
+#[test]
+fn a_gateway_that_cannot_work_is_refused_at_the_start() {
+    type Change = fn(&mut Config);
+    let cases: &[(Change, &str)] = &[
+        (|config| config.sms.countries.clear(), "sms.countries"),
+        (|config| config.sms.countries = vec!["gb".to_owned()], "sms.countries"),
+        (|config| config.sms.http.url.clear(), "sms.http.url"),
+        (|config| config.sms.http.url = "http://gateway.example/send".to_owned(), "https://"),
+        (|config| config.sms.http.url = "http://127.0.0.1.evil.example/".to_owned(), "https://"),
+        (|config| config.sms.http.url = "https://".to_owned(), "sms.http.url"),
+        (|config| config.sms.http.username = Some("u".to_owned()), "password"),
+        (|config| config.sms.http.password_file = Some("/nowhere".into()), "/nowhere"),
+        (|config| config.sms.http.body.clear(), "{to}"),
+        (|config| drop(config.sms.http.body.remove("text")), "{text}"),
+        (|config| drop(config.sms.http.body.insert("x".to_owned(), json!("{tex}"))), "{tex}"),
+        (|config| drop(config.sms.http.body.insert("x".to_owned(), json!("{"))), "sms.http.body"),
+        (|config| config.sms.http.success_status = vec![99], "success_status"),
+        (|config| config.sms.http.success_pointer = Some("/a".to_owned()), "success_values"),
+        (|config| config.sms.originators = [("+44".to_owned(), "x".to_owned())].into(), "sms.originators"),
+        (
+            |config| config.sms.http.headers = [("a b".to_owned(), Password("x".to_owned()))].into(),
+            "sms.http.headers",
+        ),
+        (
+            |config| config.sms.http.headers = [("a".to_owned(), Password("x\ny".to_owned()))].into(),
+            "sms.http.headers",
+        ),
+        (
+            |config| config.sms.http.headers = [("a".to_owned(), Password("{password}".to_owned()))].into(),
+            "{password}",
+        ),
+        (
+            |config| {
+                config.sms.http.format = SmsFormat::Form;
+                config.sms.http.body.insert("x".to_owned(), json!(["{to}"]));
+            },
+            "sms.http.body",
+        ),
+    ];
+    let gateway = Gateway::start();
+    for (change, word) in cases {
+        let mut config = config();
+        gateway.configure(&mut config);
+        SmsGateway::new(&config).expect("a good gateway");
+        config.check().expect("a good configuration");
+        change(&mut config);
+        let problem = match config.check() {
+            Err(problem) => problem.to_string(),
+            Ok(()) => format!("{:#}", SmsGateway::new(&config).err().expect("it is refused")),
+        };
+        assert!(problem.contains(word), "{word} is not in: {problem}");
+    }
+}
