@@ -46,7 +46,13 @@ class Mail:
         return parse_qs(urlsplit(self.link).query)["token"][0]
 
     def check_form(self) -> None:
-        """CRLF throughout, also inside encoded parts; text and HTML with the same link."""
+        """CRLF throughout; text and HTML with the same link."""
+        self.check_crlf()
+        if self.link not in html.unescape(self.part("text/html")):
+            raise AssertionError("the HTML part lacks the link of the text part")
+
+    def check_crlf(self) -> None:
+        """CRLF throughout, also inside encoded parts."""
         if re.search(rb"(?<!\r)\n|\r(?!\n)", self.raw):
             raise AssertionError("a line of the mail does not end in CRLF")
         for content_type in ("text/plain", "text/html"):
@@ -54,8 +60,6 @@ class Mail:
                 raise AssertionError(f"a line of the {content_type} part does not end in CRLF")
         if self.message.get_content_type() != "multipart/alternative":
             raise AssertionError(f"the mail is {self.message.get_content_type()}")
-        if self.link not in html.unescape(self.part("text/html")):
-            raise AssertionError("the HTML part lacks the link of the text part")
 
 
 class Mailbox:

@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import NoReturn
 
 import certs
+import ending
+import invitations
+import phones
+import story
 from browser import Browser
+from gateway import Gateway
+from javascript import JavaScript
 from mail import Mailbox
 from servers import Bindery, Nginx, Server, Synapse, adopt_orphans, end_children, free_ports
 from steps import Steps
-from story import STEPS, World
+from world import World
 
-LONGEST_RUN = 600
+LONGEST_RUN = 900
+STORY = [*story.CHAPTER, *invitations.CHAPTER, *phones.CHAPTER, *ending.CHAPTER]
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Settings:
 
     program: Path
     shots: Path
+    packages: Path
 
     @classmethod
     def take(cls) -> "Settings":
@@ -42,7 +50,8 @@ class Settings:
             if name.startswith("BINDERY_") or name.lower().endswith("_proxy")
         }
         shots = taken.get("BINDERY_E2E_SHOTS") or f"{taken['BINDERY_E2E_CACHE']}/shots"
-        return cls(Path(taken["BINDERY_BIN"]).resolve(), Path(shots).resolve())
+        packages = Path(taken["BINDERY_E2E_JS"])
+        return cls(Path(taken["BINDERY_BIN"]).resolve(), Path(shots).resolve(), packages.resolve())
 
 
 class Interrupted(BaseException):
@@ -72,7 +81,7 @@ def run(settings: Settings, steps: Steps) -> None:
         try:
             world = bring_up(settings, steps, Path(home), servers, cleanup)
             if world is not None:
-                for action in STEPS:
+                for action in STORY:
                     steps.run(action.__doc__ or action.__name__, partial(action, world))
             done = True
         finally:
@@ -85,21 +94,36 @@ def bring_up(
     settings: Settings, steps: Steps, home: Path, servers: list[Server], cleanup: ExitStack
 ) -> World | None:
     """Starts everyone, each start a step; without any one of them there is no story."""
-    synapse_port, bindery_port, public_port, mail_port = free_ports(4)
+    synapse_port, bindery_port, public_port, mail_port, metrics_port, sms_port = free_ports(6)
     certificates = certs.issue(home)
 
     mailbox = Mailbox(mail_port)
-    synapse = Synapse(home / "synapse", synapse_port, certificates)
+    gateway = Gateway(sms_port)
+    identity_server = f"https://localhost:{public_port}"
+    synapse = Synapse(home / "synapse", synapse_port, certificates, identity_server)
     nginx = Nginx(home / "nginx", public_port, bindery_port, certificates)
     onward = f"https://localhost:{synapse_port}/_matrix/"
     bindery = Bindery(
-        settings.program, home / "bindery", bindery_port, public_port, mail_port, certificates, onward
+        settings.program,
+        home / "bindery",
+        bindery_port,
+        public_port,
+        mail_port,
+        metrics_port,
+        gateway.url,
+        certificates,
+        onward,
     )
+    javascript = JavaScript(settings.packages, certificates.authority)
     browsers: list[Browser] = []
 
     def start_mailbox() -> None:
         cleanup.callback(mailbox.stop)
         mailbox.start()
+
+    def start_gateway() -> None:
+        cleanup.callback(gateway.stop)
+        gateway.start()
 
     def start(server: Synapse | Nginx | Bindery) -> None:
         cleanup.callback(server.stop)
@@ -115,12 +139,13 @@ def bring_up(
 
     ready = (
         steps.run("the mail server takes mail", start_mailbox)
+        and steps.run("the gateway takes messages", start_gateway)
         and steps.run("Synapse answers over TLS", partial(start, synapse))
         and steps.run("nginx listens", partial(start, nginx))
         and steps.run("Bindery answers through nginx", partial(start, bindery))
         and steps.run("Chromium starts, with and without JavaScript", start_browsers)
     )
-    return World(synapse, bindery, mailbox, browsers[0], browsers[1]) if ready else None
+    return World(synapse, bindery, mailbox, gateway, browsers[0], browsers[1], javascript) if ready else None
 
 
 def end_when_told() -> None:

@@ -32,6 +32,9 @@ class Api:
     ) -> requests.Response:
         return self._send("POST", path, token, json=body, headers=headers)
 
+    def delete(self, path: str, token: str) -> requests.Response:
+        return self._send("DELETE", path, token)
+
     def _send(
         self, method: str, path: str, token: str | None, headers: dict[str, str] | None = None, **content: Any
     ) -> requests.Response:
@@ -77,14 +80,14 @@ def register(homeserver: Api, shared_secret: str, name: str, password: str) -> P
     return Person(answer.json()["user_id"], password, answer.json()["access_token"])
 
 
-def lookup(identity: Api, token: str, addresses: list[str]) -> dict[str, str]:
-    """The Matrix user ids of those e-mail addresses that have one, asked for as hashes."""
+def lookup(identity: Api, token: str, addresses: list[str], medium: str = "email") -> dict[str, str]:
+    """The Matrix user ids of those addresses that have one, asked for as hashes."""
     details = identity.get(f"{IDENTITY}/hash_details", token)
     details.raise_for_status()
     pepper = details.json()["lookup_pepper"]
     assert "sha256" in details.json()["algorithms"]
     hashes = {
-        _base64(hashlib.sha256(f"{a} email {pepper}".encode()).digest(), url=True): a for a in addresses
+        _base64(hashlib.sha256(f"{a} {medium} {pepper}".encode()).digest(), url=True): a for a in addresses
     }
     answer = identity.post(
         f"{IDENTITY}/lookup",

@@ -124,7 +124,8 @@ class Server:
 class Synapse(Server):
     """The homeserver, with sqlite and its own TLS listener."""
 
-    def __init__(self, home: Path, port: int, certificates: Certificates) -> None:
+    def __init__(self, home: Path, port: int, certificates: Certificates, identity_server: str) -> None:
+        """identity_server validates telephone numbers for it."""
         home.mkdir()
         self.server_name = f"localhost:{port}"
         self.shared_secret = secrets.token_urlsafe()
@@ -164,6 +165,11 @@ class Synapse(Server):
             "rc_registration": generous,
             "rc_login": {"address": generous, "account": generous, "failed_attempts": generous},
             "rc_3pid_validation": generous,
+            "rc_invites": {"per_room": generous, "per_user": generous, "per_issuer": generous},
+            "rc_joins": {"local": generous, "remote": generous},
+            # A first sync is otherwise remembered for two minutes, and the story asks again at once.
+            "caches": {"sync_response_cache_duration": "0s"},
+            "account_threepid_delegates": {"msisdn": identity_server},
         }
         # JSON is YAML.
         configuration_file = home / "homeserver.yaml"
@@ -239,10 +245,12 @@ class Bindery(Server):
         port: int,
         public_port: int,
         mail_port: int,
+        metrics_port: int,
+        gateway: str,
         certificates: Certificates,
         onward: str,
     ) -> None:
-        """onward is the beginning of the URLs that people may be sent on to."""
+        """onward is the beginning of the URLs that people may be sent on to; gateway takes messages."""
         home.mkdir()
         self.server_name = f"localhost:{public_port}"
         self.onward = onward
@@ -259,6 +267,7 @@ data_dir = "{home / "data"}"
 
 [http]
 listen = ["127.0.0.1:{port}"]
+metrics_listen = ["127.0.0.1:{metrics_port}"]
 
 [homeservers]
 extra_ca_file = "{certificates.authority}"
@@ -276,6 +285,17 @@ security = "none"
 [validation]
 next_link_prefixes = ["{onward}"]
 
+[sms]
+gateway = "http"
+countries = ["GB"]
+
+[sms.http]
+url = "{gateway}"
+body = {{ to = "{{to}}", text = "{{text}}" }}
+
+[delegation]
+allowed_networks = ["127.0.0.0/8", "::1/128"]
+
 [terms.privacy_policy]
 version = "1.0"
 
@@ -289,11 +309,24 @@ url = "{self.policy["de"]}"
 """,
             encoding="utf-8",
         )
-        self._port = port
+        self.port = port
+        self._program, self._configuration = program, configuration
+        self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
         super().__init__("bindery", [str(program), "serve", "--config", str(configuration)], home)
 
     def run(self) -> None:
-        self.start(lambda: _port_open(self._port) and _answers(self.api, IDENTITY, {}), seconds=20)
+        self.start(lambda: _port_open(self.port) and _answers(self.api, IDENTITY, {}), seconds=20)
+
+    def metrics(self) -> str:
+        """What monitoring sees."""
+        answer = requests.get(self._metrics, timeout=10)
+        answer.raise_for_status()
+        return answer.text
+
+    def command(self, *arguments: str) -> str:
+        """What a command of the operator says, which must succeed."""
+        command = [str(self._program), *arguments, "--config", str(self._configuration)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
 def _literal(address: str) -> str:

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -72,7 +73,7 @@ def _summary(response: requests.Response) -> str:
 
 def _where(error: Exception) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.endswith(("story.py", "main.py")):
+        if Path(frame.filename).stem in {"main", "story", "invitations", "phones", "ending"}:
             return f" [{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}]"
     return ""
 

@@ -1,20 +1,23 @@
-"""The story: what people do with Bindery through their clients, their mail and their browser.
-
-Each step is a function; its docstring is the line that the run prints. Steps run in the order in
-which they stand here and build on each other.
-"""
+"""The main job: what people do with Bindery through their clients, their mail and their browser."""
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import requests
 
-from browser import Browser
-from mail import Mail, Mailbox
-from matrix import CLIENT, IDENTITY, Person, SigningKey, lookup, register
-from servers import Bindery, Synapse
+from matrix import CLIENT, IDENTITY, SigningKey, lookup
 from steps import expect, expect_json, expect_refusal
+from world import (
+    Chapter,
+    World,
+    accept_terms,
+    bind,
+    exchange,
+    new_person,
+    request_token,
+    submit,
+    validate,
+    validated_session,
+)
 
 ALICE_TYPED = "Alice.Test@Example.org"
 ALICE = "alice.test@example.org"
@@ -24,68 +27,24 @@ BOB_STRANGER = "bob.stranger@example.org"
 BOB_GUESSED = "bob.guessed@example.org"
 ADDRESSES = [ALICE, ALICE_SECOND, BOB, BOB_STRANGER, BOB_GUESSED]
 
-
-@dataclass(frozen=True)
-class Validation:
-    """A validation session, and the mail that it sent."""
-
-    sid: str
-    client_secret: str
-    mail: Mail
-
-    @property
-    def proof(self) -> dict[str, str]:
-        return {"sid": self.sid, "client_secret": self.client_secret}
+CHAPTER = Chapter()
 
 
-@dataclass
-class World:
-    """Everyone in the story, and what one step leaves to the next."""
-
-    synapse: Synapse
-    bindery: Bindery
-    mailbox: Mailbox
-    browser: Browser
-    browser_without_scripts: Browser
-    people: dict[str, Person] = field(default_factory=dict)
-    validations: dict[str, Validation] = field(default_factory=dict)
-    secrets: set[str] = field(default_factory=set)
-
-    @property
-    def alice(self) -> Person:
-        return self.people["alice"]
-
-    @property
-    def bob(self) -> Person:
-        return self.people["bob"]
-
-
-STEPS: list[Callable[[World], None]] = []
-
-
-def step(action: Callable[[World], None]) -> Callable[[World], None]:
-    STEPS.append(action)
-    return action
-
-
-@step
+@CHAPTER.step
 def people_register(world: World) -> None:
     """alice and bob have accounts at Synapse"""
     for name in ("alice", "bob"):
-        person = register(world.synapse.api, world.synapse.shared_secret, name, secrets.token_urlsafe())
-        expect(person.user_id, f"@{name}:{world.synapse.server_name}", "the user id")
-        world.people[name] = person
-        world.secrets |= {person.token, person.password}
+        new_person(world, name)
 
 
-@step
+@CHAPTER.step
 def openid_tokens_are_exchanged(world: World) -> None:
     """an OpenID token of Synapse becomes a token of Bindery, once for each person"""
     for person in (world.alice, world.bob):
-        person.identity_token = _exchange(world, person)
+        person.identity_token = exchange(world, person)
 
 
-@step
+@CHAPTER.step
 def made_up_tokens_are_refused(world: World) -> None:
     """a made-up OpenID token and a made-up access token are refused"""
     token = secrets.token_urlsafe()
@@ -100,17 +59,17 @@ def made_up_tokens_are_refused(world: World) -> None:
     expect_refusal(world.bindery.api.get(f"{IDENTITY}/account", token), 401)
 
 
-@step
+@CHAPTER.step
 def terms_come_first(world: World) -> None:
     """before the terms are accepted, lookups and validations are refused"""
     api, token = world.bindery.api, world.alice.identity_token
     expect_refusal(api.get(f"{IDENTITY}/hash_details", token), 403, "M_TERMS_NOT_SIGNED")
     request = {"client_secret": "not-yet", "email": ALICE, "send_attempt": 1}
-    expect_refusal(api.post(_request_token(), request, token), 403, "M_TERMS_NOT_SIGNED")
+    expect_refusal(api.post(request_token(), request, token), 403, "M_TERMS_NOT_SIGNED")
     expect(len(world.mailbox.mails), 0, "mails sent")
 
 
-@step
+@CHAPTER.step
 def terms_are_accepted(world: World) -> None:
     """accepting the policy in German is enough in every language"""
     api = world.bindery.api
@@ -119,32 +78,31 @@ def terms_are_accepted(world: World) -> None:
     offered = {language: policy[language]["url"] for language in world.bindery.policy}
     expect(offered, world.bindery.policy, "the policy on offer")
     for person in (world.alice, world.bob):
-        accepted = {"user_accepts": [world.bindery.policy["de"]]}
-        expect_json(api.post(f"{IDENTITY}/terms", accepted, person.identity_token))
+        accept_terms(world, person)
         account = expect_json(api.get(f"{IDENTITY}/account", person.identity_token))
         expect(account["user_id"], person.user_id, "the owner of the token")
 
 
-@step
+@CHAPTER.step
 def one_mail_is_sent(world: World) -> None:
     """validating an address in capitals sends one mail, to the canonical address"""
-    validation = _validate(world, world.alice, ALICE_TYPED, ALICE)
+    validation = validate(world, world.alice, ALICE_TYPED, ALICE)
     world.validations["alice"] = validation
     expect(len(world.mailbox.mails), 1, "mails sent")
     validation.mail.check_form()
 
 
-@step
+@CHAPTER.step
 def same_attempt_sends_nothing(world: World) -> None:
     """the same attempt again gives the same session and sends no second mail"""
     validation = world.validations["alice"]
     request = {"client_secret": validation.client_secret, "email": ALICE_TYPED, "send_attempt": 1}
-    again = world.bindery.api.post(_request_token(), request, world.alice.identity_token)
+    again = world.bindery.api.post(request_token(), request, world.alice.identity_token)
     expect(expect_json(again)["sid"], validation.sid, "the session")
     expect(len(world.mailbox.mails), 1, "mails sent")
 
 
-@step
+@CHAPTER.step
 def opening_the_link_validates_nothing(world: World) -> None:
     """opening the mailed link asks, says for whom, and validates nothing"""
     validation, browser = world.validations["alice"], world.browser
@@ -153,34 +111,34 @@ def opening_the_link_validates_nothing(world: World) -> None:
     expect(world.alice.user_id in browser.text(), True, "the page says who asked")
     expect(browser.has_decision("confirm"), True, "the page has a button Confirm")
     expect(browser.has_decision("withdraw"), True, "the page has a button This was not me")
-    expect_refusal(_validated(world, world.alice, validation), 400, "M_SESSION_NOT_VALIDATED")
+    expect_refusal(validated_session(world, world.alice, validation), 400, "M_SESSION_NOT_VALIDATED")
     browser.look("confirm-ask")
 
 
-@step
+@CHAPTER.step
 def confirm_validates(world: World) -> None:
     """Confirm validates the session"""
     validation = world.validations["alice"]
     world.browser.decide("confirm", outcome="verified")
-    validated = expect_json(_validated(world, world.alice, validation))
+    validated = expect_json(validated_session(world, world.alice, validation))
     expect((validated["medium"], validated["address"]), ("email", ALICE), "what was validated")
     world.browser.look("confirm-verified")
 
 
-@step
+@CHAPTER.step
 def validation_publishes_nothing(world: World) -> None:
     """validation alone publishes nothing"""
-    _expect_published(world, {})
+    expect_published(world, {})
 
 
-@step
+@CHAPTER.step
 def bind_publishes(world: World) -> None:
     """a bind through Synapse publishes: bob finds alice"""
-    expect_json(_bind(world, world.alice, world.validations["alice"]))
-    _expect_published(world, {ALICE: world.alice.user_id})
+    expect_json(bind(world, world.alice, world.validations["alice"]))
+    expect_published(world, {ALICE: world.alice.user_id})
 
 
-@step
+@CHAPTER.step
 def used_link_says_so(world: World) -> None:
     """the link opened once more says that it was used"""
     world.browser.open(world.validations["alice"].mail.link)
@@ -188,27 +146,27 @@ def used_link_says_so(world: World) -> None:
     world.browser.look("confirm-used")
 
 
-@step
+@CHAPTER.step
 def unbind_removes(world: World) -> None:
     """an unbind through Synapse removes the address at once"""
     request = {"medium": "email", "address": ALICE, "id_server": world.bindery.server_name}
     answer = world.synapse.api.post(f"{CLIENT}/account/3pid/unbind", request, world.alice.token)
     expect(expect_json(answer)["id_server_unbind_result"], "success", "the result")
-    _expect_published(world, {})
+    expect_published(world, {})
 
 
-@step
+@CHAPTER.step
 def two_addresses_are_bound(world: World) -> None:
     """alice binds that address again and a second one"""
     for address in (ALICE, ALICE_SECOND):
-        validation = _validate(world, world.alice, address, address)
+        validation = validate(world, world.alice, address, address)
         world.browser.open(validation.mail.link)
         world.browser.decide("confirm", outcome="verified")
-        expect_json(_bind(world, world.alice, validation))
-    _expect_published(world, {ALICE: world.alice.user_id, ALICE_SECOND: world.alice.user_id})
+        expect_json(bind(world, world.alice, validation))
+    expect_published(world, {ALICE: world.alice.user_id, ALICE_SECOND: world.alice.user_id})
 
 
-@step
+@CHAPTER.step
 def deactivation_removes(world: World) -> None:
     """alice deactivates her account at Synapse: both addresses are gone"""
     path, api, alice = f"{CLIENT}/account/deactivate", world.synapse.api, world.alice
@@ -224,76 +182,76 @@ def deactivation_removes(world: World) -> None:
     }
     answer = expect_json(api.post(path, request, alice.token))
     expect(answer["id_server_unbind_result"], "success", "the result")
-    _expect_published(world, {})
+    expect_published(world, {})
 
 
-@step
+@CHAPTER.step
 def this_was_not_me(world: World) -> None:
     """This was not me ends the session: it can be neither validated nor bound"""
-    validation = _validate(world, world.bob, BOB_STRANGER, BOB_STRANGER)
+    validation = validate(world, world.bob, BOB_STRANGER, BOB_STRANGER)
     world.browser.open(validation.mail.link)
     world.browser.decide("withdraw", outcome="withdrawn")
     refusals = {400, 403, 404}
-    expect_refusal(_submit(world, world.bob, validation, validation.mail.token), refusals)
-    expect_refusal(_validated(world, world.bob, validation), refusals)
-    expect_refusal(_bind(world, world.bob, validation), refusals)
-    _expect_published(world, {})
+    expect_refusal(submit(world, world.bob, validation, validation.mail.token), refusals)
+    expect_refusal(validated_session(world, world.bob, validation), refusals)
+    expect_refusal(bind(world, world.bob, validation), refusals)
+    expect_published(world, {})
     world.browser.look("confirm-withdrawn")
 
 
-@step
+@CHAPTER.step
 def guesses_end_a_session(world: World) -> None:
     """five wrong tokens end a session: the right one comes too late, and its page says expired"""
-    validation = _validate(world, world.bob, BOB_GUESSED, BOB_GUESSED)
+    validation = validate(world, world.bob, BOB_GUESSED, BOB_GUESSED)
     for _ in range(5):
-        wrong = _submit(world, world.bob, validation, secrets.token_urlsafe(32))
+        wrong = submit(world, world.bob, validation, secrets.token_urlsafe(32))
         expect_refusal(wrong, 400, "M_TOKEN_INCORRECT")
-    right = _submit(world, world.bob, validation, validation.mail.token)
+    right = submit(world, world.bob, validation, validation.mail.token)
     expect_refusal(right, 400, "M_SESSION_EXPIRED")
     world.browser.open(validation.mail.link)
     expect(world.browser.outcome(), "expired", "the outcome")
     world.browser.look("confirm-expired")
 
 
-@step
+@CHAPTER.step
 def confirm_works_without_scripts(world: World) -> None:
     """the confirmation works with JavaScript disabled"""
-    validation = _validate(world, world.bob, BOB, BOB)
+    validation = validate(world, world.bob, BOB, BOB)
     browser = world.browser_without_scripts
     browser.open(validation.mail.link)
     expect(browser.outcome(), "ask", "the outcome")
     browser.decide("confirm", outcome="verified")
-    expect_json(_bind(world, world.bob, validation))
-    _expect_published(world, {BOB: world.bob.user_id})
+    expect_json(bind(world, world.bob, validation))
+    expect_published(world, {BOB: world.bob.user_id})
     browser.look("confirm-verified-without-scripts")
 
 
-@step
+@CHAPTER.step
 def forged_unbind_is_refused(world: World) -> None:
     """an unbind signed with a key that is not Synapse's is refused"""
     forged = SigningKey(world.synapse.signing_key.key_id, secrets.token_bytes(32))
     expect_refusal(_signed_unbind(world, forged), {401, 403})
-    _expect_published(world, {BOB: world.bob.user_id})
+    expect_published(world, {BOB: world.bob.user_id})
 
 
-@step
+@CHAPTER.step
 def signed_unbind_is_accepted(world: World) -> None:
     """the same unbind signed with Synapse's own key removes the address"""
     expect_json(_signed_unbind(world, world.synapse.signing_key))
-    _expect_published(world, {})
+    expect_published(world, {})
 
 
-@step
+@CHAPTER.step
 def people_are_sent_on(world: World) -> None:
     """after Confirm the browser goes on to where the client wanted, as the operator allows"""
     onward = f"{world.bindery.onward}client/versions"
-    validation = _validate(world, world.bob, BOB, BOB, next_link=onward)
+    validation = validate(world, world.bob, BOB, BOB, next_link=onward)
     world.browser_without_scripts.open(validation.mail.link)
     world.browser_without_scripts.confirm_and_go_on(onward)
-    expect_json(_validated(world, world.bob, validation))
+    expect_json(validated_session(world, world.bob, validation))
 
 
-@step
+@CHAPTER.step
 def other_pages(world: World) -> None:
     """the front page and the page of an invalid link are in order"""
     home = f"https://{world.bindery.server_name}"
@@ -304,77 +262,13 @@ def other_pages(world: World) -> None:
     world.browser.look("confirm-invalid")
 
 
-@step
+@CHAPTER.step
 def logout_ends_a_token(world: World) -> None:
     """logout makes a token useless, and only that one"""
-    api, token = world.bindery.api, _exchange(world, world.bob)
+    api, token = world.bindery.api, exchange(world, world.bob)
     expect_json(api.post(f"{IDENTITY}/account/logout", {}, token))
     expect_refusal(api.get(f"{IDENTITY}/account", token), 401)
     expect_json(api.get(f"{IDENTITY}/account", world.bob.identity_token))
-
-
-@step
-def restart_keeps_everything(world: World) -> None:
-    """Bindery ends in good order on SIGTERM, and starts again where it was"""
-    expect(world.bindery.stop(), 0, "the exit status")
-    world.bindery.run()
-    account = expect_json(world.bindery.api.get(f"{IDENTITY}/account", world.bob.identity_token))
-    expect(account["user_id"], world.bob.user_id, "the owner of the token")
-    _expect_published(world, {})
-
-
-@step
-def log_tells_nothing(world: World) -> None:
-    """Bindery's log has no address, token, client secret or link token of this run"""
-    log = world.bindery.log.read_text(errors="replace").lower()
-    expect(bool(log.strip()), True, "Bindery logs something")
-    local_parts = {address.split("@")[0] for address in ADDRESSES}
-    found = sorted(secret for secret in world.secrets | local_parts if secret.lower() in log)
-    expect(found, [], "in the log")
-
-
-def _exchange(world: World, person: Person) -> str:
-    """Turns a fresh OpenID token of this person into a token of Bindery."""
-    path = f"{CLIENT}/user/{person.user_id}/openid/request_token"
-    openid = expect_json(world.synapse.api.post(path, {}, person.token))
-    token: str = expect_json(world.bindery.api.post(f"{IDENTITY}/account/register", openid))["token"]
-    world.secrets |= {openid["access_token"], token}
-    return token
-
-
-def _request_token() -> str:
-    return f"{IDENTITY}/validate/email/requestToken"
-
-
-def _validate(world: World, person: Person, typed: str, canonical: str, **more: str) -> Validation:
-    """Starts a validation session; its one mail has arrived when Bindery has answered."""
-    client_secret = secrets.token_urlsafe()
-    before = len(world.mailbox.to(canonical))
-    request = {"client_secret": client_secret, "email": typed, "send_attempt": 1} | more
-    sid = expect_json(world.bindery.api.post(_request_token(), request, person.identity_token))["sid"]
-    mails = world.mailbox.to(canonical)
-    expect(len(mails) - before, 1, f"mails to {canonical}")
-    world.secrets |= {client_secret, mails[-1].token}
-    return Validation(sid, client_secret, mails[-1])
-
-
-def _submit(world: World, person: Person, validation: Validation, token: str) -> requests.Response:
-    path = f"{IDENTITY}/validate/email/submitToken"
-    return world.bindery.api.post(path, validation.proof | {"token": token}, person.identity_token)
-
-
-def _validated(world: World, person: Person, validation: Validation) -> requests.Response:
-    path = f"{IDENTITY}/3pid/getValidated3pid"
-    return world.bindery.api.get(path, person.identity_token, **validation.proof)
-
-
-def _bind(world: World, person: Person, validation: Validation) -> requests.Response:
-    """Asks Synapse to bind, as clients do."""
-    request = validation.proof | {
-        "id_server": world.bindery.server_name,
-        "id_access_token": person.identity_token,
-    }
-    return world.synapse.api.post(f"{CLIENT}/account/3pid/bind", request, person.token)
 
 
 def _signed_unbind(world: World, key: SigningKey) -> requests.Response:
@@ -385,7 +279,11 @@ def _signed_unbind(world: World, key: SigningKey) -> requests.Response:
     return world.bindery.api.post(path, content, Authorization=header)
 
 
-def _expect_published(world: World, wanted: dict[str, str]) -> None:
+def expect_published(world: World, wanted: dict[str, str]) -> None:
     """What bob finds when he looks up every address of the story."""
-    found = lookup(world.bindery.api, world.bob.identity_token, ADDRESSES)
-    expect(found, wanted, "what a lookup finds")
+    expect(lookup_of(world, ADDRESSES), wanted, "what a lookup finds")
+
+
+def lookup_of(world: World, addresses: list[str]) -> dict[str, str]:
+    """What bob finds when he looks these addresses up."""
+    return lookup(world.bindery.api, world.bob.identity_token, addresses)
