@@ -80,7 +80,7 @@ impl Default for Limits {
             invite_per_account: rate(20, 60),
             invite_per_homeserver: rate(500, 2000),
             invite_per_ip: rate(500, 2000),
-            invite_per_address: rate(8, 4),
+            invite_per_address: rate(10, 1),
             sign_per_ip: rate(50, 500),
             sms_per_number: rate(4, 1),
             sms_per_country: rate(50, 50),

@@ -4,7 +4,7 @@
 //! Nothing is sent here. A row is looked at again right before it is sent and right after, since
 //! it may have been replaced or withdrawn in the meantime.
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{Core, Failure, invitations::is_pending};
@@ -14,6 +14,9 @@ use crate::domain::{
     language::Language,
     outbox::{OutboxKey, Outgoing, Parcel},
 };
+
+/// All but the unreserved characters (RFC 3986 section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Rows that are due, the longest due first.
 ///
@@ -87,7 +90,7 @@ fn join_link(core: &Core, invitation: &Invitation, described: &Described) -> Str
     query.extend(described.room_name.as_deref().map(|name| ("room_name", name)));
     query.extend(described.inviter_name.as_deref().map(|name| ("inviter_name", name)));
     query.extend(described.is_space.then_some(("room_type", "m.space")));
-    let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    let encode = |text| utf8_percent_encode(text, RESERVED);
     let room = encode(invitation.room_id.as_str());
     let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     format!("{}/#/room/{room}?{}", core.config.invites.web_client_url, query.join("&"))

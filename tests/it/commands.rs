@@ -168,6 +168,13 @@ fn the_demo_walks_from_registration_to_an_empty_lookup() {
         "so he finds alice",
         "/3pid/unbind",
         "bob finds nothing any more",
+        "/store-invite",
+        "invites you to a room on Matrix",
+        "What her homeserver hears",
+        "\"invites\":[{",
+        "/validate/msisdn/requestToken",
+        "is your code to confirm this number",
+        "so he finds alice by it",
     ] {
         let at = rest
             .find(step)

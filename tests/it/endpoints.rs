@@ -11,6 +11,20 @@ use crate::support::{
     v2,
 };
 
+/// What works only with a token whose account has accepted the terms.
+pub const NEED_CONSENT: &[(Method, &str)] = &[
+    (Method::GET, "/account"),
+    (Method::GET, "/hash_details"),
+    (Method::POST, "/lookup"),
+    (Method::POST, "/validate/email/requestToken"),
+    (Method::POST, "/validate/email/submitToken"),
+    (Method::POST, "/validate/msisdn/requestToken"),
+    (Method::POST, "/validate/msisdn/submitToken"),
+    (Method::GET, "/3pid/getValidated3pid"),
+    (Method::POST, "/3pid/bind"),
+    (Method::POST, "/store-invite"),
+];
+
 #[tokio::test]
 async fn every_endpoint_answers_well_and_badly() {
     let gateway = Gateway::start();
@@ -140,24 +154,12 @@ async fn every_endpoint_answers_well_and_badly() {
 #[tokio::test]
 async fn what_needs_a_token_says_so() {
     let server = Server::start().await;
-    for (method, path) in [
-        (Method::GET, "/account"),
-        (Method::POST, "/account/logout"),
-        (Method::POST, "/terms"),
-        (Method::GET, "/hash_details"),
-        (Method::POST, "/lookup"),
-        (Method::POST, "/validate/email/requestToken"),
-        (Method::POST, "/validate/email/submitToken"),
-        (Method::POST, "/validate/msisdn/requestToken"),
-        (Method::POST, "/validate/msisdn/submitToken"),
-        (Method::POST, "/store-invite"),
-        (Method::GET, "/3pid/getValidated3pid"),
-        (Method::POST, "/3pid/bind"),
-    ] {
-        let body = (method == Method::POST).then(|| json!({}));
+    let before_consent = [(Method::POST, "/account/logout"), (Method::POST, "/terms")];
+    for (method, path) in before_consent.iter().chain(NEED_CONSENT) {
+        let body = (*method == Method::POST).then(|| json!({}));
         let reply = server.request(method.clone(), &v2(path), None, body.as_ref()).await;
         reply.refused(401, "M_UNAUTHORIZED");
-        let expected = if path == "/account/logout" { "M_UNKNOWN_TOKEN" } else { "M_UNAUTHORIZED" };
+        let expected = if *path == "/account/logout" { "M_UNKNOWN_TOKEN" } else { "M_UNAUTHORIZED" };
         server
             .request(method.clone(), &v2(path), Some("unknown"), body.as_ref())
             .await

@@ -1,5 +1,7 @@
 //! Any sequence of operations does what a model of a few maps does.
 
+mod invited;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bindery::{
@@ -15,6 +17,7 @@ use bindery::{
         Clock, Core, Failure, HomeserverError, Homeservers, associations, genesis,
         lookup::{self, Query},
         mailed_link,
+        outbox::Fate,
         validation::{self, TokenRequest, User},
     },
     store::Store,
@@ -23,6 +26,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use proptest::prelude::*;
 use redb::backends::InMemoryBackend;
 
+use self::invited::Invited;
 use crate::support::{TestClock, hash};
 
 /// Nobody is asked anything here.
@@ -54,6 +58,9 @@ enum Step {
     Withdraw { address: u8, secret: u8 },
     Bind { user: u8, address: u8, secret: u8 },
     Unbind { user: u8, address: u8, secret: u8 },
+    Invite { address: u8 },
+    Deliver { fate: Fate },
+    Expire,
     Wait { hours: u8 },
 }
 
@@ -68,7 +75,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (user.clone(), address.clone(), secret.clone())
             .prop_map(|(user, address, secret)| Step::Bind { user, address, secret }),
         3 => (user, address, secret).prop_map(|(user, address, secret)| Step::Unbind { user, address, secret }),
-        1 => (1..20u8).prop_map(|hours| Step::Wait { hours }),
+        2 => (0..2u8).prop_map(|address| Step::Invite { address }),
+        2 => prop_oneof![Just(Fate::Delivered), Just(Fate::Failed), Just(Fate::Refused)]
+            .prop_map(|fate| Step::Deliver { fate }),
+        1 => Just(Step::Expire),
+        1 => prop_oneof![3 => 1..20u8, 1 => 100..250u8].prop_map(|hours| Step::Wait { hours }),
     ]
 }
 
@@ -146,11 +157,20 @@ async fn run(steps: Vec<Step>) {
     let core = core_in_memory(clock.clone());
     let mut sessions: BTreeMap<(u8, u8), Session> = BTreeMap::new();
     let mut bound: BTreeMap<u8, u8> = BTreeMap::new();
+    let mut invited = Invited::default();
     for step in steps {
         match step.clone() {
             Step::Wait { hours } => {
                 clock.forward(Duration::from_secs(u64::from(hours) * 3600));
                 sessions.values_mut().for_each(|session| session.age += u32::from(hours));
+                invited.wait(u32::from(hours));
+            }
+            Step::Invite { address: at } => invited.invite(&core, at, bound.get(&at).copied()).await,
+            Step::Deliver { fate } => invited.deliver(&core, fate).await,
+            Step::Expire => {
+                invited.expire(&core).await;
+                // Nobody hears of a session again that was over and is gone.
+                sessions.retain(|_, session| session.age < 24);
             }
             Step::Request { user: who, address: at, secret: with, attempt, relay_works } => {
                 let request = TokenRequest {
@@ -238,6 +258,7 @@ async fn run(steps: Vec<Step>) {
                 session.withdrawn |= expected.is_ok();
                 if expected.is_ok() && bound.get(&at) == Some(&session.user) {
                     bound.remove(&at);
+                    invited.withdrawn(at);
                 }
             }
             Step::Bind { user: who, address: at, secret: with } => {
@@ -249,6 +270,7 @@ async fn run(steps: Vec<Step>) {
                 assert_eq!(refusal(outcome).map(drop), expected);
                 if expected.is_ok() {
                     bound.insert(at, who);
+                    invited.published(at, who);
                 }
             }
             Step::Unbind { user: who, address: at, secret: with } => {
@@ -260,6 +282,7 @@ async fn run(steps: Vec<Step>) {
                 assert_eq!(refusal(outcome).is_ok(), expected.is_ok());
                 if expected.is_ok() && bound.get(&at) == Some(&who) {
                     bound.remove(&at);
+                    invited.withdrawn(at);
                 }
             }
         }
@@ -267,6 +290,7 @@ async fn run(steps: Vec<Step>) {
             let expected = bound.get(&number).map(|who| user(*who).as_str().to_owned());
             assert_eq!(found(&core, &address(number)), expected, "after {step:?}");
         }
+        invited.check(&core);
     }
 }
 

@@ -12,18 +12,20 @@ use ruma_common::{
         path_builder::PathBuilder,
     },
     authentication::TokenType,
+    serde::{Base64, base64::UrlSafe},
     thirdparty::Medium,
 };
 use ruma_identity_service_api::{
-    association::{bind_3pid, check_3pid_validity, email, unbind_3pid},
+    association::{bind_3pid, check_3pid_validity, email, msisdn, unbind_3pid},
     authentication::{get_account_information, logout, register},
     discovery::get_server_status,
-    keys::get_public_key,
+    invitation::{sign_invitation_ed25519, store_invitation},
+    keys::{get_public_key, validate_ephemeral_key},
     lookup::{IdentifierHashingAlgorithm, get_hash_parameters, lookup_3pid},
     tos::{accept_terms_of_service, get_terms_of_service},
 };
 
-use crate::support::{Server, hash};
+use crate::support::{Server, gateway::Gateway, hash, invited::sign_url};
 
 /// Sends a request as ruma writes it and reads the answer as ruma reads it.
 async fn call<R>(
@@ -120,4 +122,42 @@ async fn rumas_signatures_agree_with_ours() {
         .expect("keys");
     let object = serde_json::from_value(signed).expect("an object");
     ruma_signatures::verify_json(&keys, &object).expect("a valid signature");
+}
+
+#[tokio::test]
+async fn invitations_and_telephones_in_rumas_types() {
+    let gateway = Gateway::start();
+    let server = Server::start_with(|config| gateway.configure(config)).await;
+    let alice = server.user("alice").await;
+    let user: OwnedUserId = alice.id.as_str().try_into().expect("a user ID");
+    let room = "!room:hs.test".try_into().expect("a room ID");
+    let request = store_invitation::v2::Request::email("bob@example.org".to_owned(), room, user.clone());
+    let stored = call(&server, request, &alice.token).await;
+    assert_eq!(stored.display_name, "b...@e...");
+
+    let url = sign_url(&server.mail_to("bob@example.org", 0).await);
+    let (_, key) = url.split_once("private_key=").expect("a key");
+    // What ruma sends is in the standard alphabet.
+    let key = Base64::<UrlSafe>::parse(key).expect("base64");
+    let (bob, key) = ("@bob:elsewhere.test".try_into().expect("a user ID"), Base64::new(key.into_inner()));
+    let request = sign_invitation_ed25519::v2::Request::new(bob, stored.token.clone(), key);
+    let signed = call(&server, request, &alice.token).await;
+    assert_eq!((signed.token, signed.sender), (stored.token, user));
+    assert_eq!(signed.signatures.iter().count(), 1);
+    let key = stored.public_keys.ephemeral_key.public_key;
+    let request = validate_ephemeral_key::v2::Request::new(key);
+    assert!(call(&server, request, SendAccessToken::None).await.valid);
+
+    let secret: ruma_common::OwnedClientSecret = "secret".try_into().expect("a secret");
+    let (country, number) = ("GB".to_owned(), "07400 123456".to_owned());
+    let request = msisdn::create_msisdn_validation_session::v2::Request::new(
+        secret.clone(),
+        country,
+        number,
+        1u32.into(),
+        None,
+    );
+    let sid = call(&server, request, &alice.token).await.sid;
+    let request = msisdn::validate_msisdn::v2::Request::new(sid, secret, gateway.code());
+    assert!(call(&server, request, &alice.token).await.success);
 }

@@ -3,7 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, User, terms, v2};
+use crate::{
+    endpoints::NEED_CONSENT,
+    support::{Server, User, terms, v2},
+};
 
 async fn accept(server: &Server, user: &User, urls: &[&str]) {
     server.post("/terms", user, &json!({ "user_accepts": urls })).await.ok();
@@ -13,17 +16,9 @@ async fn accept(server: &Server, user: &User, urls: &[&str]) {
 async fn the_terms_gate_everything_but_terms_logout_and_unbind() {
     let server = Server::start().await;
     let user = server.register("alice").await;
-    for (method, path) in [
-        (Method::GET, "/account"),
-        (Method::GET, "/hash_details"),
-        (Method::POST, "/lookup"),
-        (Method::POST, "/validate/email/requestToken"),
-        (Method::POST, "/validate/email/submitToken"),
-        (Method::GET, "/3pid/getValidated3pid"),
-        (Method::POST, "/3pid/bind"),
-    ] {
-        let body = (method == Method::POST).then(|| json!({}));
-        let reply = server.request(method, &v2(path), Some(&user.token), body.as_ref()).await;
+    for (method, path) in NEED_CONSENT {
+        let body = (*method == Method::POST).then(|| json!({}));
+        let reply = server.request(method.clone(), &v2(path), Some(&user.token), body.as_ref()).await;
         reply.refused(403, "M_TERMS_NOT_SIGNED");
     }
     server.get("/terms", &user).await.ok();

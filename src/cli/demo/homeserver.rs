@@ -1,5 +1,5 @@
 //! A homeserver double for the demo: HTTPS on loopback under an authority of its own, which knows
-//! two people and whose OpenID tokens are whose.
+//! two people, whose OpenID tokens are whose, and keeps what it is told of invitations.
 
 use std::{
     net::TcpListener,
@@ -14,7 +14,8 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// The double, bound and not yet running.
 pub struct Homeserver {
@@ -22,6 +23,7 @@ pub struct Homeserver {
     ca_file: PathBuf,
     listener: TcpListener,
     tls: ServerConfig,
+    told: watch::Sender<Vec<Value>>,
 }
 
 impl Homeserver {
@@ -42,7 +44,7 @@ impl Homeserver {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
-        Ok(Self { name, ca_file, listener, tls })
+        Ok(Self { name, ca_file, listener, tls, told: watch::Sender::default() })
     }
 
     /// Its server name.
@@ -55,17 +57,29 @@ impl Homeserver {
         self.ca_file.clone()
     }
 
+    /// What it is told of invitations, as it comes.
+    pub fn told(&self) -> watch::Receiver<Vec<Value>> {
+        self.told.subscribe()
+    }
+
     /// Starts to answer.
     pub fn run(self) -> std::io::Result<Server> {
-        let name = self.name;
+        let (name, told) = (self.name, self.told);
         let app = move || {
             App::new()
                 .app_data(web::Data::new(name.clone()))
+                .app_data(web::Data::new(told.clone()))
+                .route("/_matrix/federation/v1/3pid/onbind", web::put().to(on_bind))
                 .route("/_matrix/federation/v1/openid/userinfo", web::get().to(user_info))
         };
         let server = HttpServer::new(app).workers(1).disable_signals();
         Ok(server.listen_rustls_0_23(self.listener, self.tls)?.run())
     }
+}
+
+async fn on_bind(body: web::Json<Value>, told: web::Data<watch::Sender<Vec<Value>>>) -> HttpResponse {
+    told.send_modify(|told| told.push(body.into_inner()));
+    HttpResponse::Ok().json(json!({}))
 }
 
 #[derive(Deserialize)]

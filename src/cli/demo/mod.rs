@@ -4,6 +4,7 @@
 //! loopback, and walks through the job over HTTP as a client would. Nothing in it is a shortcut
 //! into the server.
 
+mod client;
 mod homeserver;
 mod mailbox;
 mod walk;
@@ -16,7 +17,7 @@ use self::{homeserver::Homeserver, mailbox::Mailbox, walk::Walk};
 use super::{say, serve::stop_signal};
 use crate::{
     app::{Application, Surroundings},
-    config::Config,
+    config::{Config, Gateway},
     domain::terms::{Document, Text},
 };
 
@@ -30,7 +31,8 @@ pub fn demo(once: bool) -> anyhow::Result<()> {
     let config = configuration(directory.path(), &homeserver)?;
     let base = config.public_base_url.clone();
     let application = Application::build(config, Surroundings::default())?;
-    let walk = Walk::new(base.clone(), homeserver.name().to_owned(), directory.path().join("mail"))?;
+    let name = homeserver.name().to_owned();
+    let walk = Walk::new(base.clone(), name, homeserver.told(), directory.path())?;
     let mut outcome = Ok(());
     application.run_until(async {
         outcome = async {
@@ -68,6 +70,9 @@ fn configuration(directory: &Path, homeserver: &Homeserver) -> anyhow::Result<Co
     config.homeservers.extra_ca_file = Some(homeserver.ca_file());
     config.homeservers.allowed_special_addresses = vec!["127.0.0.0/8".parse()?];
     config.mail.directory = Some(directory.join("mail"));
+    config.sms.gateway = Gateway::Directory;
+    config.sms.directory = Some(directory.join("sms"));
+    config.sms.countries = vec!["GB".to_owned()];
     let text = Text { name: "Terms of the demo".to_owned(), url: format!("http://{address}/terms/1/en") };
     let document = Document { version: "1".to_owned(), languages: [("en".to_owned(), text)].into() };
     config.terms.insert("terms_of_service".to_owned(), document);

@@ -1,5 +1,5 @@
-//! What the log of the real executable says when mail fails, and what it never says: no address,
-//! token, secret, client IP or user agent, at whatever level.
+//! What the log of the real executable says when mail, messages and homeservers fail, and what it never
+//! says: no address, number, code, token, secret, client IP or user agent, at whatever level.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bindery::config::{Config, LogFormat, SmtpSecurity};
+use bindery::config::{Config, LogFormat, Password, SmtpSecurity};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,7 +16,9 @@ use tempfile::TempDir;
 use super::{REQUEST, sid, unlimited, wanted};
 use crate::support::{
     at_least_one, client,
-    homeserver::Homeserver,
+    gateway::Gateway,
+    homeserver::{Answer, Homeserver},
+    invited::sign_url,
     smtp::{Mood, Relay, Stage},
     v2,
 };
@@ -120,10 +122,14 @@ async fn nothing_personal_is_in_the_log() {
     {
         let relay = Relay::start(SmtpSecurity::None);
         let homeserver = Homeserver::start();
+        let gateway = Gateway::start();
         let server = Process::start(&relay, &homeserver, |config| {
             config.log.format = format;
             config.log.level = level.to_owned();
             config.mail.smtp.timeout_seconds = at_least_one(1);
+            gateway.configure(config);
+            config.sms.http.username = Some("gateway-user".to_owned());
+            config.sms.http.password = Some(Password("gateway-password".to_owned()));
         });
         let id = format!("@talkative-alice:{}", homeserver.name());
         let openid_token = homeserver.openid_token(&id);
@@ -158,8 +164,24 @@ async fn nothing_personal_is_in_the_log() {
             assert_eq!(ask(2).await["errcode"], "M_EMAIL_SEND_ERROR");
         }
 
+        relay.set(Mood::Accept);
+        let invited = invite(&server, &relay, &homeserver, &token, &id).await;
+        let code = call(&server, &gateway, &token).await;
+
         let log = server.stop();
-        for said in ["550", "451", "554", "a mail was not sent", "refused by the relay", "took too long"] {
+        // Six digits may be a part of a time.
+        let digits = |c: char| c.is_ascii_digit() || c == '.';
+        assert!(!log.split(|c| !digits(c)).any(|word| word == code), "the code is in the log ({level})");
+        for said in [
+            "550",
+            "451",
+            "554",
+            "a mail was not sent",
+            "refused by the relay",
+            "took too long",
+            "refused by the other side",
+            "a message was not sent",
+        ] {
             assert!(log.contains(said), "{said} is missing: {log}");
         }
         let lower = log.to_lowercase();
@@ -174,11 +196,77 @@ async fn nothing_personal_is_in_the_log() {
             &token,
             &mail_token,
             sid(&answer),
+            "invited.person",
+            "secretroom",
+            "secret society",
+            &invited[0],
+            &invited[1],
+            "400123456",
+            "400 123456",
+            "phone-secret-1",
+            "gateway-user",
+            "gateway-password",
         ] {
             let line = lower.lines().find(|line| line.contains(&secret.to_lowercase()));
             assert_eq!(line, None, "{secret} is in the log ({level})");
         }
     }
+}
+
+/// Invites somebody, signs with the mail's key, and publishes the address, of which the homeserver
+/// wants to hear nothing; gives the invitation's token and private key.
+async fn invite(
+    server: &Process,
+    relay: &Relay,
+    homeserver: &Homeserver,
+    token: &str,
+    id: &str,
+) -> [String; 2] {
+    const ADDRESS: &str = "invited.person@secret-place.example";
+    homeserver.answer("/_matrix/federation/v1/3pid/onbind", Answer::Json(403, json!({})));
+    let invitation = json!({
+        "medium": "email", "address": ADDRESS, "room_id": "!secretroom:hs.test", "sender": id,
+        "room_name": "Secret society",
+    });
+    let before = relay.mails().len();
+    let stored = server.post("/store-invite", Some(token), &invitation).await;
+    relay.until(|seen| seen.mails.len() > before).await;
+    let url = sign_url(&relay.mails()[before].mail());
+    let (_, query) = url.split_once('?').expect("a query");
+    for key in ["", "x"] {
+        let path = format!("/sign-ed25519?{query}{key}&mxid={}", id.replace('@', "%40"));
+        server.post(&path, None, &json!({})).await;
+    }
+    let answer = server.post(REQUEST, Some(token), &wanted(ADDRESS, "client-secret-1", 1)).await;
+    let mail_token = relay.mails()[before + 1].mail().token();
+    let session =
+        json!({ "sid": sid(&answer), "client_secret": "client-secret-1", "token": mail_token, "mxid": id });
+    server.post("/validate/email/submitToken", Some(token), &session).await;
+    let bound = server.post("/3pid/bind", Some(token), &session).await;
+    assert_eq!(bound["address"], ADDRESS);
+    homeserver.until_told(1).await;
+    let (_, key) = query.split_once("private_key=").expect("a key");
+    [stored["token"].as_str().expect("a token").to_owned(), key.to_owned()]
+}
+
+/// Asks for a code, tries a wrong one and the right one, and asks while the gateway fails; gives the code.
+async fn call(server: &Process, gateway: &Gateway, token: &str) -> String {
+    let wanted = |attempt: u64| {
+        json!({
+            "country": "GB", "phone_number": "07400 123456", "client_secret": "phone-secret-1",
+            "send_attempt": attempt,
+        })
+    };
+    let path = "/validate/msisdn/requestToken";
+    let answer = server.post(path, Some(token), &wanted(1)).await;
+    let code = gateway.code();
+    for presented in ["wrong-token-1", &code] {
+        let body = json!({ "sid": sid(&answer), "client_secret": "phone-secret-1", "token": presented });
+        server.post("/validate/msisdn/submitToken", Some(token), &body).await;
+    }
+    gateway.answer("/send", Answer::Json(402, json!({ "to": "+447400123456" })));
+    assert_eq!(server.post(path, Some(token), &wanted(2)).await["errcode"], "M_SEND_ERROR");
+    code
 }
 
 #[tokio::test]
