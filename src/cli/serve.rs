@@ -7,13 +7,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     app::{Application, Surroundings},
-    config::{Config, Log, LogFormat, MailTransport},
+    config::{Config, Gateway, Log, LogFormat, MailTransport},
 };
 
 /// Runs the server until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log)?;
     let mail_directory = (config.mail.transport == MailTransport::Directory).then(|| config.mail_directory());
+    let sms_directory = (config.sms.gateway == Gateway::Directory).then(|| config.sms_directory());
+    let is_open = config.delegates_to_a_proxy();
     let has_terms = !config.terms.is_empty();
     let (name, base) = (config.server_name.clone(), config.public_base_url.clone());
     let application = Application::build(config, Surroundings::default())?;
@@ -24,6 +26,17 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!(
             directory = %directory.display(),
             "mails are written into files and not sent: set mail.transport = \"smtp\" to send them"
+        );
+    }
+    if let Some(directory) = sms_directory {
+        tracing::warn!(
+            directory = %directory.display(),
+            "messages to telephones are written into files and not sent: see sms.gateway"
+        );
+    }
+    if is_open {
+        tracing::warn!(
+            "delegation.allowed_networks has the address of a trusted proxy: unless the proxy sends X-Forwarded-For, everybody may have messages sent"
         );
     }
     if !has_terms {

@@ -341,6 +341,13 @@ impl Config {
         self.http.trusted_proxies.iter().any(|net| net.contains(&peer.to_canonical()))
     }
 
+    /// Whether an address of a proxy is also one of a homeserver that may ask without a token.
+    pub fn delegates_to_a_proxy(&self) -> bool {
+        let proxies = &self.http.trusted_proxies;
+        let overlap = |a: &IpNet, b: &IpNet| a.contains(&b.network()) || b.contains(&a.network());
+        self.delegation.allowed_networks.iter().any(|net| proxies.iter().any(|proxy| overlap(net, proxy)))
+    }
+
     /// How long a homeserver has to answer.
     pub fn homeserver_timeout(&self) -> Duration {
         Duration::from_secs(self.homeservers.timeout_seconds.get().into())

@@ -172,3 +172,38 @@ fn what_is_wrong_is_named_and_not_shown() {
         assert!(error.contains("mail.smtp.password") || error.contains("line "), "{error}");
     }
 }
+
+#[test]
+fn a_homeserver_behind_the_proxys_address_is_noticed() {
+    let is_open = |allowed: &str, proxy: &str| {
+        let mut config = Config::default();
+        config.delegation.allowed_networks = vec![allowed.parse().expect("a network")];
+        config.http.trusted_proxies = vec![proxy.parse().expect("a network")];
+        config.delegates_to_a_proxy()
+    };
+    assert!(is_open("127.0.0.1/32", "127.0.0.0/8") && is_open("0.0.0.0/0", "192.0.2.1/32"));
+    assert!(!is_open("192.0.2.1/32", "127.0.0.0/8") && !is_open("::/0", "127.0.0.0/8"));
+    assert!(!Config::default().delegates_to_a_proxy(), "it is off");
+}
+
+#[test]
+fn the_recipes_for_gateways_are_read_and_their_misspellings_named() {
+    let text = include_str!("../../docs/sms.md");
+    let blocks: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 5);
+    for block in &blocks {
+        load_text(block, &[]).unwrap_or_else(|problem| panic!("{problem}: {block}"));
+    }
+    let config = load_text(blocks[0], &[("BINDERY_SMS__ORIGINATORS__353", "Example IE")]).expect("good");
+    assert_eq!(config.sms.originators["353"], "Example IE");
+    assert_eq!(config.sms.http.body["To"], "{to}");
+    for (right, wrong, hint) in [
+        ("success_status", "success_statuses", "'sms.http.success_status'"),
+        ("countries", "contries", "'sms.countries'"),
+        ("format = \"form\"", "format = \"xml\"", "sms.http.format"),
+    ] {
+        let problem = load_text(&blocks[0].replace(right, wrong), &[]).expect_err("it is misspelt");
+        assert!(problem.contains(hint), "{problem}");
+    }
+}
