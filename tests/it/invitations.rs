@@ -286,7 +286,7 @@ async fn invitations_end_after_their_days_and_leave_the_database() {
             let token = stored["token"].as_str().expect("a token");
             server.clock.forward(Duration::from_secs(3600));
             // The sender may cancel whatever is stored.
-            server.until(async || cancel(&server, &alice, token).await.status == 404).await;
+            server.until("it is gone", async || cancel(&server, &alice, token).await.status == 404).await;
         }
     }
 }

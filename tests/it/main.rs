@@ -1,4 +1,5 @@
-//! The integration tests: one binary, nothing beyond loopback, no sleeping.
+//! The integration tests: one binary, nothing beyond loopback, and no waiting
+//! but for what happens.
 
 #![allow(clippy::panic, reason = "a test that panics has failed, and that is what it is for")]
 

@@ -286,7 +286,7 @@ async fn a_homeserver_has_a_number_validated_and_publishes_nothing() {
 
     // After its day the session is gone.
     server.clock.forward(DAY);
-    server.until(async || validated(HOMESERVER).await.errcode() == "M_NO_VALID_SESSION").await;
+    server.until("it is gone", async || validated(HOMESERVER).await.errcode() == "M_NO_VALID_SESSION").await;
     assert_eq!(find(&server, &alice, "447400123456").await, None);
 }
 

@@ -20,49 +20,35 @@ impl Server {
 
     /// Waits until monitoring sees this line.
     pub async fn until_counted(&self, line: &str) {
-        let counted = async {
-            while !self.metrics().await.lines().any(|counted| counted == line) {
-                tokio::time::sleep(TICK).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, counted).await.is_err() {
-            panic!("not counted in time: {line}\n{}", self.metrics().await);
-        }
+        self.until(line, async || self.metrics().await.lines().any(|counted| counted == line)).await;
     }
 
     /// Waits for a mail to somebody, after so many others; gives it.
     pub async fn mail_to(&self, address: &str, after: usize) -> Mail {
-        let arrives = async {
-            loop {
-                let mut to_them = self.mails().into_iter().filter(|mail| mail.to == address);
-                match to_them.nth(after) {
-                    Some(mail) => return mail,
-                    None => tokio::time::sleep(TICK).await,
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, arrives).await.expect("the mail comes in time")
+        let to_them = || self.mails().into_iter().filter(|mail| mail.to == address).nth(after);
+        self.until("a mail", async || to_them().is_some()).await;
+        to_them().expect("a mail")
     }
 
-    /// Waits until something is so.
-    pub async fn until(&self, mut holds: impl AsyncFnMut() -> bool) {
+    /// Moves the clock on until the homeserver has been told so many things.
+    pub async fn forward_until_told(&self, step: Duration, count: usize) {
+        let told = async || {
+            self.clock.forward(step);
+            self.homeserver.told().len() >= count
+        };
+        self.until("the homeserver is told", told).await;
+    }
+
+    /// Looks again and again until something is so that nothing tells of.
+    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let waited = async {
             while !holds().await {
                 tokio::time::sleep(TICK).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waited).await.expect("it is so in time");
-    }
-
-    /// Moves the clock on until the homeserver has been told so many things.
-    pub async fn forward_until_told(&self, step: Duration, count: usize) {
-        let told = async {
-            while self.homeserver.told().len() < count {
-                self.clock.forward(step);
-                tokio::time::sleep(TICK * 2).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, told).await.expect("it is told in time");
+        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+            panic!("not in time: {what}\n{}", self.metrics().await);
+        }
     }
 }
 
