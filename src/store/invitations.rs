@@ -82,6 +82,7 @@ impl Writes<'_> {
     pub fn remove_invitation(&mut self, token: &Token) -> Result<(), StoreError> {
         let Some(invitation) = self.invitation(token)? else { return Ok(()) };
         self.written += 1;
+        self.removed = true;
         let address = &invitation.address;
         self.tables.invitations.remove(token.as_str()).map_err(StoreError::new)?;
         let key = (address.medium().number(), address.as_str(), token.as_str());

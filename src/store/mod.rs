@@ -8,6 +8,7 @@ mod invitations;
 mod lock;
 mod migrations;
 mod outbox;
+mod rewrite;
 mod rows;
 mod sessions;
 mod tables;
@@ -119,10 +120,12 @@ impl Store {
         // A directory that others may read would undo every other protection (design, P19).
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at_dir)?;
         let path = dir.join(DATABASE_FILE);
+        rewrite::remove_if_there(&rewrite::new_file(&path))?;
         fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at_dir)?;
         let database =
             Database::builder().set_cache_size(cache_bytes).create(&path).map_err(StoreError::new)?;
-        Self::start(database, Some(&path), Some(lock), name, genesis)
+        let place = writer::Place { path, cache: cache_bytes };
+        Self::start(database, Some(place), Some(lock), name, genesis)
     }
 
     /// Opens a database on any storage, for tests that need to break it.
@@ -140,14 +143,16 @@ impl Store {
 
     fn start(
         database: Database,
-        path: Option<&Path>,
+        place: Option<writer::Place>,
         lock: Option<lock::Lock>,
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
+        let path = place.as_ref().map(|place| place.path.as_path());
         migrations::bring_up_to_date(&database, path, migrations::ALL, name, genesis)?;
-        let published = Arc::new(ArcSwap::from_pointee(writer::snapshot(&database)?));
-        let writer = writer::Writer::start(database, published.clone())?;
+        let database = Arc::new(database);
+        let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database)?));
+        let writer = writer::Writer::start(database, place, published.clone())?;
         Ok(Self { writer, published, _lock: lock })
     }
 
@@ -170,6 +175,15 @@ impl Store {
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.write(work).await
+    }
+
+    /// Writes the live rows into a new file, which takes the place of the old one: what was removed
+    /// is then in no file any more. Readers do not wait; writers do.
+    ///
+    /// # Errors
+    /// If the disk fails; the database is as it was then.
+    pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
+        self.writer.rewrite(now).await
     }
 
     /// Waits until the database takes nothing any more, because the disk failed or is full. It

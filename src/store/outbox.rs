@@ -52,6 +52,7 @@ impl Writes<'_> {
         let row = self.tables.outbox.remove(as_row_key(key)).map_err(StoreError::new)?;
         let Some(row) = row else { return Ok(()) };
         self.written += 1;
+        self.removed = true;
         let due = decode::<OutboxRow>(row.value())?.due;
         self.tables.outbox_due.remove(as_due_key(key, due)).map_err(StoreError::new)?;
         Ok(())

@@ -60,6 +60,7 @@ impl Writes<'_> {
         let previous: Option<String> = previous.map(|row| decode(row.value())).transpose()?;
         if let Some(previous) = previous.filter(|previous| previous != sid.as_str()) {
             self.tables.sessions.remove(previous.as_str()).map_err(StoreError::new)?;
+            self.removed = true;
         }
         let row = encode(&SessionRow::from(session))?;
         self.tables.sessions.insert(sid.as_str(), row.as_slice()).map_err(StoreError::new)?;
@@ -70,6 +71,7 @@ impl Writes<'_> {
     pub fn remove_session(&mut self, sid: &Sid) -> Result<(), StoreError> {
         let Some(session) = self.session(sid)? else { return Ok(()) };
         self.written += 1;
+        self.removed = true;
         self.tables.sessions.remove(sid.as_str()).map_err(StoreError::new)?;
         self.tables.session_index.remove(&session.index_key).map_err(StoreError::new)?;
         Ok(())

@@ -4,8 +4,11 @@
 //! by one or the other kind of transaction. Writing is in `writes`; sessions, invitations and the
 //! outbox are read and written in files of their own.
 
+use std::{ops::Deref, sync::Arc};
+
 use redb::{
-    Key, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    Value, WriteTransaction,
 };
 
 use super::{
@@ -24,7 +27,8 @@ use crate::domain::{
 
 type Bytes = &'static [u8];
 
-/// Facts about the database itself: `schema`, `server_name`, `session_key`.
+/// Facts about the database itself: `schema`, `server_name`, `session_key`; and, for the rewrite,
+/// `removed` (whether something personal was since the last one) and `rewritten` (when that was).
 pub const META: TableDefinition<&str, Bytes> = TableDefinition::new("meta");
 /// Key identifier (`ed25519:0`) -> seed and time of creation. Retired keys stay.
 pub const SIGNING_KEYS: TableDefinition<&str, Bytes> = TableDefinition::new("signing_keys");
@@ -122,7 +126,60 @@ pub struct Tables<T: Transaction> {
 
 /// One committed state, shared by every request until the next commit. Opening a table costs half
 /// a point read, so it is done once for each commit and not once for each request.
-pub type Snapshot = Tables<ReadTransaction>;
+pub struct Snapshot {
+    tables: Tables<ReadTransaction>,
+    /// Reads need it open, also when another one has taken its place.
+    _database: Arc<Database>,
+}
+
+impl Snapshot {
+    /// The latest committed state.
+    pub(super) fn take(database: &Arc<Database>) -> Result<Self, StoreError> {
+        let tables = Tables::open(&database.begin_read().map_err(StoreError::new)?)?;
+        Ok(Self { tables, _database: database.clone() })
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = Tables<ReadTransaction>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tables
+    }
+}
+
+/// Something that is done with every table, whatever its types.
+pub(super) trait EachTable {
+    /// Does it with one.
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<K, V>,
+    ) -> Result<(), StoreError>;
+}
+
+/// Does something with every table of a database with these peppers.
+pub(super) fn each_table(
+    peppers: impl IntoIterator<Item = u64>,
+    action: &mut impl EachTable,
+) -> Result<(), StoreError> {
+    action.table(META)?;
+    action.table(SIGNING_KEYS)?;
+    action.table(PEPPERS)?;
+    action.table(TOKENS)?;
+    action.table(CONSENTS)?;
+    action.table(SESSIONS)?;
+    action.table(SESSION_INDEX)?;
+    action.table(ASSOCIATIONS)?;
+    action.table(INVITATIONS)?;
+    action.table(INVITED)?;
+    action.table(EPHEMERAL_KEYS)?;
+    action.table(OUTBOX)?;
+    action.table(OUTBOX_DUE)?;
+    action.table(SMS_SENT)?;
+    peppers.into_iter().try_for_each(|pepper| {
+        action.table(TableDefinition::<&[u8; 32], Bytes>::new(&lookup_table_name(pepper)))
+    })
+}
 
 impl<T: Transaction> Tables<T> {
     /// Opens every table; a write transaction creates those that are not there.
@@ -157,6 +214,16 @@ impl<T: Transaction> Tables<T> {
     pub fn session_key(&self) -> Result<Key32, StoreError> {
         let row = self.meta.get("session_key").map_err(StoreError::new)?;
         decode(row.ok_or_else(|| StoreError::new("the session key is missing"))?.value())
+    }
+
+    /// Whether something personal was removed since the last rewrite.
+    pub fn has_removed(&self) -> Result<bool, StoreError> {
+        Ok(self.meta.get("removed").map_err(StoreError::new)?.is_some())
+    }
+
+    /// When the file was last rewritten, if it ever was.
+    pub fn rewritten(&self) -> Result<Option<Millis>, StoreError> {
+        self.meta.get("rewritten").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
     }
 
     /// Every signing key with its identifier, the one in use first.

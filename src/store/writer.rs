@@ -6,15 +6,17 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
 };
 
 use arc_swap::ArcSwap;
-use redb::{Database, ReadableDatabase};
+use redb::Database;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Snapshot, StoreError, writes::Writes};
+use super::{Snapshot, StoreError, rewrite, writes::Writes};
+use crate::domain::time::Millis;
 
 /// How many closures share a transaction at most; also how many may wait before callers do.
 pub const MAX_BATCH: usize = 1024;
@@ -58,24 +60,42 @@ impl<T: Send, F: FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send> Job fo
     }
 }
 
+/// What the thread is asked for.
+enum Order {
+    Write(Box<dyn Job>),
+    Rewrite(Millis, oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// Where the database lies, and how it is opened there.
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// How many bytes the database may use to remember pages.
+    pub cache: usize,
+}
+
 /// The way to the writing thread. Dropping it waits for the thread to finish what was queued and
 /// to close the database.
 pub struct Writer {
-    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    queue: Option<mpsc::Sender<Order>>,
     thread: Option<thread::JoinHandle<()>>,
     broken: Arc<Notify>,
 }
 
 impl Writer {
     /// Starts the thread, which owns the database from here on.
-    pub fn start(database: Database, published: Arc<ArcSwap<Snapshot>>) -> Result<Self, StoreError> {
+    pub fn start(
+        database: Arc<Database>,
+        place: Option<Place>,
+        published: Arc<ArcSwap<Snapshot>>,
+    ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(MAX_BATCH);
         let broken = Arc::new(Notify::new());
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn({
                 let broken = broken.clone();
-                move || run(&database, waiting, &published, &broken)
+                move || run(database, place.as_ref(), waiting, &published, &broken)
             })
             .map_err(StoreError::new)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), broken })
@@ -91,12 +111,26 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::new("the writer has stopped");
         let (caller, answer) = oneshot::channel();
         let job = Box::new(Pending { work: Some(work), value: None, caller });
-        self.queue.as_ref().ok_or_else(gone)?.send(job).await.map_err(|_| gone())?;
+        self.order(Order::Write(job)).await?;
         answer.await.map_err(|_| gone())?
     }
+
+    /// See [`super::Store::rewrite`].
+    pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
+        let (caller, answer) = oneshot::channel();
+        self.order(Order::Rewrite(now, caller)).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn order(&self, order: Order) -> Result<(), StoreError> {
+        self.queue.as_ref().ok_or_else(gone)?.send(order).await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::new("the writer has stopped")
 }
 
 impl Drop for Writer {
@@ -109,32 +143,81 @@ impl Drop for Writer {
 }
 
 fn run(
-    database: &Database,
-    mut waiting: mpsc::Receiver<Box<dyn Job>>,
+    mut database: Arc<Database>,
+    place: Option<&Place>,
+    mut waiting: mpsc::Receiver<Order>,
     published: &ArcSwap<Snapshot>,
     broken: &Notify,
 ) {
     while let Some(first) = waiting.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < MAX_BATCH {
-            let Ok(job) = waiting.try_recv() else { break };
-            batch.push(job);
-        }
-        let outcome = commit(database, &mut batch, published);
-        let outcome = outcome.map_err(|failure| {
-            let (error, is_broken) = match failure {
-                Undone::Closure(error) => (error, false),
-                Undone::Disk(error) => (error, true),
-            };
-            tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
-            if is_broken {
-                broken.notify_one();
+        let (mut batch, mut next) = (Vec::new(), Some(first));
+        let asked = loop {
+            match next {
+                Some(Order::Write(job)) => batch.push(job),
+                Some(Order::Rewrite(now, caller)) => break Some((now, caller)),
+                None => break None,
             }
-            error
-        });
-        for job in batch {
-            job.answer(outcome.clone());
+            next = if batch.len() < MAX_BATCH { waiting.try_recv().ok() } else { None };
+        };
+        if !batch.is_empty() {
+            write(&database, batch, published, broken);
         }
+        if let Some((now, caller)) = asked {
+            // A database in memory has no file to leave anything in.
+            let copy = |place: &Place| rewrite::copy(&database, &place.path, place.cache, now);
+            match place.map(|place| (place, copy(place))) {
+                None => drop(caller.send(Ok(()))),
+                Some((_, Err(error))) => drop(caller.send(Err(error))),
+                Some((place, Ok(new))) => match switch(&mut database, new, &place.path, published) {
+                    Ok(()) => {
+                        rewrite::remove_old_copies(&place.path, now);
+                        let _ = caller.send(Ok(()));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the rewritten database could not be put in place");
+                        broken.notify_one();
+                        let _ = caller.send(Err(error));
+                        return;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Goes on with `new` in the place of `database`. After a failure, nothing may be written.
+fn switch(
+    database: &mut Arc<Database>,
+    new: Database,
+    path: &Path,
+    published: &ArcSwap<Snapshot>,
+) -> Result<(), StoreError> {
+    rewrite::put_in_place(path)?;
+    *database = Arc::new(new);
+    published.store(Arc::new(Snapshot::take(database)?));
+    Ok(())
+}
+
+fn write(
+    database: &Arc<Database>,
+    mut batch: Vec<Box<dyn Job>>,
+    published: &ArcSwap<Snapshot>,
+    broken: &Notify,
+) {
+    let outcome = commit(database, &mut batch, published);
+    let outcome = outcome.map_err(|failure| {
+        let (error, is_broken) = match failure {
+            Undone::Closure(error) => (error, false),
+            Undone::Disk(error) => (error, true),
+        };
+        tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
+        if is_broken {
+            broken.notify_one();
+        }
+        error
+    });
+    for job in batch {
+        job.answer(outcome.clone());
     }
 }
 
@@ -152,7 +235,7 @@ fn disk(error: impl std::fmt::Display) -> Undone {
 
 /// Runs the batch in one transaction and publishes the state after it.
 fn commit(
-    database: &Database,
+    database: &Arc<Database>,
     batch: &mut [Box<dyn Job>],
     published: &ArcSwap<Snapshot>,
 ) -> Result<(), Undone> {
@@ -160,6 +243,7 @@ fn commit(
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut tables = Writes::open(&transaction)?;
         batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
+        tables.finish()?;
         Ok(tables.written() > 0)
     }));
     let run = run.unwrap_or_else(|_panic| Err(StoreError::new("a closure panicked")));
@@ -172,13 +256,8 @@ fn commit(
         }
     }
     transaction.commit().map_err(disk)?;
-    published.store(Arc::new(snapshot(database).map_err(Undone::Disk)?));
+    published.store(Arc::new(Snapshot::take(database).map_err(Undone::Disk)?));
     Ok(())
-}
-
-/// The latest committed state.
-pub fn snapshot(database: &Database) -> Result<Snapshot, StoreError> {
-    Snapshot::open(&database.begin_read().map_err(StoreError::new)?)
 }
 
 #[cfg(test)]

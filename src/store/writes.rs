@@ -25,6 +25,8 @@ use crate::domain::{
 pub struct Writes<'txn> {
     pub(super) tables: Tables<&'txn WriteTransaction>,
     pub(super) written: u64,
+    /// Whether something personal was removed, whose bytes are in the file until it is rewritten.
+    pub(super) removed: bool,
 }
 
 impl<'txn> Deref for Writes<'txn> {
@@ -38,7 +40,15 @@ impl<'txn> Deref for Writes<'txn> {
 impl<'txn> Writes<'txn> {
     /// Opens every table of the transaction, creating those that are not there.
     pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self { tables: Tables::open(&transaction)?, written: 0 })
+        Ok(Self { tables: Tables::open(&transaction)?, written: 0, removed: false })
+    }
+
+    /// Notes what the rewrite has to know of this transaction.
+    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+        if self.removed && !self.has_removed()? {
+            self.tables.meta.insert("removed", encode(&true)?.as_slice()).map_err(StoreError::new)?;
+        }
+        Ok(())
     }
 
     /// How many methods that write were called.
@@ -58,6 +68,7 @@ impl<'txn> Writes<'txn> {
     /// Forgets an access token.
     pub fn remove_token(&mut self, token: &Token) -> Result<(), StoreError> {
         self.written += 1;
+        self.removed = true;
         self.tables.tokens.remove(&SecretHash::of(token.as_str()).0).map_err(StoreError::new)?;
         Ok(())
     }
@@ -83,7 +94,9 @@ impl<'txn> Writes<'txn> {
         let user_id = association.user_id.as_str();
         let row = encode(&AssociationRow { user_id: user_id.to_owned(), ts: association.ts.0 })?;
         let key = (address.medium().number(), address.as_str());
-        self.tables.associations.insert(key, row.as_slice()).map_err(StoreError::new)?;
+        let replaced = self.tables.associations.insert(key, row.as_slice()).map_err(StoreError::new)?;
+        self.removed |= replaced.is_some();
+        drop(replaced);
         let hash = LookupHash::of(address, &self.tables.pepper.text);
         self.tables.lookup_index.insert(&hash.0, encode(&user_id)?.as_slice()).map_err(StoreError::new)?;
         Ok(())
@@ -92,6 +105,7 @@ impl<'txn> Writes<'txn> {
     /// Withdraws the association of an address: from here on, no lookup finds it.
     pub fn remove_association(&mut self, address: &Address) -> Result<(), StoreError> {
         self.written += 1;
+        self.removed = true;
         self.tables
             .associations
             .remove((address.medium().number(), address.as_str()))

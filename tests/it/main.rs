@@ -21,6 +21,7 @@ mod outbox;
 mod pages;
 mod phone;
 mod phones;
+mod rewrite;
 mod ruma_client;
 mod signed_requests;
 mod signing;

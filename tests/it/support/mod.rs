@@ -12,8 +12,9 @@ pub mod smtp;
 pub mod tls;
 
 use std::{
+    fs,
     num::NonZeroU32,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -33,6 +34,7 @@ use bindery::{
     ops::Clock,
 };
 use mail_parser::MessageParser;
+use memchr::memmem;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -65,6 +67,20 @@ impl Clock for TestClock {
     fn now(&self) -> Millis {
         Millis(self.0.load(Ordering::SeqCst))
     }
+}
+
+/// The files of a directory, in all its folders, that hold these bytes somewhere.
+pub fn files_with(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable")) {
+        let (path, kind) = (entry.path(), entry.file_type().expect("a kind"));
+        if kind.is_dir() {
+            found.extend(files_with(&path, bytes));
+        } else if kind.is_file() && memmem::find(&fs::read(&path).expect("readable"), bytes).is_some() {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// A running server.
@@ -327,11 +343,11 @@ impl Server {
 
     /// Every mail so far, the oldest first.
     pub fn mails(&self) -> Vec<Mail> {
-        let Ok(entries) = std::fs::read_dir(self.config.mail_directory()) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.config.mail_directory()) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
         paths.sort();
-        paths.into_iter().map(|path| Mail::parse(std::fs::read(path).expect("a mail"))).collect()
+        paths.into_iter().map(|path| Mail::parse(fs::read(path).expect("a mail"))).collect()
     }
 
     /// Asks for a token; gives the session ID.
