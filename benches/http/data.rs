@@ -14,6 +14,7 @@ use bindery::{
         association::Association,
         bucket::Rate,
         ids::{ClientSecret, Sid, Token, UserId},
+        language::Language,
         lookup::LookupHash,
         secret::Key32,
         session::{Progress, Session},
@@ -206,7 +207,8 @@ fn in_batches(
 }
 
 fn put_binding(tables: &mut Writes<'_>, person: u64) -> Result<(), StoreError> {
-    tables.put_association(&Association { address: address(person), user_id: user_id(person), ts: now() })
+    let association = Association { address: address(person), user_id: user_id(person), ts: now() };
+    tables.put_association(&association, Language::En)
 }
 
 fn put_account(tables: &mut Writes<'_>, person: u64) -> Result<(), StoreError> {
@@ -218,7 +220,7 @@ fn put_account(tables: &mut Writes<'_>, person: u64) -> Result<(), StoreError> {
 fn put_session(tables: &mut Writes<'_>, number: u64, bindings: u64, key: &Key32) -> Result<(), StoreError> {
     let (address, account, now) = (address(bindings + number), user_id(number % bindings), now());
     let secret = client_secret();
-    let mut session = Session::new(address, &secret, Some(account), key, now);
+    let mut session = Session::new(address, &secret, Some(account), Language::En, key, now);
     session.progress = Progress::Validated(now);
     // Long runs must not outlive it.
     session.modified = now.after(Duration::from_secs(3600));

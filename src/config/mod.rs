@@ -8,6 +8,7 @@ mod example;
 mod invites;
 mod limits;
 mod load;
+mod privacy;
 mod sms;
 
 use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ pub use self::{
     invites::Invites,
     limits::Limits,
     load::load,
+    privacy::{LookupLog, Operator, Privacy, Processor},
     sms::{Gateway, Sms, SmsFormat, SmsHttp, SmsMethod},
 };
 use crate::domain::{language::Language, server_name::ServerName, terms::Terms};
@@ -58,6 +60,10 @@ pub struct Config {
     pub delegation: Delegation,
     /// Rules for looking up addresses.
     pub lookup: Lookup,
+    /// How long things are kept, and what is logged.
+    pub privacy: Privacy,
+    /// Who answers for this server; the privacy notice says so.
+    pub operator: Operator,
     /// How often things may be done; each is {burst, per_hour} and 429 answers beyond it.
     pub limits: Limits,
     /// The database.
@@ -201,6 +207,10 @@ pub struct Lookup {
     pub max_addresses: usize,
     /// Whether clients may send addresses in the clear (algorithm "none").
     pub allow_none: bool,
+    /// How many addresses an account may look up in a day, beyond the first max_addresses; ten times that for all users of a homeserver, and for all callers from an IP address.
+    pub daily_budget: NonZeroU32,
+    /// After how many days a new pepper replaces the one that addresses are hashed with, 1 to 365.
+    pub pepper_rotation_days: NonZeroU32,
 }
 
 /// The database.
@@ -246,6 +256,8 @@ impl Default for Config {
             invites: Invites::default(),
             delegation: Delegation::default(),
             lookup: Lookup::default(),
+            privacy: Privacy::default(),
+            operator: Operator::default(),
             limits: Limits::default(),
             store: StoreSettings::default(),
             log: Log::default(),
@@ -309,7 +321,12 @@ impl Default for Smtp {
 
 impl Default for Lookup {
     fn default() -> Self {
-        Self { max_addresses: 10_000, allow_none: false }
+        Self {
+            max_addresses: 10_000,
+            allow_none: false,
+            daily_budget: at_least_one(5000),
+            pepper_rotation_days: at_least_one(7),
+        }
     }
 }
 

@@ -33,6 +33,16 @@ impl Rate {
 pub struct Bucket(u64);
 
 impl Bucket {
+    /// The state as it was stored: the moment, in microseconds since the epoch, at which it is full.
+    pub fn full_at(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// The state to be stored, see [`Bucket::full_at`].
+    pub fn is_full_at(self) -> u64 {
+        self.0
+    }
+
     /// Takes `cost` out of the bucket.
     ///
     /// A cost greater than the burst is allowed from a full bucket and then paid off, so that

@@ -3,13 +3,19 @@
 //!
 //! Knows nothing of who asks or how many.
 
+use std::time::Duration;
+
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::threepid::{Address, Medium};
+use super::{
+    threepid::{Address, Medium},
+    time::Millis,
+};
 
 /// No padding and no stray bits: one hash has one spelling.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
@@ -84,6 +90,35 @@ pub fn parse_clear(text: &str) -> Option<Address> {
     let parsed = Address::parse(Medium::parse(medium)?, address)?;
     // Clients send the canonical form; anything else matches nothing, as its hash would not.
     (parsed.as_str() == address).then_some(parsed)
+}
+
+/// How long the pepper before may still be used, so that a client that has just asked for it need not
+/// ask again.
+pub const PEPPER_GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// How far a pepper is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PepperState {
+    /// It is being prepared; nobody knows it yet.
+    Next,
+    /// It is the one that clients are told.
+    Current,
+    /// It was, and may be used until then.
+    Previous {
+        /// When it is forgotten.
+        until: Millis,
+    },
+}
+
+impl PepperState {
+    /// Whether a lookup may be made with it.
+    pub fn may_be_used(self, now: Millis) -> bool {
+        match self {
+            Self::Next => false,
+            Self::Current => true,
+            Self::Previous { until } => now < until,
+        }
+    }
 }
 
 /// The length of a pepper in characters.

@@ -4,6 +4,7 @@
 //! the time and random bytes come in as arguments, so that every rule can be tested by calling it.
 
 pub mod association;
+pub mod audit;
 pub mod bucket;
 pub mod code;
 pub mod ids;
@@ -13,6 +14,7 @@ pub mod lookup;
 pub mod outbox;
 pub mod phone;
 pub mod refusal;
+pub mod retention;
 pub mod secret;
 pub mod server_name;
 pub mod session;
@@ -20,3 +22,4 @@ pub mod signing;
 pub mod terms;
 pub mod threepid;
 pub mod time;
+pub mod visit;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     code::CodeHash,
     ids::{ClientSecret, Sid, Token, UserId},
+    language::Language,
     refusal::Refusal,
     secret::{Key32, SecretHash},
     threepid::Address,
@@ -53,6 +54,8 @@ pub struct Session {
     pub delivered_attempt: Option<u64>,
     /// Where to send the person after validating by link, if the operator allows it.
     pub next_link: Option<String>,
+    /// The language that the person who asked reads.
+    pub language: Language,
     /// When it was created or validated, whichever is later.
     pub modified: Millis,
     /// How many wrong tokens were presented.
@@ -78,6 +81,7 @@ impl Session {
         address: Address,
         secret: &ClientSecret,
         account: Option<UserId>,
+        language: Language,
         key: &Key32,
         now: Millis,
     ) -> Self {
@@ -89,6 +93,7 @@ impl Session {
             code: None,
             delivered_attempt: None,
             next_link: None,
+            language,
             modified: now,
             wrong_tokens: 0,
             progress: Progress::Pending,

@@ -46,6 +46,11 @@ impl Medium {
             Self::Msisdn => 2,
         }
     }
+
+    /// The medium with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Email, Self::Msisdn].into_iter().find(|medium| medium.number() == number)
+    }
 }
 
 /// A canonical address of one medium.

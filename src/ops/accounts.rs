@@ -5,6 +5,7 @@ use super::{Core, Failure, HomeserverError, random};
 use crate::domain::{
     ids::{OpenIdToken, Token, UserId},
     refusal::Refusal,
+    secret::SecretHash,
     server_name::ServerName,
 };
 
@@ -77,7 +78,7 @@ pub async fn log_out(core: &Core, token: Token) -> Result<(), Failure> {
         if tables.token_owner(&token)?.is_none() {
             return Ok(Err(Refusal::NotLoggedIn));
         }
-        tables.remove_token(&token)?;
+        tables.remove_token(SecretHash::of(token.as_str()))?;
         Ok(Ok(()))
     });
     Ok(answer.await??)

@@ -43,7 +43,7 @@ pub async fn bind(
         let replaced = tables.association(&session.address)?.map(|association| association.ts);
         let ts = Association::next_ts(now, replaced);
         let association = Association { address: session.address, user_id: account, ts };
-        tables.put_association(&association)?;
+        tables.put_association(&association, session.language)?;
         let invited = invitations::announce(tables, &association, lifetime, now)?;
         Ok(Ok((association, invited)))
     });

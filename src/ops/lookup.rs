@@ -1,10 +1,18 @@
 //! Finding the Matrix ID of an address, never the other way round (specification, Identity
 //! Service API, "Association lookup"; design, P2 and P3).
 
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
 use super::{Core, Failure};
-use crate::domain::{
-    lookup::{Algorithm, LookupHash, parse_clear},
-    refusal::Refusal,
+use crate::{
+    domain::{
+        lookup::{Algorithm, LookupHash, parse_clear},
+        refusal::Refusal,
+        time::Millis,
+    },
+    store::Snapshot,
 };
 
 /// The algorithms that clients may use.
@@ -17,10 +25,14 @@ pub fn pepper(core: &Core) -> String {
     core.store.read().pepper().to_owned()
 }
 
-/// A lookup that may be answered: what it asks for is supported and its pepper is the current one.
+/// A lookup that may be answered: what it asks for is supported and its pepper may be used.
 pub struct Query<'a, T> {
     algorithm: Algorithm,
     addresses: &'a [T],
+    pepper: &'a str,
+    /// The state in which the pepper may be used, whatever is committed meanwhile.
+    snapshot: Guard<Arc<Snapshot>>,
+    now: Millis,
 }
 
 impl<'a, T: AsRef<str>> Query<'a, T> {
@@ -28,14 +40,14 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
     ///
     /// # Errors
     /// `InvalidParam` for an algorithm that is not offered or too many addresses,
-    /// `InvalidPepper` for any pepper but the current one.
-    pub fn check(core: &Core, algorithm: &str, pepper: &str, addresses: &'a [T]) -> Result<Self, Refusal> {
+    /// `InvalidPepper` for any pepper but the current one and, for a short while, the one before.
+    pub fn check(core: &Core, algorithm: &str, pepper: &'a str, addresses: &'a [T]) -> Result<Self, Refusal> {
         let offered = Algorithm::parse(algorithm).filter(|known| algorithms(core).contains(&known.as_str()));
         let algorithm = offered.ok_or_else(|| {
             Refusal::InvalidParam("This algorithm is not offered here; see GET /hash_details".to_owned())
         })?;
-        let snapshot = core.store.read();
-        if pepper != snapshot.pepper() {
+        let (snapshot, now) = (core.store.read(), core.clock.now());
+        if snapshot.index_under(pepper, now).is_none() {
             let lookup_pepper = snapshot.pepper().to_owned();
             return Err(Refusal::InvalidPepper { algorithm: algorithm.as_str(), lookup_pepper });
         }
@@ -43,7 +55,7 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
         if addresses.len() > most {
             return Err(Refusal::InvalidParam(format!("Ask for at most {most} addresses at once")));
         }
-        Ok(Self { algorithm, addresses })
+        Ok(Self { algorithm, addresses, pepper, snapshot, now })
     }
 
     /// What it costs: the number of addresses it asks for.
@@ -56,13 +68,11 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
     ///
     /// # Errors
     /// Only if the database fails.
-    pub fn run(&self, core: &Core, mut found: impl FnMut(&'a str, &str)) -> Result<(), Failure> {
-        let snapshot = core.store.read();
+    pub fn run(&self, mut found: impl FnMut(&'a str, &str)) -> Result<(), Failure> {
+        let Some(index) = self.snapshot.index_under(self.pepper, self.now) else { return Ok(()) };
         let hash = |address: &'a str| match self.algorithm {
             Algorithm::Sha256 => LookupHash::from_base64(address),
-            Algorithm::None => {
-                parse_clear(address).map(|address| LookupHash::of(&address, snapshot.pepper()))
-            }
+            Algorithm::None => parse_clear(address).map(|address| LookupHash::of(&address, self.pepper)),
         };
         let addresses = self.addresses.iter().map(AsRef::as_ref);
         let mut hashes: Vec<_> = addresses.filter_map(|address| Some((hash(address)?, address))).collect();
@@ -71,7 +81,7 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
         hashes.sort_unstable_by_key(|(hash, _)| *hash);
         hashes.dedup_by_key(|(hash, _)| *hash);
         for (hash, address) in hashes {
-            snapshot.lookup(&hash, |user_id| found(address, user_id))?;
+            index.lookup(&hash, |user_id| found(address, user_id))?;
         }
         Ok(())
     }

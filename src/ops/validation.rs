@@ -8,6 +8,7 @@ use super::{Core, Failure, random};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token, UserId},
+        language::Language,
         refusal::Refusal,
         session::{Session, Submission},
         threepid::{Address, Medium},
@@ -45,6 +46,8 @@ pub struct TokenRequest {
     pub send_attempt: u64,
     /// Where to send the person afterwards; ignored unless the operator allows it.
     pub next_link: Option<String>,
+    /// The language that the person reads.
+    pub language: Language,
 }
 
 /// A message that has to go out.
@@ -71,7 +74,7 @@ where
 {
     let index = Session::index_key(&request.address, &request.secret, &core.session_key);
     let _turn = core.sending.turn(index).await;
-    let TokenRequest { account, address, secret, send_attempt, next_link } = request;
+    let TokenRequest { account, address, secret, send_attempt, next_link, language } = request;
     let next_link =
         next_link.filter(|link| is_allowed_link(link, &core.config.validation.next_link_prefixes));
     let now = core.clock.now();
@@ -87,9 +90,10 @@ where
             {
                 return Ok((sid.clone(), false));
             }
-            let (sid, mut session) =
-                open.unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, account, &key, now)));
+            let (sid, mut session) = open
+                .unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, account, language, &key, now)));
             session.next_link = next_link;
+            session.language = language;
             tables.put_session(&sid, &session)?;
             Ok((sid, true))
         })

@@ -51,12 +51,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::language::Language;
     use crate::store::rows::{AssociationRow, SessionRow};
 
     proptest! {
         #[test]
         fn rows_come_back_as_they_went(user_id in ".{0,300}", ts in any::<u64>()) {
-            let row = AssociationRow { user_id, ts };
+            let row = AssociationRow { user_id, ts, language: Language::De };
             let bytes = encode(&row).expect("small rows encode");
             prop_assert_eq!(decode::<AssociationRow>(&bytes).expect("own bytes decode"), row);
         }
@@ -70,7 +71,7 @@ mod tests {
 
         #[test]
         fn a_changed_length_is_an_error(user_id in "[a-z]{1,50}", ts in any::<u64>(), extra in 1usize..9) {
-            let mut bytes = encode(&AssociationRow { user_id, ts }).expect("small rows encode");
+            let mut bytes = encode(&AssociationRow { user_id, ts, language: Language::De }).expect("small rows encode");
             bytes.extend(std::iter::repeat_n(0, extra));
             prop_assert!(decode::<AssociationRow>(&bytes).is_err());
             prop_assert!(decode::<AssociationRow>(&bytes[..bytes.len() - extra - 1]).is_err());

@@ -3,15 +3,22 @@
 //! This is the only layer that names redb, and `codec` in it the only file that names the codec.
 //! It keeps what it is given and decides nothing about who may do what.
 
+mod accounts;
+mod associations;
+mod audit;
+mod budgets;
 mod codec;
 mod invitations;
 mod lock;
 mod migrations;
 mod outbox;
+mod peppers;
 mod rewrite;
 mod rows;
 mod sessions;
+mod suppressions;
 mod tables;
+mod visits;
 mod writer;
 mod writes;
 
@@ -26,7 +33,9 @@ use arc_swap::{ArcSwap, Guard};
 use redb::{Database, StorageBackend};
 
 pub use self::{
+    accounts::{Consent, StoredToken},
     migrations::SCHEMA,
+    peppers::{Index, Reached},
     tables::{Snapshot, Tables, Transaction},
     writer::MAX_BATCH,
     writes::Writes,

@@ -10,12 +10,15 @@ use crate::domain::{
     code::CodeHash,
     ids::{RoomId, Token, UserId},
     invitation::{Described, Invitation},
+    language::Language,
+    lookup::PepperState,
     outbox::{Outgoing, Parcel},
     secret::SecretHash,
     session::{Progress, Session},
     signing::PublicKey,
     threepid::{Address, Medium},
     time::Millis,
+    visit::Stage,
 };
 
 /// A value of `sessions`.
@@ -29,6 +32,7 @@ pub struct SessionRow {
     pub code: Option<CodeHash>,
     pub delivered_attempt: Option<u64>,
     pub next_link: Option<String>,
+    pub language: Language,
     pub modified: Millis,
     pub wrong_tokens: u8,
     pub progress: Progress,
@@ -45,6 +49,7 @@ impl From<&Session> for SessionRow {
             code: session.code,
             delivered_attempt: session.delivered_attempt,
             next_link: session.next_link.clone(),
+            language: session.language,
             modified: session.modified,
             wrong_tokens: session.wrong_tokens,
             progress: session.progress,
@@ -64,6 +69,7 @@ impl TryFrom<SessionRow> for Session {
             code: row.code,
             delivered_attempt: row.delivered_attempt,
             next_link: row.next_link,
+            language: row.language,
             modified: row.modified,
             wrong_tokens: row.wrong_tokens,
             progress: row.progress,
@@ -76,6 +82,7 @@ impl TryFrom<SessionRow> for Session {
 pub struct AssociationRow {
     pub user_id: String,
     pub ts: u64,
+    pub language: Language,
 }
 
 /// A value of `tokens`.
@@ -83,6 +90,7 @@ pub struct AssociationRow {
 pub struct TokenRow<'a> {
     pub user_id: &'a str,
     pub created: Millis,
+    pub used: Millis,
 }
 
 /// A value of `consents`.
@@ -97,6 +105,7 @@ pub struct ConsentRow<'a> {
 pub struct PepperRow {
     pub text: String,
     pub created: Millis,
+    pub state: PepperState,
 }
 
 /// A value of `signing_keys`.
@@ -187,10 +196,19 @@ impl TryFrom<OutboxRow> for Outgoing {
     }
 }
 
+/// A value of `visits`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VisitRow {
+    pub medium: Medium,
+    pub address: String,
+    pub stage: Stage,
+    pub until: Millis,
+}
+
 pub fn user_id(text: &str) -> Result<UserId, StoreError> {
     UserId::parse(text).ok_or_else(|| StoreError::new("a row holds a malformed user ID"))
 }
 
-fn address(medium: Medium, text: &str) -> Result<Address, StoreError> {
+pub fn address(medium: Medium, text: &str) -> Result<Address, StoreError> {
     Address::parse(medium, text).ok_or_else(|| StoreError::new("a row holds a malformed address"))
 }

@@ -1,8 +1,8 @@
-//! Every table, described where it is defined, with what can be read from it.
+//! Every table, described where it is defined, and how all of them are opened.
 //!
 //! Reading is the same in a snapshot and inside a write transaction: both are [`Tables`], opened
-//! by one or the other kind of transaction. Writing is in `writes`; sessions, invitations and the
-//! outbox are read and written in files of their own.
+//! by one or the other kind of transaction. What is read and written is in a file for each kind of
+//! row; `docs/data.md` says of each table why it is there and for how long.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -11,19 +11,8 @@ use redb::{
     Value, WriteTransaction,
 };
 
-use super::{
-    StoreError,
-    codec::decode,
-    rows::{AssociationRow, ConsentRow, PepperRow, SigningKeyRow, TokenRow, user_id},
-};
-use crate::domain::{
-    association::Association,
-    ids::{Token, UserId},
-    lookup::LookupHash,
-    secret::{Key32, SecretHash},
-    threepid::Address,
-    time::Millis,
-};
+use super::{StoreError, codec::decode, peppers::Indexes, rows::SigningKeyRow};
+use crate::domain::{secret::Key32, time::Millis};
 
 type Bytes = &'static [u8];
 
@@ -32,10 +21,13 @@ type Bytes = &'static [u8];
 pub const META: TableDefinition<&str, Bytes> = TableDefinition::new("meta");
 /// Key identifier (`ed25519:0`) -> seed and time of creation. Retired keys stay.
 pub const SIGNING_KEYS: TableDefinition<&str, Bytes> = TableDefinition::new("signing_keys");
-/// Number of the pepper -> pepper. The greatest number is in use.
+/// Number of the pepper -> pepper, and whether it is being prepared, in use, or on its way out.
 pub const PEPPERS: TableDefinition<u64, Bytes> = TableDefinition::new("peppers");
-/// SHA-256 of an access token -> its account.
+/// SHA-256 of an access token -> its account, and the day of its latest use.
 pub const TOKENS: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("tokens");
+/// (number of the account, SHA-256 of an access token), so that an account finds its own. See
+/// [`super::accounts::account_number`].
+pub const ACCOUNT_TOKENS: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("account_tokens");
 /// (account, document) -> version of the document that the account accepted.
 pub const CONSENTS: TableDefinition<(&str, &str), Bytes> = TableDefinition::new("consents");
 /// Session ID -> validation session.
@@ -44,7 +36,8 @@ pub const SESSIONS: TableDefinition<&str, Bytes> = TableDefinition::new("session
 pub const SESSION_INDEX: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("session_index");
 /// (number of the medium, address) -> published association.
 pub const ASSOCIATIONS: TableDefinition<(u8, &str), Bytes> = TableDefinition::new("associations");
-
+/// (number of the account, number of the medium, address), so that an account finds its own.
+pub const ACCOUNT_ADDRESSES: TableDefinition<(u64, u8, &str), ()> = TableDefinition::new("account_addresses");
 /// Token -> pending invitation.
 pub const INVITATIONS: TableDefinition<&str, Bytes> = TableDefinition::new("invitations");
 /// (number of the medium, address, token) of every pending invitation, so that an address finds
@@ -60,15 +53,20 @@ pub const OUTBOX_DUE: TableDefinition<(u64, u8, &str), ()> = TableDefinition::ne
 /// kept.
 pub const SMS_SENT: TableDefinition<u64, u32> = TableDefinition::new("sms_sent");
 
-/// Lookup hash -> Matrix ID: one table for each pepper, named by the pepper's number.
-fn lookup_table_name(pepper: u64) -> String {
-    format!("lookup_{pepper}")
-}
+/// SHA-256 of a visit's secret -> the address whose owner looks at what is stored, and until when.
+pub const VISITS: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("visits");
+/// Keyed hash of an address that nothing is to be sent to -> since when.
+pub const SUPPRESSED: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("suppressed");
+/// Number in the order of writing -> what an operator or a person had done to whom, as keyed hash.
+pub const AUDIT: TableDefinition<u64, Bytes> = TableDefinition::new("audit");
+/// Keyed hash of who looks up -> the moment, in microseconds, at which their budget is full again.
+pub const BUDGETS: TableDefinition<u64, u64> = TableDefinition::new("budgets");
+/// Number of a version of the privacy notice -> its date, what it was made from, and its texts.
+pub const NOTICES: TableDefinition<u64, Bytes> = TableDefinition::new("notices");
 
-/// The pepper in use.
-pub(super) struct Pepper {
-    pub number: u64,
-    pub text: String,
+/// Lookup hash -> Matrix ID: one table for each pepper, named by the pepper's number.
+pub(super) fn lookup_table_name(pepper: u64) -> String {
+    format!("lookup_{pepper}")
 }
 
 /// A kind of transaction, which opens tables of its own kind.
@@ -109,19 +107,26 @@ impl<'txn> Transaction for &'txn WriteTransaction {
 pub struct Tables<T: Transaction> {
     pub(super) meta: T::Open<&'static str, Bytes>,
     pub(super) signing_keys: T::Open<&'static str, Bytes>,
+    pub(super) peppers: T::Open<u64, Bytes>,
     pub(super) tokens: T::Open<&'static [u8; 32], Bytes>,
+    pub(super) account_tokens: T::Open<(u64, &'static [u8; 32]), ()>,
     pub(super) consents: T::Open<(&'static str, &'static str), Bytes>,
     pub(super) sessions: T::Open<&'static str, Bytes>,
     pub(super) session_index: T::Open<&'static [u8; 32], Bytes>,
     pub(super) associations: T::Open<(u8, &'static str), Bytes>,
+    pub(super) account_addresses: T::Open<(u64, u8, &'static str), ()>,
     pub(super) invitations: T::Open<&'static str, Bytes>,
     pub(super) invited: T::Open<(u8, &'static str, &'static str), ()>,
     pub(super) ephemeral_keys: T::Open<&'static [u8; 32], Bytes>,
     pub(super) outbox: T::Open<(u8, &'static str), Bytes>,
     pub(super) outbox_due: T::Open<(u64, u8, &'static str), ()>,
     pub(super) sms_sent: T::Open<u64, u32>,
-    pub(super) lookup_index: T::Open<&'static [u8; 32], Bytes>,
-    pub(super) pepper: Pepper,
+    pub(super) visits: T::Open<&'static [u8; 32], Bytes>,
+    pub(super) suppressed: T::Open<&'static [u8; 32], Bytes>,
+    pub(super) audit: T::Open<u64, Bytes>,
+    pub(super) budgets: T::Open<u64, u64>,
+    pub(super) notices: T::Open<u64, Bytes>,
+    pub(super) indexes: Indexes<T>,
 }
 
 /// One committed state, shared by every request until the next commit. Opening a table costs half
@@ -166,16 +171,23 @@ pub(super) fn each_table(
     action.table(SIGNING_KEYS)?;
     action.table(PEPPERS)?;
     action.table(TOKENS)?;
+    action.table(ACCOUNT_TOKENS)?;
     action.table(CONSENTS)?;
     action.table(SESSIONS)?;
     action.table(SESSION_INDEX)?;
     action.table(ASSOCIATIONS)?;
+    action.table(ACCOUNT_ADDRESSES)?;
     action.table(INVITATIONS)?;
     action.table(INVITED)?;
     action.table(EPHEMERAL_KEYS)?;
     action.table(OUTBOX)?;
     action.table(OUTBOX_DUE)?;
     action.table(SMS_SENT)?;
+    action.table(VISITS)?;
+    action.table(SUPPRESSED)?;
+    action.table(AUDIT)?;
+    action.table(BUDGETS)?;
+    action.table(NOTICES)?;
     peppers.into_iter().try_for_each(|pepper| {
         action.table(TableDefinition::<&[u8; 32], Bytes>::new(&lookup_table_name(pepper)))
     })
@@ -184,30 +196,32 @@ pub(super) fn each_table(
 impl<T: Transaction> Tables<T> {
     /// Opens every table; a write transaction creates those that are not there.
     pub(super) fn open(transaction: &T) -> Result<Self, StoreError> {
-        let pepper = current_pepper(&transaction.open(PEPPERS)?)?;
-        let lookup_name = lookup_table_name(pepper.number);
+        let peppers = transaction.open(PEPPERS)?;
+        let indexes = Indexes::open(transaction, &peppers)?;
         Ok(Self {
             meta: transaction.open(META)?,
             signing_keys: transaction.open(SIGNING_KEYS)?,
+            peppers,
             tokens: transaction.open(TOKENS)?,
+            account_tokens: transaction.open(ACCOUNT_TOKENS)?,
             consents: transaction.open(CONSENTS)?,
             sessions: transaction.open(SESSIONS)?,
             session_index: transaction.open(SESSION_INDEX)?,
             associations: transaction.open(ASSOCIATIONS)?,
+            account_addresses: transaction.open(ACCOUNT_ADDRESSES)?,
             invitations: transaction.open(INVITATIONS)?,
             invited: transaction.open(INVITED)?,
             ephemeral_keys: transaction.open(EPHEMERAL_KEYS)?,
             outbox: transaction.open(OUTBOX)?,
             outbox_due: transaction.open(OUTBOX_DUE)?,
             sms_sent: transaction.open(SMS_SENT)?,
-            lookup_index: transaction.open(TableDefinition::new(&lookup_name))?,
-            pepper,
+            visits: transaction.open(VISITS)?,
+            suppressed: transaction.open(SUPPRESSED)?,
+            audit: transaction.open(AUDIT)?,
+            budgets: transaction.open(BUDGETS)?,
+            notices: transaction.open(NOTICES)?,
+            indexes,
         })
-    }
-
-    /// The lookup pepper in use.
-    pub fn pepper(&self) -> &str {
-        &self.pepper.text
     }
 
     /// The key that session tokens and index entries are hashed under.
@@ -237,43 +251,4 @@ impl<T: Transaction> Tables<T> {
         keys.sort_by_key(|(created, ..)| std::cmp::Reverse(*created));
         Ok(keys.into_iter().map(|(_, id, seed)| (id, seed)).collect())
     }
-
-    /// The account that an access token belongs to.
-    pub fn token_owner(&self, token: &Token) -> Result<Option<UserId>, StoreError> {
-        let row = self.tokens.get(&SecretHash::of(token.as_str()).0).map_err(StoreError::new)?;
-        row.map(|row| user_id(decode::<TokenRow<'_>>(row.value())?.user_id)).transpose()
-    }
-
-    /// Whether an account accepted this version of a document, and no other one since.
-    pub fn has_accepted(&self, user: &UserId, document: &str, version: &str) -> Result<bool, StoreError> {
-        let row = self.consents.get((user.as_str(), document)).map_err(StoreError::new)?;
-        row.map_or(Ok(false), |row| Ok(decode::<ConsentRow<'_>>(row.value())?.version == version))
-    }
-
-    /// The published association of an address.
-    pub fn association(&self, address: &Address) -> Result<Option<Association>, StoreError> {
-        let key = (address.medium().number(), address.as_str());
-        let Some(row) = self.associations.get(key).map_err(StoreError::new)? else { return Ok(None) };
-        let row: AssociationRow = decode(row.value())?;
-        Ok(Some(Association {
-            address: address.clone(),
-            user_id: user_id(&row.user_id)?,
-            ts: Millis(row.ts),
-        }))
-    }
-
-    /// Calls `found` with the Matrix ID that a lookup hash leads to, if there is one.
-    pub fn lookup(&self, hash: &LookupHash, found: impl FnOnce(&str)) -> Result<(), StoreError> {
-        if let Some(row) = self.lookup_index.get(&hash.0).map_err(StoreError::new)? {
-            found(decode(row.value())?);
-        }
-        Ok(())
-    }
-}
-
-/// The pepper with the greatest number.
-fn current_pepper(peppers: &impl ReadableTable<u64, Bytes>) -> Result<Pepper, StoreError> {
-    let last = peppers.last().map_err(StoreError::new)?;
-    let (number, row) = last.ok_or_else(|| StoreError::new("the database has no pepper"))?;
-    Ok(Pepper { number: number.value(), text: decode::<PepperRow>(row.value())?.text })
 }

@@ -14,6 +14,7 @@ use bindery::{
         association::Association,
         ids::{ClientSecret, RoomId, UserId},
         invitation::Described,
+        language::Language,
         lookup::LookupHash,
         outbox::{Kind, OutboxKey, Parcel},
         server_name::ServerName,
@@ -144,7 +145,7 @@ fn holds(store: &Store, number: usize) -> bool {
     let row = snapshot.association(&expected.address).expect("readable");
     let mut found = None;
     let hash = LookupHash::of(&expected.address, snapshot.pepper());
-    snapshot.lookup(&hash, |user_id| found = Some(user_id.to_owned())).expect("readable");
+    snapshot.index().lookup(&hash, |user_id| found = Some(user_id.to_owned())).expect("readable");
     assert_eq!(row.is_some(), found.is_some(), "association {number} is half there");
     assert!(row.is_none_or(|row| row == expected));
     found.is_some()
@@ -160,7 +161,7 @@ async fn frozen_at_every_sync() {
         store
             .write(move |tables| {
                 // Each publishes one and withdraws an older one, so that both are seen half-way.
-                tables.put_association(&new)?;
+                tables.put_association(&new, Language::En)?;
                 if number % 3 == 2 {
                     tables.remove_association(&association(number - 2).address)?;
                 }
@@ -230,6 +231,7 @@ async fn frozen_while_invited_addresses_are_published() {
             secret: secret(),
             send_attempt: 1,
             next_link: None,
+            language: Language::En,
         };
         let sid = validation::request_token(&core, request, async |message: validation::Message| {
             token = Some(message.token);
@@ -271,7 +273,7 @@ async fn many_at_once_are_all_there() {
     let writes = (0..200).map(|number| {
         let (store, new) = (store.clone(), association(number));
         tokio::spawn(async move {
-            store.write(move |tables| tables.put_association(&new)).await.expect("written")
+            store.write(move |tables| tables.put_association(&new, Language::En)).await.expect("written")
         })
     });
     for write in writes.collect::<Vec<_>>() {

@@ -8,6 +8,7 @@ use bindery::{
     config::Config,
     domain::{
         ids::{ClientSecret, OpenIdToken, Sid, Token, UserId},
+        language::Language,
         refusal::Refusal,
         server_name::ServerName,
         signing::PublicKeys,
@@ -135,7 +136,7 @@ fn found(core: &Core, address: &Address) -> Option<String> {
     let hashes = [hash(address.as_str(), "email", &pepper)];
     let query = Query::check(core, "sha256", &pepper, &hashes).expect("a good query");
     let mut found = None;
-    query.run(core, |_, user_id| found = Some(user_id.to_owned())).expect("readable");
+    query.run(|_, user_id| found = Some(user_id.to_owned())).expect("readable");
     found
 }
 
@@ -179,6 +180,7 @@ async fn run(steps: Vec<Step>) {
                     secret: secret(with),
                     send_attempt: u64::from(attempt),
                     next_link: None,
+                    language: Language::En,
                 };
                 let mut sent = None;
                 let outcome =

@@ -13,8 +13,8 @@ use std::{
 
 use bindery::{
     domain::{
-        association::Association, ids::UserId, lookup::LookupHash, server_name::ServerName,
-        threepid::Address, time::Millis,
+        association::Association, ids::UserId, language::Language, lookup::LookupHash,
+        server_name::ServerName, threepid::Address, time::Millis,
     },
     ops::genesis,
     store::{DATABASE_FILE, Store},
@@ -38,7 +38,9 @@ fn association(number: usize) -> Association {
 
 async fn publish(store: &Store, numbers: std::ops::Range<usize>) {
     let publish = store.write(move |tables| {
-        numbers.map(association).try_for_each(|association| tables.put_association(&association))
+        numbers
+            .map(association)
+            .try_for_each(|association| tables.put_association(&association, Language::En))
     });
     publish.await.expect("written");
 }
@@ -52,7 +54,7 @@ fn holds(store: &Store, number: usize) -> bool {
     let snapshot = store.read();
     let hash = LookupHash::of(&association(number).address, snapshot.pepper());
     let mut found = false;
-    snapshot.lookup(&hash, |_| found = true).expect("readable");
+    snapshot.index().lookup(&hash, |_| found = true).expect("readable");
     let row = snapshot.association(&association(number).address).expect("readable");
     assert_eq!(row.is_some(), found, "association {number} is half there");
     found
@@ -121,7 +123,7 @@ async fn readers_do_not_wait_and_an_old_snapshot_stays_whole() {
     }
     let hash = LookupHash::of(&association(4999).address, before.pepper());
     let mut found = false;
-    before.lookup(&hash, |_| found = true).expect("the file that was replaced is still readable");
+    before.index().lookup(&hash, |_| found = true).expect("the file that was replaced is still readable");
     assert!(found);
     done.store(true, Ordering::SeqCst);
     assert_ne!(reader.join().expect("every read found its row"), 0);

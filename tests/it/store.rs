@@ -8,6 +8,7 @@ use bindery::{
         association::Association,
         ids::{ClientSecret, RoomId, Sid, Token, UserId},
         invitation::Invitation,
+        language::Language,
         lookup::LookupHash,
         outbox::{Kind, OutboxKey, Outgoing, Parcel},
         secret::Key32,
@@ -116,7 +117,8 @@ async fn write_database(path: &Path) {
         tables.put_consent(&owner, "terms", "1", Millis(1))?;
         let secret = ClientSecret::parse("secret").expect("a secret");
         let key = Key32::new([2; 32]);
-        let mut session = Session::new(address.clone(), &secret, Some(owner.clone()), &key, Millis(1));
+        let mut session =
+            Session::new(address.clone(), &secret, Some(owner.clone()), Language::En, &key, Millis(1));
         session.index_key = [1; 32];
         tables.put_session(&Sid::parse("an-old-session").expect("a sid"), &session)?;
         let token = Token::parse(OLD_INVITATION).expect("a token");
@@ -132,7 +134,7 @@ async fn write_database(path: &Path) {
         let outgoing = Outgoing::new(Parcel::OnBind(owner.clone()), Millis(1));
         tables.put_outgoing(&OutboxKey { kind: Kind::OnBind, token }, &outgoing)?;
         tables.count_sms(7)?;
-        tables.put_association(&Association { address, user_id: owner, ts: Millis(1) })
+        tables.put_association(&Association { address, user_id: owner, ts: Millis(1) }, Language::En)
     });
     written.await.expect("written");
     drop(store);
@@ -161,10 +163,13 @@ async fn old_databases_still_open() {
         assert_eq!(association.user_id.as_str(), "@alice:example.org");
         let mut found = None;
         let hash = LookupHash::of(&address, snapshot.pepper());
-        snapshot.lookup(&hash, |user_id| found = Some(user_id.to_owned())).expect("readable");
+        snapshot.index().lookup(&hash, |user_id| found = Some(user_id.to_owned())).expect("readable");
         assert_eq!(found.as_deref(), Some("@alice:example.org"));
         let owner = snapshot.token_owner(&Token::parse(OLD_TOKEN).expect("a token")).expect("readable");
         assert!(owner.as_ref() == Some(&association.user_id));
+        let own = snapshot.associations_of(&association.user_id).expect("readable");
+        assert_eq!(own, [association.clone()], "the account finds its addresses");
+        assert_eq!(snapshot.tokens_of(&association.user_id).expect("readable").len(), 1, "and its tokens");
         assert!(snapshot.has_accepted(&association.user_id, "terms", "1").expect("readable"));
         let (sid, session) = snapshot.session_by_index(&[1; 32]).expect("readable").expect("it is there");
         assert!(sid.as_str() == "an-old-session" && session.address == address);

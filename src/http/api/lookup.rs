@@ -57,16 +57,16 @@ pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: 
     let addresses = required(request.addresses, "addresses")?;
     let query = Query::check(&state.core, algorithm.as_ref(), pepper.as_ref(), &addresses)?;
     state.limits.lookup(caller, &account.0, query.cost(), state.core.clock.now())?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(mappings(&state, &query)?))
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(mappings(&query)?))
 }
 
-fn mappings<T: AsRef<str>>(state: &State, query: &Query<'_, T>) -> Result<Vec<u8>, ApiError> {
+fn mappings<T: AsRef<str>>(query: &Query<'_, T>) -> Result<Vec<u8>, ApiError> {
     let mut answer = Vec::with_capacity(256);
     answer.extend(br#"{"mappings":"#);
     let mut serializer = serde_json::Serializer::new(&mut answer);
     let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
     let mut written = Ok(());
-    query.run(&state.core, |address, user_id| {
+    query.run(|address, user_id| {
         if written.is_ok() {
             written = map.serialize_entry(address, user_id);
         }

@@ -64,7 +64,7 @@ pub(super) async fn send_code(
     let answer = number.clone();
     let language = pages::preferred_language(state, request);
     let (address, next_link) = (number.address().clone(), wire.next_link);
-    let token_request = TokenRequest { account, address, secret, send_attempt, next_link };
+    let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let deliver = async |message: validation::Message| {

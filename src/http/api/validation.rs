@@ -72,7 +72,7 @@ pub async fn request_token(
     let brand = wire.brand;
     let asked_by = account.0.as_str().to_owned();
     let (account, next_link) = (Some(account.0), wire.next_link);
-    let token_request = TokenRequest { account, address, secret, send_attempt, next_link };
+    let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let deliver = async |message: validation::Message| {

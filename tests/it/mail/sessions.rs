@@ -11,6 +11,7 @@ use bindery::{
     config::SmtpSecurity,
     domain::{
         ids::{ClientSecret, UserId},
+        language::Language,
         threepid::Address,
     },
     ops::{
@@ -273,6 +274,7 @@ async fn the_second_waits(core: &Core) {
         secret: ClientSecret::parse("secret").expect("a secret"),
         send_attempt: 1,
         next_link: None,
+        language: Language::En,
     };
     let (delivered, begun, go_on) = (AtomicUsize::new(0), Notify::new(), Notify::new());
     let slow = async |_| {

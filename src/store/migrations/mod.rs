@@ -4,28 +4,27 @@
 //! Migrations are an ordered list; each runs in one transaction together with its new version
 //! number, so a crash leaves either the old schema or the new one. The old file is copied first.
 
+mod schema_2;
+mod schema_3;
+
 use std::{fs, path::Path};
 
 use redb::{Database, ReadableTable, WriteTransaction};
-use serde::Deserialize;
 
 use super::{
     Genesis, OpenError, StoreError,
     codec::{decode, encode},
-    rows::{PepperRow, SessionRow, SigningKeyRow},
-    tables::{META, PEPPERS, SESSION_INDEX, SESSIONS, SIGNING_KEYS},
+    rows::{PepperRow, SigningKeyRow},
+    tables::{META, PEPPERS, SIGNING_KEYS},
     writes::Writes,
 };
-use crate::domain::{
-    secret::SecretHash, server_name::ServerName, session::Progress, signing::FIRST_KEY_ID, threepid::Medium,
-    time::Millis,
-};
+use crate::domain::{lookup::PepperState, server_name::ServerName, signing::FIRST_KEY_ID, time::Millis};
 
-/// Changes the tables from one schema version to the next.
-pub type Migration = fn(&WriteTransaction) -> Result<(), StoreError>;
+/// Changes the tables from one schema version to the next, at the time it is given.
+pub type Migration = fn(&WriteTransaction, Millis) -> Result<(), StoreError>;
 
 /// The migrations from schema 1 on, in order: the first leads to schema 2.
-pub const ALL: &[Migration] = &[to_schema_2];
+pub const ALL: &[Migration] = &[schema_2::migrate, schema_3::migrate];
 
 /// The schema that the oldest database has.
 const FIRST_SCHEMA: u32 = 1;
@@ -60,9 +59,16 @@ pub fn bring_up_to_date(
         // Nothing writes to the file between the abort above and the first migration below.
         fs::copy(path, &copy).map_err(|error| OpenError::Directory(copy, error))?;
     }
+    if schema == newest {
+        return Ok(());
+    }
+    let now = genesis().now;
     for version in schema..newest {
         let transaction = database.begin_write().map_err(StoreError::new)?;
-        migrations[(version - FIRST_SCHEMA) as usize](&transaction)?;
+        migrations[(version - FIRST_SCHEMA) as usize](&transaction, now)?;
+        if version + 1 == newest {
+            open_all(&transaction)?;
+        }
         put_meta(&transaction, "schema", &(version + 1))?;
         transaction.commit().map_err(StoreError::new)?;
         tracing::info!(schema = version + 1, "the database was migrated");
@@ -98,61 +104,15 @@ fn fill(
     keys.insert(FIRST_KEY_ID, key.as_slice()).map_err(StoreError::new)?;
     drop(keys);
     let mut peppers = transaction.open_table(PEPPERS).map_err(StoreError::new)?;
-    let pepper = encode(&PepperRow { text: genesis.pepper, created })?;
+    let pepper = encode(&PepperRow { text: genesis.pepper, created, state: PepperState::Current })?;
     peppers.insert(1, pepper.as_slice()).map_err(StoreError::new)?;
     drop(peppers);
-    // All tables exist from here on, so that a snapshot can always open them.
-    drop(Writes::open(transaction)?);
-    Ok(())
+    open_all(transaction)
 }
 
-/// Sessions know their index key and the code that was sent; invitations and the outbox are new.
-fn to_schema_2(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    let index = transaction.open_table(SESSION_INDEX).map_err(StoreError::new)?;
-    let mut sessions = transaction.open_table(SESSIONS).map_err(StoreError::new)?;
-    for entry in index.iter().map_err(StoreError::new)? {
-        let (key, sid) = entry.map_err(StoreError::new)?;
-        let sid: &str = decode(sid.value())?;
-        let old = sessions.get(sid).map_err(StoreError::new)?;
-        let Some(old) = old.map(|row| decode::<SessionRow1>(row.value())).transpose()? else { continue };
-        let row = encode(&old.with_index_key(*key.value()))?;
-        sessions.insert(sid, row.as_slice()).map_err(StoreError::new)?;
-    }
-    drop((index, sessions));
-    drop(Writes::open(transaction)?);
-    Ok(())
-}
-
-/// A value of `sessions` in schema 1.
-#[derive(Deserialize)]
-struct SessionRow1 {
-    medium: Medium,
-    address: String,
-    account: Option<String>,
-    client_secret: SecretHash,
-    delivered_attempt: Option<u64>,
-    next_link: Option<String>,
-    modified: Millis,
-    wrong_tokens: u8,
-    progress: Progress,
-}
-
-impl SessionRow1 {
-    fn with_index_key(self, index_key: [u8; 32]) -> SessionRow {
-        SessionRow {
-            medium: self.medium,
-            address: self.address,
-            index_key,
-            account: self.account,
-            client_secret: self.client_secret,
-            code: None,
-            delivered_attempt: self.delivered_attempt,
-            next_link: self.next_link,
-            modified: self.modified,
-            wrong_tokens: self.wrong_tokens,
-            progress: self.progress,
-        }
-    }
+/// Creates the tables that are not there, so that a snapshot can always open them.
+fn open_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    Writes::open(transaction).map(drop)
 }
 
 fn put_meta(
@@ -183,14 +143,14 @@ mod tests {
         ServerName::parse("id.test").expect("a name")
     }
 
-    fn add(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    fn add(transaction: &WriteTransaction, _: Millis) -> Result<(), StoreError> {
         let mut table = transaction.open_table(ADDED).map_err(StoreError::new)?;
         table.insert(1, 1).map_err(StoreError::new)?;
         Ok(())
     }
 
-    fn fail(transaction: &WriteTransaction) -> Result<(), StoreError> {
-        add(transaction)?;
+    fn fail(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreError> {
+        add(transaction, now)?;
         Err(StoreError::new("this one fails"))
     }
 
