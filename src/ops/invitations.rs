@@ -231,7 +231,7 @@ pub async fn cancel(store: &Store, which: Which) -> Result<usize, Failure> {
 /// How many rows are looked at or removed in one step, so that nothing else waits for long.
 pub(super) const BATCH: usize = 256;
 
-fn sent_by(store: &Store, sender: &UserId) -> Result<Vec<Token>, StoreError> {
+pub(super) fn sent_by(store: &Store, sender: &UserId) -> Result<Vec<Token>, StoreError> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let batch = store.read().invitations_after(after.as_ref(), BATCH)?;

@@ -7,7 +7,9 @@
 pub mod accounts;
 pub mod associations;
 mod codes;
+pub mod erasure;
 pub mod expiry;
+pub mod export;
 pub mod invitations;
 pub mod keys;
 pub mod lookup;

@@ -1,0 +1,328 @@
+//! A copy of everything that is stored about a person, in one document (design, P11; its schema is
+//! published as `docs/export.schema.json`).
+//!
+//! Somebody who has shown that an address is theirs sees what is stored about that address; somebody
+//! with an access token sees what is stored about the account, its addresses masked (P2). Nothing in
+//! the document is about anybody else.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Core, Failure,
+    erasure::{note_export, sessions_where, subject_of},
+    invitations,
+};
+use crate::{
+    domain::{
+        audit::{By, subject},
+        ids::UserId,
+        invitation::{Invitation, display_name},
+        outbox::{Kind, OutboxKey},
+        session::{LIFETIME, Progress, Session},
+        threepid::Address,
+        time::Millis,
+    },
+    store::{Snapshot, StoreError},
+};
+
+/// Everything that is stored about a person. Times are milliseconds since 1970 in UTC.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// The name of the server that made this.
+    pub server_name: String,
+    /// When it was made.
+    pub exported_at: u64,
+    /// The address or Matrix ID that all of this is about.
+    pub subject: String,
+    /// Published addresses: whoever knows one finds the Matrix ID.
+    pub bindings: Vec<Binding>,
+    /// Proofs under way or done that an address is somebody's.
+    pub validation_sessions: Vec<ValidationSession>,
+    /// Invitations that wait for somebody with this address to publish it.
+    pub invitations_received: Vec<ReceivedInvitation>,
+    /// Invitations that this account sent and that nobody has taken up yet.
+    pub invitations_sent: Vec<SentInvitation>,
+    /// Access tokens of the account; the tokens themselves are not stored.
+    pub access_tokens: Vec<AccessToken>,
+    /// Documents that the account has accepted.
+    pub consents: Vec<Consent>,
+    /// What waits to be sent about this person.
+    pub waiting_to_be_sent: Vec<Waiting>,
+    /// Since when nothing is sent to this address, if that was asked for.
+    pub not_written_to_since: Option<u64>,
+    /// When the address was looked up since the pepper was last replaced. Earlier lookups are in the log for
+    /// at most a week, and can be found by nobody any more.
+    pub lookups: Vec<LookedUp>,
+    /// When a copy was handed out, or something erased.
+    pub audit: Vec<Audited>,
+}
+
+/// A published address.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Binding {
+    /// `email` or `msisdn`.
+    pub medium: &'static str,
+    /// The address; masked for somebody who has only an access token.
+    pub address: String,
+    /// The Matrix ID that it leads to.
+    pub user_id: String,
+    /// Since when.
+    pub since: u64,
+    /// The language that its owner is written to in, as ISO 639-1 code.
+    pub language: &'static str,
+}
+
+/// A validation session.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ValidationSession {
+    /// `email` or `msisdn`.
+    pub medium: &'static str,
+    /// The address; masked for somebody who has only an access token.
+    pub address: String,
+    /// `pending`, `validated` or `withdrawn`.
+    pub state: &'static str,
+    /// When it last changed.
+    pub modified: u64,
+    /// When it is deleted.
+    pub until: u64,
+}
+
+/// An invitation to the address.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ReceivedInvitation {
+    /// The room.
+    pub room_id: String,
+    /// When it came.
+    pub since: u64,
+    /// When it is deleted.
+    pub until: u64,
+}
+
+/// An invitation that the account sent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SentInvitation {
+    /// The room.
+    pub room_id: String,
+    /// The address that was invited, as everybody in the room sees it.
+    pub to: String,
+    /// When it was sent.
+    pub since: u64,
+    /// When it is deleted.
+    pub until: u64,
+}
+
+/// An access token.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AccessToken {
+    /// When it was given out.
+    pub since: u64,
+    /// When it was last used, to the day.
+    pub used: u64,
+}
+
+/// A document that the account has accepted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Consent {
+    /// The document.
+    pub document: String,
+    /// Its version.
+    pub version: String,
+    /// When.
+    pub accepted: u64,
+}
+
+/// Something that waits to be sent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Waiting {
+    /// What.
+    pub kind: &'static str,
+    /// Since when.
+    pub since: u64,
+    /// When it is tried next.
+    pub due: u64,
+}
+
+/// A lookup of the address.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LookedUp {
+    /// When.
+    pub at: u64,
+    /// How many requests asked for it at that time.
+    pub times: u64,
+}
+
+/// An entry of the audit.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Audited {
+    /// When.
+    pub at: u64,
+    /// What.
+    pub deed: &'static str,
+    /// By whom: `operator`, `owner`, `account` or `server`.
+    pub by: &'static str,
+}
+
+/// Whether addresses are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addresses {
+    Whole,
+    Masked,
+}
+
+impl Addresses {
+    fn show(self, address: &Address) -> String {
+        match self {
+            Self::Whole => address.as_str().to_owned(),
+            Self::Masked => masked(address),
+        }
+    }
+}
+
+/// An address that is shown to somebody who has not proved that it is theirs: `a...@e...`, and the
+/// last two digits of a number.
+pub fn masked(address: &Address) -> String {
+    match address.as_str().contains('@') {
+        true => display_name(address, 1),
+        false => format!("...{}", &address.as_str()[address.as_str().len() - 2..]),
+    }
+}
+
+/// What is stored about an address, for its owner or the operator. `lookups` comes from the log.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn of_address(
+    core: &Core,
+    address: &Address,
+    by: By,
+    lookups: Vec<LookedUp>,
+) -> Result<Export, Failure> {
+    let (subject, now) = (subject_of(core, address), core.clock.now());
+    note_export(core, subject, by, now).await?;
+    let mut export = empty(core, now, address.as_str());
+    let sessions = sessions_where(core, |session| session.address == *address)?;
+    let snapshot = core.store.read();
+    export.bindings.extend(binding(&snapshot, address, Addresses::Whole)?);
+    export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, Addresses::Whole)).collect();
+    received(core, &snapshot, address, &mut export)?;
+    export.not_written_to_since = None;
+    export.lookups = lookups;
+    export.audit = audited(&snapshot, subject)?;
+    Ok(export)
+}
+
+/// What is stored about an account: whole for the operator, with masked addresses for whoever has
+/// one of its access tokens, since its homeserver can have one too.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
+    let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
+    note_export(core, subject, by, now).await?;
+    let addresses = if by == By::Operator { Addresses::Whole } else { Addresses::Masked };
+    let mut export = empty(core, now, user.as_str());
+    let sessions = sessions_where(core, |session| session.account.as_ref() == Some(user))?;
+    let sent = invitations::sent_by(&core.store, user)?;
+    let snapshot = core.store.read();
+    for association in snapshot.associations_of(user)? {
+        export.bindings.extend(binding(&snapshot, &association.address, addresses)?);
+        received(core, &snapshot, &association.address, &mut export)?;
+    }
+    export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, addresses)).collect();
+    for token in sent {
+        let Some(invitation) = snapshot.invitation(&token)? else { continue };
+        let (since, until) = life(core, &invitation);
+        let to = display_name(&invitation.address, core.config.invites.show_characters);
+        let room_id = invitation.room_id.as_str().to_owned();
+        export.invitations_sent.push(SentInvitation { room_id, to, since, until });
+    }
+    let tokens = snapshot.tokens_of(user)?;
+    export.access_tokens =
+        tokens.iter().map(|t| AccessToken { since: t.created.0, used: t.used.0 }).collect();
+    for consent in snapshot.consents_of(user)? {
+        let crate::store::Consent { document, version, accepted } = consent;
+        export.consents.push(Consent { document, version, accepted: accepted.0 });
+    }
+    export.audit = audited(&snapshot, subject)?;
+    Ok(export)
+}
+
+fn empty(core: &Core, now: Millis, subject: &str) -> Export {
+    Export {
+        server_name: core.config.server_name.clone(),
+        exported_at: now.0,
+        subject: subject.to_owned(),
+        bindings: Vec::new(),
+        validation_sessions: Vec::new(),
+        invitations_received: Vec::new(),
+        invitations_sent: Vec::new(),
+        access_tokens: Vec::new(),
+        consents: Vec::new(),
+        waiting_to_be_sent: Vec::new(),
+        not_written_to_since: None,
+        lookups: Vec::new(),
+        audit: Vec::new(),
+    }
+}
+
+fn binding(
+    snapshot: &Snapshot,
+    address: &Address,
+    addresses: Addresses,
+) -> Result<Option<Binding>, StoreError> {
+    let Some(association) = snapshot.association(address)? else { return Ok(None) };
+    let language = snapshot.language_of(address)?.unwrap_or_default();
+    Ok(Some(Binding {
+        medium: address.medium().as_str(),
+        address: addresses.show(address),
+        user_id: association.user_id.as_str().to_owned(),
+        since: association.ts.0,
+        language: language.as_str(),
+    }))
+}
+
+fn proof(session: &Session, addresses: Addresses) -> ValidationSession {
+    ValidationSession {
+        medium: session.address.medium().as_str(),
+        address: addresses.show(&session.address),
+        state: match session.progress {
+            Progress::Pending => "pending",
+            Progress::Validated(_) => "validated",
+            Progress::Withdrawn => "withdrawn",
+        },
+        modified: session.modified.0,
+        until: session.modified.after(LIFETIME).0,
+    }
+}
+
+/// The invitations to an address, and what is to be sent for them. Who invites is somebody else.
+fn received(
+    core: &Core,
+    snapshot: &Snapshot,
+    address: &Address,
+    export: &mut Export,
+) -> Result<(), StoreError> {
+    for token in snapshot.invitations_to(address)? {
+        let Some(invitation) = snapshot.invitation(&token)? else { continue };
+        let (since, until) = life(core, &invitation);
+        let room_id = invitation.room_id.as_str().to_owned();
+        export.invitations_received.push(ReceivedInvitation { room_id, since, until });
+        for kind in Kind::ALL {
+            let row = snapshot.outgoing(&OutboxKey { kind, token: token.clone() })?;
+            let waiting = row.map(|row| Waiting { kind: kind.as_str(), since: row.since.0, due: row.due.0 });
+            export.waiting_to_be_sent.extend(waiting);
+        }
+    }
+    Ok(())
+}
+
+fn life(core: &Core, invitation: &Invitation) -> (u64, u64) {
+    (invitation.created.0, invitation.created.after(core.config.invites.lifetime()).0)
+}
+
+fn audited(snapshot: &Snapshot, subject: [u8; 32]) -> Result<Vec<Audited>, StoreError> {
+    let entries = snapshot.audit_since(Millis(0))?.into_iter().filter(|entry| entry.subject == Some(subject));
+    Ok(entries.map(|one| Audited { at: one.at.0, deed: one.deed.as_str(), by: one.by.as_str() }).collect())
+}
