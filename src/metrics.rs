@@ -5,7 +5,7 @@
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -13,6 +13,8 @@ use prometheus_client::{
 pub struct Metrics {
     registry: Registry,
     outbox: Family<Outbox, Counter>,
+    retention_rounds: Counter,
+    retention_halted: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,7 +28,13 @@ impl Default for Metrics {
         let (mut registry, outbox) = (Registry::with_prefix("bindery"), Family::default());
         let help = "Attempts to send what has to leave this machine, by kind and outcome";
         registry.register("outbox", help, outbox.clone());
-        Self { registry, outbox }
+        let retention_rounds = Counter::default();
+        let help = "Rounds in which what has reached its age was deleted";
+        registry.register("retention_rounds", help, retention_rounds.clone());
+        let retention_halted = Gauge::default();
+        let help = "1 after the clock has jumped, until the operator says that the time is right: nothing is deleted for its age";
+        registry.register("retention_halted", help, retention_halted.clone());
+        Self { registry, outbox, retention_rounds, retention_halted }
     }
 }
 
@@ -34,6 +42,16 @@ impl Metrics {
     /// Counts what became of something in the outbox.
     pub fn count_outbox(&self, kind: &'static str, outcome: &'static str) {
         self.outbox.get_or_create(&Outbox { kind, outcome }).inc();
+    }
+
+    /// Counts a round of retention.
+    pub fn count_retention_round(&self) {
+        self.retention_rounds.inc();
+    }
+
+    /// Says whether rounds of retention rest.
+    pub fn show_retention_halted(&self, is_halted: bool) {
+        self.retention_halted.set(is_halted.into());
     }
 
     /// All of it as text (OpenMetrics 1.0).

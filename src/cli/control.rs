@@ -1,17 +1,23 @@
 //! How the operator's commands reach the data: through the socket of the server that runs, or by
 //! opening the database if none does.
 
-use std::{io::ErrorKind, os::unix::net::UnixStream, time::Duration};
+use std::{io::ErrorKind, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
+use futures_util::future::BoxFuture;
 use reqwest::Client;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     app::{CONTROL_SOCKET, SystemClock},
     config::Config,
-    ops::{self, Clock},
+    domain::{
+        ids::{OpenIdToken, UserId},
+        server_name::ServerName,
+        signing::PublicKeys,
+    },
+    ops::{self, Clock, Core, HomeserverError, Homeservers},
     store::{DATABASE_FILE, Store},
 };
 
@@ -23,18 +29,18 @@ pub enum Data {
     /// From the server that runs.
     Server(Client),
     /// From the database, which nobody else has open.
-    Database(Store),
+    Database(Box<Core>),
 }
 
 impl Data {
     /// Finds out whether a server runs, and opens the database if not.
-    pub fn find(config: &Config) -> anyhow::Result<Self> {
+    pub fn find(config: Config) -> anyhow::Result<Self> {
         let path = config.data_dir.join(CONTROL_SOCKET);
         match UnixStream::connect(&path) {
             Ok(_) => {
                 // Only the first call installs it.
                 let _ = rustls::crypto::ring::default_provider().install_default();
-                let client = Client::builder().unix_socket(path).timeout(Duration::from_secs(60)).build()?;
+                let client = Client::builder().unix_socket(path).timeout(Duration::from_secs(600)).build()?;
                 Ok(Self::Server(client))
             }
             // Nobody listens, or nobody ever did.
@@ -44,12 +50,56 @@ impl Data {
                     bail!("there is no database in {}; is data_dir right?", config.data_dir.display());
                 }
                 let genesis = || ops::genesis(SystemClock.now());
-                Ok(Self::Database(Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?))
+                let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
+                let core = Core::new(Arc::new(config), store, Arc::new(SystemClock), Arc::new(Nobody))?;
+                Ok(Self::Database(Box::new(core)))
             }
             Err(error) => {
                 Err(error).with_context(|| format!("cannot reach the server at {}", path.display()))
             }
         }
+    }
+
+    /// Has the server that runs do a command, or does it here: `offline` is then what it does.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn run<T: DeserializeOwned>(
+        self,
+        path: &str,
+        command: &impl Serialize,
+        offline: impl AsyncFnOnce(&Core) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        match self {
+            Self::Server(client) => {
+                let answer = runtime.block_on(ask(&client, path, command))?;
+                serde_json::from_value(answer)
+                    .context("the server gave no usable answer: is it of another version?")
+            }
+            Self::Database(core) => runtime.block_on(offline(&core)),
+        }
+    }
+}
+
+/// A command asks no homeserver anything.
+struct Nobody;
+
+impl Homeservers for Nobody {
+    fn token_owner<'a>(
+        &'a self,
+        _: &'a ServerName,
+        _: &'a OpenIdToken,
+    ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
+        Box::pin(async { Err(HomeserverError::Unreachable) })
+    }
+
+    fn signing_keys<'a>(
+        &'a self,
+        _: &'a ServerName,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
+        Box::pin(async { Err(HomeserverError::Unreachable) })
     }
 }
 
@@ -57,7 +107,7 @@ impl Data {
 ///
 /// # Errors
 /// What the server says is wrong, in its words.
-pub async fn ask(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+async fn ask(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
     let request = client.post(format!("http://control{path}")).body(serde_json::to_vec(body)?);
     let response = request.send().await.context("the server does not answer on its socket")?;
     let is_good = response.status().is_success();

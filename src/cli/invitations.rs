@@ -2,14 +2,11 @@
 
 use anyhow::Context;
 
-use super::{
-    control::{Data, ask},
-    say,
-};
+use super::{control::Data, say};
 use crate::{
     config::Config,
-    http::control::{CANCEL_INVITATIONS, CancelInvitations},
-    ops::invitations,
+    http::control::{CANCEL_INVITATIONS, CancelInvitations, Cancelled},
+    ops::{Core, invitations},
 };
 
 /// What is typed to say which invitations are meant.
@@ -28,7 +25,7 @@ pub struct Meant {
 }
 
 /// Takes invitations back: nobody can take them up any more, and all that was stored is gone.
-pub fn cancel(config: &Config, meant: Meant) -> anyhow::Result<()> {
+pub fn cancel(config: Config, meant: Meant) -> anyhow::Result<()> {
     let meant = None
         .or(meant.token.map(CancelInvitations::Token))
         .or(meant.address.map(CancelInvitations::Address))
@@ -36,14 +33,9 @@ pub fn cancel(config: &Config, meant: Meant) -> anyhow::Result<()> {
         .context("say which: --token, --address or --sender")?;
     // Before anything else, so that a slip of the pen says the same whether or not a server runs.
     let which = meant.parse().map_err(anyhow::Error::msg)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let cancelled = match Data::find(config)? {
-        Data::Server(client) => {
-            let answer = runtime.block_on(ask(&client, CANCEL_INVITATIONS, &meant))?;
-            answer["cancelled"].as_u64().context("the server gave no usable answer")?
-        }
-        Data::Database(store) => runtime.block_on(invitations::cancel(&store, which))? as u64,
-    };
+    let offline =
+        async move |core: &Core| Ok(Cancelled { cancelled: invitations::cancel(&core.store, which).await? });
+    let Cancelled { cancelled } = Data::find(config)?.run(CANCEL_INVITATIONS, &meant, offline)?;
     match cancelled {
         0 => say("There was no such pending invitation.\n"),
         1 => say("One invitation was cancelled.\n"),

@@ -6,13 +6,20 @@
 mod control;
 mod demo;
 mod invitations;
+mod people;
+mod retention;
 mod serve;
+mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigError};
+use crate::{
+    app::SystemClock,
+    config::{self, Config, ConfigError},
+    ops::Clock,
+};
 
 /// `EX_CONFIG` of sysexits.h: starting again will not help.
 const EXIT_CONFIG: u8 = 78;
@@ -38,6 +45,30 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print a copy of everything that is stored about somebody, as JSON
+    Export {
+        #[command(flatten)]
+        meant: people::Meant,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+    /// Erase everything that is stored about somebody
+    Erase {
+        #[command(flatten)]
+        meant: people::Meant,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+    /// Show when data was handed out or erased, and by whom
+    Audit {
+        #[command(flatten)]
+        arguments: people::AuditArguments,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+    /// See what is held and until when, and delete now what has reached its age
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Look after pending invitations, whether or not the server runs
     #[command(subcommand)]
     Invitations(InvitationsCommand),
@@ -52,6 +83,20 @@ enum InvitationsCommand {
         #[command(flatten)]
         with: WithConfig,
     },
+}
+
+#[derive(Subcommand)]
+enum RetentionCommand {
+    /// Print every rule with what it holds, the oldest of it, and when that goes
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+    /// Delete now what has reached its age; says that the clock is right
+    Run(WithConfig),
 }
 
 #[derive(Subcommand)]
@@ -98,7 +143,23 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Check(with)) => check(&with),
         Command::Config(ConfigCommand::Example) => say(&config::example()),
         Command::Invitations(InvitationsCommand::Cancel { meant, with }) => {
-            with.load().map_err(Into::into).and_then(|config| invitations::cancel(&config, meant))
+            with.load().map_err(Into::into).and_then(|config| invitations::cancel(config, meant))
+        }
+        Command::Export { meant, with } => {
+            with.load().map_err(Into::into).and_then(|config| people::export(config, meant))
+        }
+        Command::Erase { meant, with } => {
+            with.load().map_err(Into::into).and_then(|config| people::erase(config, meant))
+        }
+        Command::Audit { arguments, with } => with
+            .load()
+            .map_err(Into::into)
+            .and_then(|config| people::audit(config, SystemClock.now(), arguments)),
+        Command::Retention(RetentionCommand::Status { json, with }) => {
+            with.load().map_err(Into::into).and_then(|config| retention::status(config, json))
+        }
+        Command::Retention(RetentionCommand::Run(with)) => {
+            with.load().map_err(Into::into).and_then(retention::run)
         }
     };
     match outcome {

@@ -37,6 +37,10 @@ pub struct Limits {
     pub lookup_per_homeserver: Rate,
     /// Addresses looked up from one IP address.
     pub lookup_per_ip: Rate,
+    /// Copies of its data that one account asks for, and its erasures.
+    pub rights_per_account: Rate,
+    /// The same, from one IP address.
+    pub rights_per_ip: Rate,
     /// Invitations that one account sends.
     pub invite_per_account: Rate,
     /// Invitations that one homeserver's users send.
@@ -77,6 +81,8 @@ impl Default for Limits {
             lookup_per_account: rate(10_000, 210),
             lookup_per_homeserver: rate(100_000, 2100),
             lookup_per_ip: rate(100_000, 2100),
+            rights_per_account: rate(10, 10),
+            rights_per_ip: rate(50, 100),
             invite_per_account: rate(20, 60),
             invite_per_homeserver: rate(500, 2000),
             invite_per_ip: rate(500, 2000),

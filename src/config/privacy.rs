@@ -2,13 +2,13 @@
 //!
 //! The greatest periods are the policy's (`domain::retention`); a longer one is refused.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::at_least_one;
-use crate::domain::retention::LIMITS;
+use crate::domain::{retention::LIMITS, time::DAY};
 
 /// How long things are kept, and what is logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +57,11 @@ impl Default for Privacy {
 }
 
 impl Privacy {
+    /// For how long an access token lives that nobody uses.
+    pub fn idle_account(&self) -> Duration {
+        DAY.saturating_mul(self.idle_account_days.get())
+    }
+
     /// The period in days that a key of [`LIMITS`] names.
     fn days(&self, key: &str) -> u32 {
         let days = match key {

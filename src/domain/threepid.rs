@@ -69,6 +69,19 @@ impl Address {
         }
     }
 
+    /// Parses what a person types: an e-mail address, or a telephone number with its country code,
+    /// with or without `+`, spaces, dots, hyphens and brackets.
+    pub fn typed(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.contains('@') {
+            return Self::email(text);
+        }
+        let number = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
+        let is_filler = |c: char| matches!(c, ' ' | '.' | '-' | '(' | ')' | '/' | '\u{a0}');
+        let digits: String = number.chars().filter(|c| !is_filler(*c)).collect();
+        Self::msisdn(&digits)
+    }
+
     /// Parses an e-mail address: one unquoted `@`, no display name, no comment, no control
     /// character. The local part is case-folded; the domain becomes lower-case U-labels.
     pub fn email(text: &str) -> Option<Self> {

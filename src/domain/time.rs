@@ -16,15 +16,38 @@ impl Millis {
         Self(self.0.saturating_add(as_millis(length)))
     }
 
+    /// The point in time `length` earlier; `None` before the epoch.
+    pub fn before(self, length: Duration) -> Option<Self> {
+        self.0.checked_sub(as_millis(length)).map(Self)
+    }
+
     /// The UTC day, counted from the epoch.
     pub fn day(self) -> u64 {
         self.0 / as_millis(DAY)
+    }
+
+    /// The date in UTC: year, month and day of the month.
+    pub fn date(self) -> (u64, u64, u64) {
+        civil_from_days(self.day())
     }
 
     /// How long it is until the next UTC day begins.
     pub fn rest_of_day(self) -> Duration {
         DAY - Duration::from_millis(self.0 % as_millis(DAY))
     }
+}
+
+/// The date of a day since the epoch, in the proleptic Gregorian calendar.
+fn civil_from_days(day: u64) -> (u64, u64, u64) {
+    // Counted from the first of March of the year 0, leap days are at the end of years.
+    let day = day + 719_468;
+    let (era, day_of_era) = (day / 146_097, day % 146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + carry, month, day)
 }
 
 /// A length of time as whole milliseconds.
@@ -37,3 +60,23 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// One day.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, (1970, 1, 1)),
+            (951_782_399, (2000, 2, 28)),
+            (951_782_400, (2000, 2, 29)),
+            (951_868_800, (2000, 3, 1)),
+            (1_800_000_000, (2027, 1, 15)),
+            (4_107_542_400, (2100, 3, 1)),
+            (4_102_444_799, (2099, 12, 31)),
+        ] {
+            assert_eq!(Millis(seconds * 1000).date(), date);
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! The operator's Unix socket: the commands of `cli` on a running server. Whoever may open the file
 //! is the operator; it lies in the data directory, which is closed to everybody else (design, P19).
 
+pub mod people;
+pub mod retention;
+
 use std::{os::unix::net::UnixListener, time::Duration};
 
 use actix_web::{
@@ -9,7 +12,6 @@ use actix_web::{
     web::{self, Data},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{State, body::Body, error::ApiError};
 use crate::{
@@ -34,6 +36,11 @@ pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Serv
         App::new()
             .app_data(state.clone())
             .route(CANCEL_INVITATIONS, web::post().to(cancel_invitations))
+            .route(people::EXPORT, web::post().to(people::export))
+            .route(people::ERASE, web::post().to(people::erase))
+            .route(people::AUDIT, web::post().to(people::audit))
+            .route(retention::STATUS, web::post().to(retention::status))
+            .route(retention::RUN, web::post().to(retention::run))
             .default_service(web::to(unknown))
     };
     let server = HttpServer::new(app).workers(1).max_connections(16).disable_signals();
@@ -70,8 +77,15 @@ impl CancelInvitations {
     }
 }
 
+/// The answer to [`CancelInvitations`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// How many there were.
+    pub cancelled: usize,
+}
+
 async fn cancel_invitations(state: Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let which = body.json::<CancelInvitations>()?.parse().map_err(Refusal::InvalidParam)?;
     let cancelled = invitations::cancel(&state.core.store, which).await?;
-    Ok(HttpResponse::Ok().json(json!({ "cancelled": cancelled })))
+    Ok(HttpResponse::Ok().json(Cancelled { cancelled }))
 }

@@ -111,6 +111,18 @@ impl Limits {
         self.take(now, &[self.of("unbind ip", caller.network(), self.rates.unbind_per_ip, 1)])
     }
 
+    /// A copy of an account's data, or its erasure.
+    pub fn rights(&self, caller: Caller, account: &UserId, now: Millis) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        self.take(
+            now,
+            &[
+                self.of("rights ip", caller.network(), rates.rights_per_ip, 1),
+                self.of("rights account", account.as_str(), rates.rights_per_account, 1),
+            ],
+        )
+    }
+
     /// A lookup of so many addresses.
     pub fn lookup(
         &self,

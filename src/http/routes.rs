@@ -15,7 +15,10 @@ use actix_web::{
 };
 
 use super::{
-    api::{account, association, delegation, invitation, lookup, phone, pubkey, status, terms, validation},
+    api::{
+        account, association, delegation, invitation, lookup, phone, pubkey, rights, status, terms,
+        validation,
+    },
     error::ApiError,
     pages,
 };
@@ -73,6 +76,9 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .default_service(web::to(unknown_path));
     let own = web::scope("/_bindery/v1")
         .wrap(cors_headers())
+        .service(at("/account", "DELETE").route(web::delete().to(rights::erase)))
+        .service(at("/account/export", "GET, HEAD").route(get().to(rights::export)))
+        .service(at("/export.schema.json", "GET, HEAD").route(get().to(rights::schema)))
         .service(at("/invitations/{token}", "DELETE").route(web::delete().to(invitation::cancel)))
         .default_service(web::to(unknown_path));
     app.service(api).service(own).service(pages);

@@ -1,12 +1,22 @@
 //! Accounts: exchanging a homeserver's OpenID token for an access token of ours, and giving it
 //! back (specification, Identity Service API, "Authentication").
 
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Mutex, PoisonError},
+};
+
 use super::{Core, Failure, HomeserverError, random};
-use crate::domain::{
-    ids::{OpenIdToken, Token, UserId},
-    refusal::Refusal,
-    secret::SecretHash,
-    server_name::ServerName,
+use crate::{
+    domain::{
+        ids::{OpenIdToken, Token, UserId},
+        refusal::Refusal,
+        secret::SecretHash,
+        server_name::ServerName,
+        time::Millis,
+    },
+    store::StoredToken,
 };
 
 /// The owner of an OpenID token, as its homeserver says.
@@ -56,13 +66,54 @@ pub fn require_allowed(core: &Core, server: &str) -> Result<(), Refusal> {
 /// # Errors
 /// `UnknownToken`.
 pub fn authenticate(core: &Core, token: &Token) -> Result<UserId, Failure> {
-    let owner = core.store.read().token_owner(token)?.ok_or(Refusal::UnknownToken)?;
+    let stored = core.store.read().token(SecretHash::of(token.as_str()))?.ok_or(Refusal::UnknownToken)?;
+    core.used_tokens.note(&stored, core.clock.now());
+    let owner = stored.owner;
     // An operator who takes a homeserver off the list means its users from now on, not from
     // their next registration on.
     if !core.config.homeservers.allow.is_empty() {
         require_allowed(core, owner.server_name())?;
     }
     Ok(owner)
+}
+
+/// The tokens that were used today for the first time, until that is written down: an account that
+/// nobody uses is forgotten some day (design, P18).
+#[derive(Default)]
+pub struct Uses(Mutex<HashMap<[u8; 32], Millis>>);
+
+impl Uses {
+    /// A token is used.
+    fn note(&self, token: &StoredToken, now: Millis) {
+        if token.used.day() < now.day() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(token.hash.0, now);
+        }
+    }
+
+    fn take(&self) -> HashMap<[u8; 32], Millis> {
+        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Writes down which tokens were used, in bounded steps.
+///
+/// # Errors
+/// If the database fails.
+pub async fn note_uses(core: &Core) -> Result<(), Failure> {
+    let used: Vec<_> = core.used_tokens.take().into_iter().collect();
+    for step in used.chunks(1024) {
+        let step = step.to_vec();
+        let written = core.store.write(move |tables| {
+            for (hash, now) in step {
+                if let Some(token) = tables.token(SecretHash(hash))? {
+                    tables.put_stored_token(&StoredToken { used: now, ..token })?;
+                }
+            }
+            Ok(())
+        });
+        written.await?;
+    }
+    Ok(())
 }
 
 /// Makes an access token useless.

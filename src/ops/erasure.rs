@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Core, Failure, associations, invitations};
 use crate::{
     domain::{
@@ -21,7 +23,7 @@ use crate::{
 const STEP: usize = 1024;
 
 /// How much went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     /// Published addresses.
     pub bindings: usize,
@@ -140,7 +142,7 @@ pub async fn withdraw(core: &Core, address: Address, by: By) -> Result<bool, Fai
 }
 
 /// What stands for an address in the audit.
-pub(super) fn subject_of(core: &Core, address: &Address) -> [u8; 32] {
+pub fn subject_of(core: &Core, address: &Address) -> [u8; 32] {
     subject(&core.session_key, &format!("{} {}", address.medium().as_str(), address.as_str()))
 }
 

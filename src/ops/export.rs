@@ -5,7 +5,7 @@
 //! with an access token sees what is stored about the account, its addresses masked (P2). Nothing in
 //! the document is about anybody else.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use super::{
@@ -57,6 +57,13 @@ pub struct Export {
     pub lookups: Vec<LookedUp>,
     /// When a copy was handed out, or something erased.
     pub audit: Vec<Audited>,
+}
+
+impl Export {
+    /// The JSON Schema of the document.
+    pub fn schema() -> Schema {
+        schema_for!(Self)
+    }
 }
 
 /// A published address.

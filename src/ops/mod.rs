@@ -8,13 +8,14 @@ pub mod accounts;
 pub mod associations;
 mod codes;
 pub mod erasure;
-pub mod expiry;
 pub mod export;
+pub mod holdings;
 pub mod invitations;
 pub mod keys;
 pub mod lookup;
 pub mod mailed_link;
 pub mod outbox;
+pub mod retention;
 mod sending;
 pub mod terms;
 pub mod validation;
@@ -101,6 +102,9 @@ pub struct Core {
     codes: codes::Codes,
     /// What monitoring may count.
     pub metrics: Metrics,
+    /// Whether what has reached its age is deleted.
+    pub retention: retention::Switch,
+    used_tokens: accounts::Uses,
     /// Rings when something new lies in the outbox.
     pub outbox_bell: Notify,
 }
@@ -131,8 +135,17 @@ impl Core {
             sending: sending::Sending::default(),
             codes: codes::Codes::default(),
             metrics: Metrics::default(),
+            retention: retention::Switch::default(),
+            used_tokens: accounts::Uses::default(),
             outbox_bell: Notify::new(),
         })
+    }
+}
+
+impl Core {
+    /// The key under which this server hashes what it must recognise and may not store.
+    pub fn session_key(&self) -> &Key32 {
+        &self.session_key
     }
 }
 

@@ -36,7 +36,7 @@ pub use self::{
     accounts::{Consent, StoredToken},
     migrations::SCHEMA,
     peppers::{Index, Reached},
-    tables::{Snapshot, Tables, Transaction},
+    tables::{Counts, Snapshot, Tables, Transaction},
     writer::MAX_BATCH,
     writes::Writes,
 };
@@ -104,6 +104,7 @@ pub struct Genesis {
 pub struct Store {
     writer: writer::Writer,
     published: Arc<ArcSwap<Snapshot>>,
+    path: Option<PathBuf>,
     _lock: Option<lock::Lock>,
 }
 
@@ -157,12 +158,12 @@ impl Store {
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
-        let path = place.as_ref().map(|place| place.path.as_path());
-        migrations::bring_up_to_date(&database, path, migrations::ALL, name, genesis)?;
+        let path = place.as_ref().map(|place| place.path.clone());
+        migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database)?));
         let writer = writer::Writer::start(database, place, published.clone())?;
-        Ok(Self { writer, published, _lock: lock })
+        Ok(Self { writer, published, path, _lock: lock })
     }
 
     /// The state after the latest commit. Hold it for a request, never longer.
@@ -193,6 +194,13 @@ impl Store {
     /// If the disk fails; the database is as it was then.
     pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
         self.writer.rewrite(now).await
+    }
+
+    /// Removes the copies that migrations have made, once nobody will want to go back to them.
+    pub fn remove_old_copies(&self, now: Millis) {
+        if let Some(path) = &self.path {
+            rewrite::remove_old_copies(path, now);
+        }
     }
 
     /// Waits until the database takes nothing any more, because the disk failed or is full. It

@@ -7,8 +7,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use redb::{
-    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
-    Value, WriteTransaction,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    Table, TableDefinition, Value, WriteTransaction,
 };
 
 use super::{StoreError, codec::decode, peppers::Indexes, rows::SigningKeyRow};
@@ -129,6 +129,19 @@ pub struct Tables<T: Transaction> {
     pub(super) indexes: Indexes<T>,
 }
 
+/// Numbers of rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Published addresses.
+    pub associations: u64,
+    /// Accepted documents.
+    pub consents: u64,
+    /// Addresses that nothing is sent to.
+    pub suppressed: u64,
+    /// Lookup budgets that are in use.
+    pub budgets: u64,
+}
+
 /// One committed state, shared by every request until the next commit. Opening a table costs half
 /// a point read, so it is done once for each commit and not once for each request.
 pub struct Snapshot {
@@ -238,6 +251,16 @@ impl<T: Transaction> Tables<T> {
     /// When the file was last rewritten, if it ever was.
     pub fn rewritten(&self) -> Result<Option<Millis>, StoreError> {
         self.meta.get("rewritten").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
+    }
+
+    /// How many rows there are of what has no age.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Counts {
+            associations: self.associations.len().map_err(StoreError::new)?,
+            consents: self.consents.len().map_err(StoreError::new)?,
+            suppressed: self.suppressed.len().map_err(StoreError::new)?,
+            budgets: self.budgets.len().map_err(StoreError::new)?,
+        })
     }
 
     /// Every signing key with its identifier, the one in use first.

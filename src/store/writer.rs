@@ -169,10 +169,7 @@ fn run(
                 None => drop(caller.send(Ok(()))),
                 Some((_, Err(error))) => drop(caller.send(Err(error))),
                 Some((place, Ok(new))) => match switch(&mut database, new, &place.path, published) {
-                    Ok(()) => {
-                        rewrite::remove_old_copies(&place.path, now);
-                        let _ = caller.send(Ok(()));
-                    }
+                    Ok(()) => drop(caller.send(Ok(()))),
                     Err(error) => {
                         tracing::error!(%error, "the rewritten database could not be put in place");
                         broken.notify_one();

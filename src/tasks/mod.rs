@@ -4,8 +4,8 @@
 //! A task is woken by the clock or a bell, does bounded steps, and may be stopped between any two
 //! of them; what it works on is in the database.
 
-mod expiry;
 mod outbox;
+mod retention;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ impl Tasks {
     /// Runs until `stop` says so and what is under way has ended.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let tasks = Arc::new(self);
-        tokio::join!(outbox::run(tasks.clone(), stop.clone()), expiry::run(&tasks, stop));
+        tokio::join!(outbox::run(tasks.clone(), stop.clone()), retention::run(&tasks, stop));
     }
 }
 

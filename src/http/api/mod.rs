@@ -7,6 +7,7 @@ pub mod invitation;
 pub mod lookup;
 pub mod phone;
 pub mod pubkey;
+pub mod rights;
 pub mod status;
 pub mod terms;
 pub mod validation;

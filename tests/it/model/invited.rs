@@ -11,9 +11,9 @@ use bindery::{
     },
     ops::{
         Core,
-        expiry::delete_expired,
         invitations::{self, Request},
         outbox::{self, Content, Fate, Settled},
+        retention,
     },
 };
 
@@ -110,7 +110,7 @@ impl Invited {
     pub async fn expire(&mut self, core: &Core) {
         let before = self.0.len();
         self.0.retain(|_, one| one.age < LIFETIME_HOURS);
-        let deleted = delete_expired(core).await.expect("written");
+        let deleted = retention::delete(core).await.expect("written");
         assert_eq!(deleted.invitations, before - self.0.len());
     }
 

@@ -1,0 +1,40 @@
+//! What an account may ask for its own data, whether or not it has accepted any terms: a copy, and
+//! that it is erased. Ours, see docs/api.md.
+
+use actix_web::web::Data;
+
+use super::{Answer, empty, json};
+use crate::{
+    domain::audit::By,
+    http::{
+        State,
+        caller::{AccountBeforeTerms, Caller},
+    },
+    ops::{
+        erasure,
+        export::{self, Export},
+    },
+};
+
+/// `GET /_bindery/v1/account/export`
+pub async fn export(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
+    state.limits.rights(caller, &account.0, state.core.clock.now())?;
+    let core = state.core.clone();
+    let copy = async move { export::of_account(&core, &account.0, By::Account).await };
+    json(state.off_thread(copy).await?)
+}
+
+/// `DELETE /_bindery/v1/account`
+pub async fn erase(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
+    state.limits.rights(caller, &account.0, state.core.clock.now())?;
+    let core = state.core.clone();
+    let erased = async move { erasure::erase_account(&core, account.0, By::Account).await };
+    state.off_thread(erased).await?;
+    state.core.outbox_bell.notify_one();
+    empty()
+}
+
+/// `GET /_bindery/v1/export.schema.json`: what a copy looks like, for whoever reads it by program.
+pub async fn schema() -> Answer {
+    json(Export::schema())
+}

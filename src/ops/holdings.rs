@@ -1,0 +1,176 @@
+//! What is held and when it goes: every rule of retention with what it holds now, for the operator
+//! (`bindery retention status`).
+//!
+//! Counts and times only, so that the answer names nobody. The logs say the same of themselves.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Core, Failure, retention::rewrite_due};
+use crate::{
+    domain::{
+        invitation::Invitation,
+        lookup::PepperState,
+        outbox::GIVE_UP,
+        retention::AUDIT,
+        session::LIFETIME,
+        time::{DAY, Millis},
+        visit,
+    },
+    store::{Snapshot, StoreError},
+};
+
+/// How many rows are looked at in one step.
+const STEP: usize = 1024;
+
+/// What a rule holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// What it is about.
+    pub what: String,
+    /// How long that is kept, in words.
+    pub rule: String,
+    /// How many rows there are.
+    pub rows: u64,
+    /// When the oldest row was written or used last.
+    pub oldest: Option<Millis>,
+    /// When the first row goes.
+    pub goes: Option<Millis>,
+}
+
+/// Every rule with what it holds.
+///
+/// # Errors
+/// If the database fails.
+pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
+    let (config, snapshot) = (&core.config, core.store.read());
+    let counts = snapshot.counts()?;
+    let idle = config.privacy.idle_account();
+    let mut holdings = vec![
+        Holding { rows: counts.associations, ..until("bindings", "until they are withdrawn") },
+        sessions(&snapshot)?,
+        invitations(&snapshot, config.invites.lifetime())?,
+        visits(&snapshot)?,
+        tokens(&snapshot, idle)?,
+        Holding {
+            rows: counts.consents,
+            ..until("accepted documents", "while the account has an access token or a binding")
+        },
+        outbox(&snapshot)?,
+        audit(&snapshot)?,
+        Holding {
+            rows: counts.suppressed,
+            ..until("addresses not to be written to", "until that is lifted")
+        },
+        Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
+        peppers(&snapshot),
+    ];
+    let goes = rewrite_due(&snapshot)?;
+    holdings.push(Holding {
+        rows: u64::from(goes.is_some()),
+        oldest: None,
+        goes,
+        ..until("bytes of deleted rows in the file", "until it is rewritten, once a day at most")
+    });
+    Ok(holdings)
+}
+
+fn until(what: &str, rule: &str) -> Holding {
+    Holding { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
+}
+
+/// A number of days in words.
+pub fn days(length: Duration) -> String {
+    match length.as_secs() / DAY.as_secs() {
+        1 => "one day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+/// Counts rows of which each has an age and an end.
+struct Count(Holding);
+
+impl Count {
+    fn of(what: &str, rule: &str) -> Self {
+        Self(until(what, rule))
+    }
+
+    fn add(&mut self, since: Millis, goes: Millis) {
+        let Self(held) = self;
+        held.rows += 1;
+        held.oldest = Some(held.oldest.map_or(since, |oldest| oldest.min(since)));
+        held.goes = Some(held.goes.map_or(goes, |first| first.min(goes)));
+    }
+}
+
+fn sessions(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+    let mut count = Count::of("validation sessions", "one day after they last changed");
+    let mut after = None;
+    loop {
+        let batch = snapshot.sessions_after(after.as_ref(), STEP)?;
+        let Some((last, _)) = batch.last() else { return Ok(count.0) };
+        after = Some(last.clone());
+        batch.iter().for_each(|(_, one)| count.add(one.modified, one.modified.after(LIFETIME)));
+    }
+}
+
+fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<Holding, StoreError> {
+    let mut count =
+        Count::of("invitations and their keys", &format!("{} after they were sent", days(lifetime)));
+    let mut after = None;
+    loop {
+        let batch = snapshot.invitations_after(after.as_ref(), STEP)?;
+        let Some(Invitation { token, .. }) = batch.last() else { return Ok(count.0) };
+        after = Some(token.clone());
+        batch.iter().for_each(|one| count.add(one.created, one.created.after(lifetime)));
+    }
+}
+
+fn visits(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+    let mut count =
+        Count::of("visits to people's own page", "an hour for the link, half an hour for the page");
+    for (_, visit) in snapshot.visits_after(None, usize::MAX)? {
+        let length = if visit.stage == visit::Stage::Link { visit::LINK } else { visit::PAGE };
+        count.add(visit.until.before(length).unwrap_or(Millis(0)), visit.until);
+    }
+    Ok(count.0)
+}
+
+fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
+    let mut count = Count::of("access tokens", &format!("{} after their last use", days(idle)));
+    let mut after = None;
+    loop {
+        let batch = snapshot.tokens_after(after, STEP)?;
+        let Some(last) = batch.last() else { return Ok(count.0) };
+        after = Some(last.hash);
+        batch.iter().for_each(|token| count.add(token.used, token.used.after(idle)));
+    }
+}
+
+fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+    let mut count =
+        Count::of("what waits to be sent", &format!("until it arrives, at most {}", days(GIVE_UP)));
+    for key in snapshot.due(Millis(u64::MAX), usize::MAX)? {
+        if let Some(row) = snapshot.outgoing(&key)? {
+            count.add(row.since, row.since.after(GIVE_UP));
+        }
+    }
+    Ok(count.0)
+}
+
+fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+    let mut count = Count::of("entries of the audit", &days(AUDIT));
+    snapshot.audit_since(Millis(0))?.iter().for_each(|entry| count.add(entry.at, entry.at.after(AUDIT)));
+    Ok(count.0)
+}
+
+fn peppers(snapshot: &Snapshot) -> Holding {
+    let mut count = Count::of("peppers that were replaced", "ten minutes after the new one came into use");
+    for index in snapshot.peppers() {
+        if let PepperState::Previous { until } = index.state {
+            count.add(index.created, until);
+        }
+    }
+    count.0
+}
