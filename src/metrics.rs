@@ -9,11 +9,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::domain::time::Millis;
+
 /// What is counted since the server started.
 pub struct Metrics {
     registry: Registry,
     outbox: Family<Outbox, Counter>,
-    retention_rounds: Counter,
+    retention_round: Gauge,
     retention_halted: Gauge,
 }
 
@@ -28,13 +30,13 @@ impl Default for Metrics {
         let (mut registry, outbox) = (Registry::with_prefix("bindery"), Family::default());
         let help = "Attempts to send what has to leave this machine, by kind and outcome";
         registry.register("outbox", help, outbox.clone());
-        let retention_rounds = Counter::default();
-        let help = "Rounds in which what has reached its age was deleted";
-        registry.register("retention_rounds", help, retention_rounds.clone());
+        let retention_round = Gauge::default();
+        let help = "When everything was last deleted that had reached its age, in seconds since 1970";
+        registry.register("retention_round", help, retention_round.clone());
         let retention_halted = Gauge::default();
         let help = "1 after the clock has jumped, until the operator says that the time is right: nothing is deleted for its age";
         registry.register("retention_halted", help, retention_halted.clone());
-        Self { registry, outbox, retention_rounds, retention_halted }
+        Self { registry, outbox, retention_round, retention_halted }
     }
 }
 
@@ -44,9 +46,9 @@ impl Metrics {
         self.outbox.get_or_create(&Outbox { kind, outcome }).inc();
     }
 
-    /// Counts a round of retention.
-    pub fn count_retention_round(&self) {
-        self.retention_rounds.inc();
+    /// Says when a round of retention that has gone well was begun.
+    pub fn show_retention_round(&self, begun: Millis) {
+        self.retention_round.set(i64::try_from(begun.0 / 1000).unwrap_or(i64::MAX));
     }
 
     /// Says whether rounds of retention rest.

@@ -49,11 +49,14 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
 
 async fn round(tasks: &Tasks) {
     let core = &tasks.core;
+    let begun = core.clock.now();
     match retention::round(core).await {
-        Ok(deleted) => tracing::debug!(?deleted, "what had reached its age was deleted"),
+        Ok(deleted) => {
+            tracing::debug!(?deleted, "what had reached its age was deleted");
+            core.metrics.show_retention_round(begun);
+        }
         Err(error) => tracing::error!(%error, "what has reached its age could not be deleted"),
     }
-    core.metrics.count_retention_round();
 }
 
 /// Whether the clock has gone on by a day more or less than time has.

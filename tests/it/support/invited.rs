@@ -18,6 +18,15 @@ impl Server {
         self.client.get(&self.metrics).send().await.expect("an answer").text().await.expect("text")
     }
 
+    /// Sends a command to the operator's socket; its answer, be it a refusal.
+    pub async fn control(&self, path: &str, command: &Value) -> Value {
+        let socket = self.config.data_dir.join(bindery::app::CONTROL_SOCKET);
+        let client = reqwest::Client::builder().unix_socket(socket).build().expect("a client");
+        let request = client.post(format!("http://control{path}")).body(command.to_string());
+        let answer = request.send().await.expect("an answer").bytes().await.expect("a body");
+        serde_json::from_slice(&answer).expect("JSON")
+    }
+
     /// Waits until monitoring sees this line.
     pub async fn until_counted(&self, line: &str) {
         self.until(line, async || self.metrics().await.lines().any(|counted| counted == line)).await;

@@ -7,6 +7,7 @@ pub mod homeserver;
 pub mod invited;
 pub mod network;
 pub mod openapi;
+pub mod passing;
 pub mod published;
 pub mod smtp;
 pub mod tls;

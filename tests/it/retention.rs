@@ -1,0 +1,126 @@
+//! What has reached its age goes, nothing goes before, a wrong clock deletes nothing, and the
+//! operator sees what is held.
+
+use std::time::Duration;
+
+use bindery::domain::ids::UserId;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    promises::only_files,
+    support::{Server, User, files_with, v2},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// More than the time from one round to the next.
+const ROUND: Duration = Duration::from_secs(11 * 60);
+
+async fn knows(server: &Server, user: &User) -> bool {
+    let reply = server.request(Method::GET, &v2("/account"), Some(&user.token), None).await;
+    reply.status != 401
+}
+
+#[tokio::test]
+async fn a_session_goes_a_day_after_it_last_changed() {
+    let (server, data) = only_files(|_| {}).await;
+    let alice = server.user("alice").await;
+    server.request_token(&alice, "somebody@example.org", "secret", 1).await;
+    let held = || files_with(&data, b"somebody@example.org").len();
+    assert_ne!(held(), 0);
+    server.pass(DAY - SECOND).await;
+    assert_ne!(held(), 0, "not before its time");
+    server.pass(SECOND + ROUND).await;
+    assert_eq!(held(), 0, "neither as a row nor as bytes");
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_uses_goes_and_one_in_use_stays() {
+    let server =
+        Server::start_with(|config| config.privacy.idle_account_days = crate::support::at_least_one(5)).await;
+    let (idle, busy) = (server.user("idle").await, server.user("busy").await);
+    for _ in 0..4 {
+        server.pass(DAY).await;
+        assert!(knows(&server, &busy).await);
+    }
+    server.pass(DAY - HOUR).await;
+    assert!(knows(&server, &busy).await);
+    server.pass(2 * HOUR).await;
+    assert!(!knows(&server, &idle).await);
+    assert!(knows(&server, &busy).await);
+}
+
+#[tokio::test]
+async fn consents_go_with_the_last_token_unless_something_is_published() {
+    let (server, data) =
+        only_files(|config| config.privacy.idle_account_days = crate::support::at_least_one(3)).await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    server.bind(&bob, "bob@example.org", "secret").await;
+    server.pass(5 * DAY).await;
+    assert!(files_with(&data, alice.id.as_bytes()).is_empty(), "nothing is left of her");
+    let again = server.register("bob").await;
+    assert_eq!(server.get("/account", &again).await.status, 200, "what he accepted is known");
+    assert_eq!(server.find(&again, "bob@example.org").await, Some(bob.id), "no binding goes for idleness");
+    let again = server.register("alice").await;
+    server.get("/account", &again).await.refused(403, "M_TERMS_NOT_SIGNED");
+}
+
+#[tokio::test]
+async fn after_a_jump_of_the_clock_nothing_is_deleted_until_the_operator_says_so() {
+    let (server, data) = only_files(|_| {}).await;
+    let alice = server.user("alice").await;
+    server.invite(&alice, "somebody@example.org", "!a:b").await;
+    server.round_is_done().await;
+    let halted = "bindery_retention_halted 1";
+    server.clock.forward(400 * DAY);
+    server.until_counted(halted).await;
+    assert!(knows(&server, &alice).await, "her token is more than a year old by that clock");
+    server.clock.back(400 * DAY);
+    server.until_counted(halted).await;
+    let status = server.control("/retention/status", &json!(null)).await;
+    assert_eq!(status["halted"], true);
+    let deleted = server.control("/retention/run", &json!(null)).await;
+    assert_eq!((&deleted["tokens"], &deleted["invitations"]), (&json!(0), &json!(0)));
+    server.until_counted("bindery_retention_halted 0").await;
+    server.pass(30 * DAY + ROUND).await;
+    assert!(files_with(&data, b"somebody@example.org").is_empty(), "rounds go on");
+    assert!(knows(&server, &alice).await);
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_is_held_and_when_it_goes() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    server.bind(&alice, "alice@example.org", "secret").await;
+    server.invite(&alice, "somebody@example.org", "!a:b").await;
+    let now = bindery::ops::Clock::now(&*server.clock).0;
+    let status = server.control("/retention/status", &json!(null)).await;
+    let rule = |what: &str| {
+        let rules = status["rules"].as_array().expect("rules").iter();
+        rules.clone().find(|rule| rule["what"] == what).unwrap_or_else(|| panic!("{what}: {status}")).clone()
+    };
+    assert_eq!(rule("bindings")["rows"], 1);
+    let sessions = rule("validation sessions");
+    assert_eq!((&sessions["rows"], &sessions["oldest"]), (&json!(1), &json!(now)));
+    assert_eq!(sessions["goes"], json!(now + DAY.as_millis() as u64));
+    assert_eq!(rule("invitations and their keys")["goes"], json!(now + 30 * DAY.as_millis() as u64));
+    assert_eq!(rule("access tokens")["goes"], json!(now + 365 * DAY.as_millis() as u64));
+    assert!(!status.to_string().contains("example.org"), "it names nobody: {status}");
+}
+
+#[tokio::test]
+async fn audit_entries_go_after_a_year() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let copy = server.request(Method::GET, "/_bindery/v1/account/export", Some(&alice.token), None).await;
+    assert_eq!(copy.status, 200);
+    let all = json!({ "since": 0, "about": null });
+    server.pass(365 * DAY - ROUND).await;
+    assert_eq!(server.control("/audit", &all).await.as_array().expect("entries").len(), 1);
+    server.pass(2 * ROUND).await;
+    assert_eq!(server.control("/audit", &all).await, json!([]));
+    assert!(UserId::parse(&alice.id).is_some());
+}

@@ -1,0 +1,167 @@
+//! A copy of one's data and its erasure: complete, about nobody else, at once, and audited.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, Server, User, files_with};
+
+const COPY: &str = "/_bindery/v1/account/export";
+const ACCOUNT: &str = "/_bindery/v1/account";
+
+/// A document as the published schema has it.
+#[track_caller]
+fn check_against_schema(document: &Value) {
+    let schema = include_str!("../../docs/export.schema.json");
+    let schema = serde_json::from_str(schema).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    if let Err(error) = validator.validate(document) {
+        panic!("{error}\n{document}");
+    }
+}
+
+async fn copy(server: &Server, user: &User) -> Value {
+    let copy = server.request(Method::GET, COPY, Some(&user.token), None).await.ok();
+    check_against_schema(&copy);
+    copy
+}
+
+/// Alice with two addresses and an invitation sent; Bob with one; somebody invited Carol's address.
+async fn people() -> (Server, User, User) {
+    let server = Server::start().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    server.bind(&alice, "alice@example.org", "secret").await;
+    server.bind(&alice, "second@example.net", "secret").await;
+    server.bind(&bob, "bob@example.org", "secret").await;
+    server.request_token(&bob, "unfinished@example.org", "secret", 1).await;
+    server.invite(&alice, "carol@example.org", "!room:hs.test").await;
+    server.invite(&bob, "dave@example.org", "!other:hs.test").await;
+    (server, alice, bob)
+}
+
+#[test]
+fn the_schema_is_published_as_it_is() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.schema.json");
+    let schema = bindery::ops::export::Export::schema();
+    let schema = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &schema).expect("written");
+    }
+    assert_eq!(std::fs::read_to_string(path).expect("the schema"), schema);
+}
+
+#[tokio::test]
+async fn an_account_gets_a_copy_with_its_addresses_masked_and_nobody_elses() {
+    let (server, alice, bob) = people().await;
+    let text = copy(&server, &alice).await;
+    assert_eq!(text["subject"], json!(alice.id));
+    let addresses = |member: &str| {
+        let rows = text[member].as_array().expect("rows").iter();
+        rows.map(|row| row["address"].as_str().expect("an address").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses("bindings"), ["a...@e...", "s...@e..."]);
+    assert_eq!(addresses("validation_sessions").len(), 2);
+    assert_eq!(text["invitations_sent"][0]["room_id"], "!room:hs.test");
+    assert_eq!(text["invitations_sent"][0]["to"], "c...@e...");
+    assert_eq!(text["access_tokens"].as_array().expect("tokens").len(), 1);
+    assert_eq!(text["consents"][0]["document"], "terms");
+    assert_eq!(text["audit"][0]["deed"], "export");
+    let text = text.to_string();
+    for foreign in ["example.org", "example.net", "bob", "carol", "dave", &bob.id, &alice.token] {
+        assert!(!text.contains(foreign), "{foreign} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn rights_need_a_token_and_no_consent() {
+    let server = Server::start().await;
+    for (method, path) in [(Method::GET, COPY), (Method::DELETE, ACCOUNT)] {
+        server.request(method.clone(), path, None, None).await.refused(401, "M_UNAUTHORIZED");
+        server.request(method.clone(), path, Some("made-up"), None).await.refused(401, "M_UNAUTHORIZED");
+        server.request(Method::POST, path, None, None).await.refused(405, "M_UNRECOGNIZED");
+        let alice = server.register("alice").await;
+        let reply: Reply = server.request(method, path, Some(&alice.token), None).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(reply.headers["access-control-allow-origin"], "*");
+    }
+    let schema = server.request(Method::GET, "/_bindery/v1/export.schema.json", None, None).await.ok();
+    assert_eq!(schema["title"], "Export");
+}
+
+#[tokio::test]
+async fn rights_are_limited() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    for _ in 0..10 {
+        copy(&server, &alice).await;
+    }
+    let refused = server.request(Method::GET, COPY, Some(&alice.token), None).await;
+    assert!(refused.refused(429, "M_LIMIT_EXCEEDED")["retry_after_ms"].as_u64().is_some());
+}
+
+#[tokio::test]
+async fn an_erased_account_leaves_nothing_and_takes_nothing_of_others() {
+    let (server, alice, bob) = people().await;
+    server.request(Method::DELETE, ACCOUNT, Some(&alice.token), None).await.ok();
+    server.get("/account", &alice).await.refused(401, "M_UNAUTHORIZED");
+    for address in ["alice@example.org", "second@example.net"] {
+        assert_eq!(server.find(&bob, address).await, None);
+    }
+    assert_eq!(server.find(&bob, "bob@example.org").await, Some(bob.id.clone()));
+    let left = copy(&server, &bob).await;
+    assert_eq!(left["invitations_sent"].as_array().expect("rows").len(), 1);
+    assert_eq!(left["validation_sessions"].as_array().expect("rows").len(), 2);
+    let about_her = json!({ "since": 0, "about": { "mxid": alice.id } });
+    let audit = server.control("/audit", &about_her).await;
+    assert_eq!((&audit[0]["deed"], &audit[0]["by"]), (&json!("erasure"), &json!("account")));
+    // Her invitation to Carol is gone as well, and Bob's is not.
+    let copy_of_carol = server.control("/export", &json!({ "address": "carol@example.org" })).await;
+    assert_eq!(copy_of_carol["invitations_received"], json!([]));
+    let copy_of_dave = server.control("/export", &json!({ "address": "Dave@example.org" })).await;
+    assert_eq!(copy_of_dave["invitations_received"][0]["room_id"], "!other:hs.test");
+    let again = server.register("alice").await;
+    server.get("/account", &again).await.refused(403, "M_TERMS_NOT_SIGNED");
+}
+
+#[tokio::test]
+async fn an_operator_exports_and_erases_by_address() {
+    let (server, alice, bob) = people().await;
+    server.invite(&bob, "unfinished@example.org", "!third:hs.test").await;
+    let whole = server.control("/export", &json!({ "address": "alice@example.org" })).await;
+    check_against_schema(&whole);
+    assert_eq!(whole["bindings"][0]["address"], "alice@example.org");
+    assert_eq!(whole["bindings"][0]["user_id"], json!(alice.id));
+    assert!(!whole.to_string().contains("second@"), "her other address is another subject");
+    let unfinished = server.control("/export", &json!({ "address": "unfinished@example.org" })).await;
+    check_against_schema(&unfinished);
+    assert_eq!(unfinished["validation_sessions"][0]["state"], "pending");
+    assert_eq!(unfinished["invitations_received"][0]["room_id"], "!third:hs.test");
+    assert!(!unfinished.to_string().contains(&bob.id), "who asked and who invites is somebody else");
+
+    let erased = server.control("/erase", &json!({ "address": "unfinished@example.org" })).await;
+    assert_eq!(erased, json!({ "bindings": 0, "others": 2 }));
+    let erased = server.control("/erase", &json!({ "mxid": alice.id })).await;
+    assert_eq!(erased["bindings"], 2);
+    assert_eq!(server.find(&bob, "alice@example.org").await, None);
+    let nothing = server.control("/erase", &json!({ "mxid": alice.id })).await;
+    assert_eq!(nothing, json!({ "bindings": 0, "others": 0 }));
+    for wrong in [json!({ "address": "nobody" }), json!({ "mxid": "alice" }), json!({ "name": "x" })] {
+        for path in ["/export", "/erase"] {
+            let refused = server.control(path, &wrong).await;
+            assert_eq!(refused["errcode"], "M_INVALID_PARAM", "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn erasing_leaves_no_byte_after_the_next_round() {
+    let (server, data) = crate::promises::only_files(|_| {}).await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    server.bind(&alice, "alice@example.org", "secret").await;
+    server.bind(&bob, "bob@example.org", "secret").await;
+    server.request(Method::DELETE, ACCOUNT, Some(&alice.token), None).await.ok();
+    server.pass(std::time::Duration::from_secs(2 * 24 * 3600)).await;
+    for trace in ["alice@example.org", alice.id.as_str()] {
+        assert_eq!(files_with(&data, trace.as_bytes()), Vec::<std::path::PathBuf>::new(), "{trace}");
+    }
+    assert_ne!(files_with(&data, bob.id.as_bytes()).len(), 0, "the search finds what is there");
+}
