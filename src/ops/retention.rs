@@ -72,9 +72,21 @@ pub struct Deleted {
 pub async fn round(core: &Core) -> Result<Deleted, Failure> {
     let mut deleted = delete(core).await?;
     let now = core.clock.now();
-    core.store.remove_old_copies(now);
     if rewrite_due(&core.store.read())?.is_some_and(|due| now >= due) {
         core.store.rewrite(now).await?;
+        deleted.rewritten = true;
+    }
+    Ok(deleted)
+}
+
+/// As [`round`], but has the file rewritten however short a time ago that was.
+///
+/// # Errors
+/// If the database fails.
+pub async fn round_at_once(core: &Core) -> Result<Deleted, Failure> {
+    let mut deleted = delete(core).await?;
+    if core.store.read().has_removed()? {
+        core.store.rewrite(core.clock.now()).await?;
         deleted.rewritten = true;
     }
     Ok(deleted)
@@ -92,6 +104,7 @@ pub(super) fn rewrite_due(snapshot: &Snapshot) -> Result<Option<Millis>, StoreEr
 /// If the database fails.
 pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
     let now = core.clock.now();
+    core.store.remove_old_copies(now);
     let idle = core.config.privacy.idle_account();
     let sessions = purge(
         core,

@@ -40,7 +40,7 @@ pub fn status_of(core: &Core) -> Result<Status, Failure> {
 /// Only if the database fails.
 pub async fn run_on(core: &Core) -> Result<Deleted, Failure> {
     core.retention.resume();
-    retention::round(core).await
+    retention::round_at_once(core).await
 }
 
 pub(super) async fn status(state: Data<State>) -> Result<Json<Status>, ApiError> {
