@@ -1,6 +1,8 @@
 //! What has reached its age goes, nothing goes before, a wrong clock deletes nothing, and the
 //! operator sees what is held.
 
+mod property;
+
 use std::time::Duration;
 
 use bindery::domain::ids::UserId;

@@ -1,0 +1,302 @@
+//! Whatever happens in whatever order, no row is older than its period, and none is an orphan: an
+//! index entry without its row, or a row of somebody who was erased.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bindery::{
+    domain::{
+        audit::By,
+        ids::{ClientSecret, RoomId, Sid, UserId},
+        invitation::Described,
+        language::Language,
+        lookup::LookupHash,
+        retention::AUDIT,
+        secret::SecretHash,
+        server_name::ServerName,
+        threepid::Address,
+        time::Millis,
+        visit::Visit,
+    },
+    ops::{
+        Clock, Core, accounts, associations, erasure, genesis,
+        invitations::{self, Request},
+        mailed_link, outbox,
+        retention::delete,
+        validation::{self, Message, TokenRequest},
+    },
+    store::Store,
+};
+use proptest::prelude::*;
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableHandle};
+
+use crate::{model::core_on, support::TestClock};
+
+/// Storage in memory that can be looked into afterwards.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Memory {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().expect("not poisoned")
+    }
+}
+
+impl StorageBackend for Memory {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(self.bytes().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        let start = offset as usize;
+        out.copy_from_slice(&self.bytes()[start..start + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.bytes().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        let start = offset as usize;
+        self.bytes()[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register { user: u8 },
+    Accept { user: u8 },
+    Ask { user: u8, address: u8, secret: u8, confirm: bool },
+    Bind { user: u8, address: u8, secret: u8 },
+    Unbind { address: u8 },
+    Invite { user: u8, address: u8 },
+    Deliver,
+    Visit { address: u8 },
+    EraseAddress { address: u8 },
+    EraseAccount { user: u8 },
+    Delete,
+    Wait { hours: u32 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (user, address, secret) = (0..3u8, 0..3u8, 0..2u8);
+    prop_oneof![
+        3 => user.clone().prop_map(|user| Step::Register { user }),
+        2 => user.clone().prop_map(|user| Step::Accept { user }),
+        4 => (user.clone(), address.clone(), secret.clone(), any::<bool>())
+            .prop_map(|(user, address, secret, confirm)| Step::Ask { user, address, secret, confirm }),
+        5 => (user.clone(), address.clone(), secret)
+            .prop_map(|(user, address, secret)| Step::Bind { user, address, secret }),
+        1 => address.clone().prop_map(|address| Step::Unbind { address }),
+        2 => (user.clone(), address.clone()).prop_map(|(user, address)| Step::Invite { user, address }),
+        1 => Just(Step::Deliver),
+        1 => address.clone().prop_map(|address| Step::Visit { address }),
+        1 => address.prop_map(|address| Step::EraseAddress { address }),
+        1 => user.prop_map(|user| Step::EraseAccount { user }),
+        1 => Just(Step::Delete),
+        2 => prop_oneof![3 => 1..20u32, 2 => 20..800u32, 1 => 800..10_000u32].prop_map(|hours| Step::Wait { hours }),
+    ]
+}
+
+fn user(number: u8) -> UserId {
+    UserId::parse(&format!("@user{number}:hs.test")).expect("a user ID")
+}
+
+fn address(number: u8) -> Address {
+    Address::email(&format!("address{number}@example.org")).expect("an address")
+}
+
+fn secret(number: u8) -> ClientSecret {
+    ClientSecret::parse(&format!("secret{number}")).expect("a secret")
+}
+
+/// What the steps have to remember: the latest session of each address and secret.
+type Sessions = std::collections::BTreeMap<(u8, u8, u8), Sid>;
+
+async fn take(core: &Core, step: Step, sessions: &mut Sessions, clock: &TestClock) {
+    let now = core.clock.now();
+    // A refusal is an answer like any other here.
+    match step {
+        Step::Register { user: who } => drop(accounts::register(core, user(who)).await.expect("written")),
+        Step::Accept { user: who } => {
+            let accepted = core.store.write(move |tables| tables.put_consent(&user(who), "terms", "1", now));
+            accepted.await.expect("written");
+        }
+        Step::Ask { user: who, address: at, secret: with, confirm } => {
+            let mut sent = None;
+            let request = TokenRequest {
+                account: Some(user(who)),
+                address: address(at),
+                secret: secret(with),
+                send_attempt: now.0,
+                next_link: None,
+                language: Language::En,
+            };
+            let sid = validation::request_token(core, request, async |message: Message| {
+                sent = Some(message.token);
+                Ok(())
+            });
+            let Ok(sid) = sid.await else { return };
+            sessions.insert((who, at, with), sid.clone());
+            if let Some(token) = sent.filter(|_| confirm) {
+                let _ = mailed_link::confirm(core, sid, token).await;
+            }
+        }
+        Step::Bind { user: who, address: at, secret: with } => {
+            let Some(sid) = sessions.get(&(who, at, with)).cloned() else { return };
+            let _ = associations::bind(core, user(who), sid, secret(with), user(who)).await;
+        }
+        Step::Unbind { address: at } => {
+            erasure::withdraw(core, address(at), By::Owner).await.expect("written");
+        }
+        Step::Invite { user: who, address: at } => {
+            let room_id = RoomId::parse("!room:hs.test").expect("a room ID");
+            let described = Described::default();
+            let request = Request { address: address(at), room_id, sender: user(who), described };
+            let _ = invitations::store(core, &user(who), request).await;
+        }
+        Step::Deliver => {
+            let due = outbox::due(core, 100).expect("readable");
+            outbox::settle(core, due, outbox::Fate::Delivered).await.expect("written");
+        }
+        Step::Visit { address: at } => {
+            let visit = Visit::by_link(address(at), now);
+            let secret = SecretHash::of(&format!("{at} {}", now.0));
+            core.store.write(move |tables| tables.put_visit(secret, &visit)).await.expect("written");
+        }
+        Step::EraseAddress { address: at } => {
+            erasure::erase_address(core, address(at), By::Operator).await.expect("written");
+            check_address_is_gone(core, &address(at));
+        }
+        Step::EraseAccount { user: who } => {
+            erasure::erase_account(core, user(who), By::Account).await.expect("written");
+            check_account_is_gone(core, &user(who));
+        }
+        Step::Delete => {
+            delete(core).await.expect("written");
+            check_ages(core);
+        }
+        Step::Wait { hours } => clock.forward(Duration::from_secs(u64::from(hours) * 3600)),
+    }
+}
+
+fn check_address_is_gone(core: &Core, address: &Address) {
+    let snapshot = core.store.read();
+    assert!(snapshot.association(address).expect("readable").is_none());
+    assert!(snapshot.invitations_to(address).expect("readable").is_empty());
+    assert!(snapshot.visits_of(address).expect("readable").is_empty());
+    let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
+    assert!(sessions.iter().all(|(_, session)| session.address != *address));
+    let hash = LookupHash::of(address, snapshot.pepper());
+    snapshot.index().lookup(&hash, |_| panic!("it is still found")).expect("readable");
+}
+
+fn check_account_is_gone(core: &Core, user: &UserId) {
+    let snapshot = core.store.read();
+    assert!(snapshot.associations_of(user).expect("readable").is_empty());
+    assert!(snapshot.tokens_of(user).expect("readable").is_empty());
+    assert!(snapshot.consents_of(user).expect("readable").is_empty());
+    let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
+    assert!(sessions.iter().all(|(_, session)| session.account.as_ref() != Some(user)));
+    let invitations = snapshot.invitations_after(None, usize::MAX).expect("readable");
+    assert!(invitations.iter().all(|invitation| invitation.sender != *user));
+}
+
+/// After a round, nothing is older than it may be.
+fn check_ages(core: &Core) {
+    let (now, snapshot, config) = (core.clock.now(), core.store.read(), &core.config);
+    let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
+    assert!(sessions.iter().all(|(_, session)| now < session.modified.after(Duration::from_secs(86_400))));
+    let invitations = snapshot.invitations_after(None, usize::MAX).expect("readable");
+    assert!(invitations.iter().all(|one| now < one.created.after(config.invites.lifetime())));
+    let visits = snapshot.visits_after(None, usize::MAX).expect("readable");
+    assert!(visits.iter().all(|(_, visit)| now < visit.until));
+    let tokens = snapshot.tokens_after(None, usize::MAX).expect("readable");
+    assert!(tokens.iter().all(|token| now < token.used.after(config.privacy.idle_account())));
+    let audit = snapshot.audit_since(Millis(0)).expect("readable");
+    assert!(audit.iter().all(|entry| now <= entry.at.after(AUDIT)));
+    for user in snapshot.consenting_after(None, usize::MAX).expect("readable") {
+        let tokens = snapshot.tokens_of(&user).expect("readable").len();
+        let associations = snapshot.associations_of(&user).expect("readable").len();
+        assert_ne!(tokens + associations, 0, "a consent of nobody");
+    }
+}
+
+/// Every index has as many entries as the table that it leads to, and leads there.
+fn check_indexes(core: &Core, memory: &Memory) {
+    let snapshot = core.store.read();
+    for token in snapshot.tokens_after(None, usize::MAX).expect("readable") {
+        let own = snapshot.tokens_of(&token.owner).expect("readable");
+        assert!(own.iter().any(|one| one.hash == token.hash));
+    }
+    for (sid, session) in snapshot.sessions_after(None, usize::MAX).expect("readable") {
+        let found = snapshot.session_by_index(&session.index_key).expect("readable");
+        assert!(found.is_some_and(|(found, _)| found == sid), "a session that nothing leads to");
+    }
+    for invitation in snapshot.invitations_after(None, usize::MAX).expect("readable") {
+        let to = snapshot.invitations_to(&invitation.address).expect("readable");
+        assert!(to.contains(&invitation.token));
+        let by_key = snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable");
+        assert!(by_key.as_ref() == Some(&invitation.token));
+    }
+    for number in 0..3 {
+        if let Some(association) = snapshot.association(&address(number)).expect("readable") {
+            let own = snapshot.associations_of(&association.user_id).expect("readable");
+            assert!(own.contains(&association));
+        }
+    }
+    drop(snapshot);
+    let copy = Memory(Arc::new(Mutex::new(memory.bytes().clone())));
+    let database = Database::builder().create_with_backend(copy).expect("a database");
+    let transaction = database.begin_read().expect("a transaction");
+    let rows = |wanted: &str| {
+        let mut tables = transaction.list_tables().expect("tables");
+        let table = tables.find(|table| table.name() == wanted).unwrap_or_else(|| panic!("{wanted}"));
+        transaction.open_untyped_table(table).expect("readable").len().expect("a length")
+    };
+    for (table, indexes) in [
+        ("tokens", &["account_tokens"][..]),
+        ("sessions", &["session_index"]),
+        ("invitations", &["invited", "ephemeral_keys"]),
+        ("associations", &["account_addresses", "lookup_1"]),
+        ("outbox", &["outbox_due"]),
+    ] {
+        for index in indexes {
+            assert_eq!(rows(index), rows(table), "{index} and {table}");
+        }
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let (clock, memory) = (TestClock::new(), Memory::default());
+    let name = ServerName::parse("id.test").expect("a name");
+    let store = Store::on_backend(memory.clone(), &name, || genesis(clock.now())).expect("a database");
+    let core = core_on(store, clock.clone());
+    let mut sessions = Sessions::new();
+    for step in steps {
+        take(&core, step, &mut sessions, &clock).await;
+    }
+    delete(&core).await.expect("written");
+    check_ages(&core);
+    check_indexes(&core, &memory);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_outlives_its_period_and_nothing_is_an_orphan(steps in proptest::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(run(steps));
+    }
+}
