@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     domain::time::Millis,
     http,
+    logs::Logs,
     ops::{self, Clock, Core},
     remote::{
         discovery::{Discovery, Ports},
@@ -72,6 +73,7 @@ impl Default for Surroundings {
 pub struct Application {
     state: web::Data<http::State>,
     core: Arc<Core>,
+    logs: Arc<Logs>,
     listeners: Vec<TcpListener>,
     metrics_listeners: Vec<TcpListener>,
     control: UnixListener,
@@ -102,13 +104,16 @@ impl Application {
             Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), patience))
         };
         let core = Arc::new(Core::new(config.clone(), store, clock, homeservers.clone())?);
-        let state = http::State::new(core.clone(), mailer.clone(), sms, background.handle().clone())?;
+        let logs =
+            Arc::new(Logs::open(core.clone(), tick).context("cannot use the folder logs in data_dir")?);
+        let state =
+            http::State::new(core.clone(), mailer.clone(), sms, logs.clone(), background.handle().clone())?;
         let tasks = Tasks { core: core.clone(), homeservers, mailer, tick };
         let listeners = bind("http.listen", &config.http.listen)?;
         let metrics_listeners = bind("http.metrics_listen", &config.http.metrics_listen)?;
         let control = control_socket(&config.data_dir)?;
         let state = web::Data::new(state);
-        Ok(Self { state, core, listeners, metrics_listeners, control, tasks, background })
+        Ok(Self { state, core, logs, listeners, metrics_listeners, control, tasks, background })
     }
 
     /// Where it listens.
@@ -128,7 +133,7 @@ impl Application {
     /// If the listeners fail, or the disk: a server that can store nothing ends, so that whoever
     /// watches over it notices and starts it again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { state, core, listeners, metrics_listeners, control, tasks, background } = self;
+        let Self { state, core, logs, listeners, metrics_listeners, control, tasks, background } = self;
         let stored = core.clone();
         let (stop_tasks, stopped) = watch::channel(false);
         let tasks = background.spawn(tasks.run(stopped));
@@ -161,8 +166,9 @@ impl Application {
         let _ = stop_tasks.send(true);
         let _ = background.block_on(async { timeout(Duration::from_secs(10), tasks).await });
         background.shutdown_timeout(Duration::from_secs(5));
+        logs.close();
         // The last one to let go of the store closes the database.
-        drop(core);
+        drop((core, logs));
         served
     }
 }

@@ -12,7 +12,7 @@
 //! | `app` | composition: opens, binds, runs, drains |
 //! | `http` | what comes in: the API, the pages, the operator's socket |
 //! | `tasks` | what runs by itself: the outbox, deleting what has expired |
-//! | `remote` | what goes out: homeservers, mail, messages to telephones |
+//! | `remote`, `logs` | what goes out: homeservers, mail, messages to telephones; the files that say who called |
 //! | `ops` | one function for each thing the server does |
 //! | `store`, `config`, `assets`, `metrics` | the database; the settings; what is compiled in; what is counted |
 //! | `domain` | the rules, as pure values |
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod logs;
 pub mod metrics;
 pub mod ops;
 pub mod remote;

@@ -15,8 +15,14 @@ use crate::domain::time::Millis;
 pub struct Metrics {
     registry: Registry,
     outbox: Family<Outbox, Counter>,
+    log_rows_lost: Family<Log, Counter>,
     retention_round: Gauge,
     retention_halted: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Log {
+    log: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,13 +36,16 @@ impl Default for Metrics {
         let (mut registry, outbox) = (Registry::with_prefix("bindery"), Family::default());
         let help = "Attempts to send what has to leave this machine, by kind and outcome";
         registry.register("outbox", help, outbox.clone());
+        let log_rows_lost = Family::default();
+        let help = "Rows that could not be written into a log, by log";
+        registry.register("log_rows_lost", help, log_rows_lost.clone());
         let retention_round = Gauge::default();
         let help = "When everything was last deleted that had reached its age, in seconds since 1970";
         registry.register("retention_round", help, retention_round.clone());
         let retention_halted = Gauge::default();
         let help = "1 after the clock has jumped, until the operator says that the time is right: nothing is deleted for its age";
         registry.register("retention_halted", help, retention_halted.clone());
-        Self { registry, outbox, retention_round, retention_halted }
+        Self { registry, outbox, log_rows_lost, retention_round, retention_halted }
     }
 }
 
@@ -44,6 +53,11 @@ impl Metrics {
     /// Counts what became of something in the outbox.
     pub fn count_outbox(&self, kind: &'static str, outcome: &'static str) {
         self.outbox.get_or_create(&Outbox { kind, outcome }).inc();
+    }
+
+    /// Counts rows that a log has lost.
+    pub fn count_lost_log_rows(&self, log: &'static str, rows: u64) {
+        self.log_rows_lost.get_or_create(&Log { log }).inc_by(rows);
     }
 
     /// Says when a round of retention that has gone well was begun.

@@ -6,6 +6,7 @@
 mod control;
 mod demo;
 mod invitations;
+mod log;
 mod people;
 mod retention;
 mod serve;
@@ -72,6 +73,9 @@ enum Command {
     /// Look after pending invitations, whether or not the server runs
     #[command(subcommand)]
     Invitations(InvitationsCommand),
+    /// Read who looked up, and who called, whether or not the server runs
+    #[command(subcommand)]
+    Log(log::LogCommand),
 }
 
 #[derive(Subcommand)]
@@ -161,6 +165,7 @@ pub fn run() -> ExitCode {
         Command::Retention(RetentionCommand::Run(with)) => {
             with.load().map_err(Into::into).and_then(retention::run)
         }
+        Command::Log(log) => log::show(log),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

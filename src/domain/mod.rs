@@ -7,6 +7,7 @@ pub mod association;
 pub mod audit;
 pub mod bucket;
 pub mod code;
+pub mod day;
 pub mod ids;
 pub mod invitation;
 pub mod language;

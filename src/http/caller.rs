@@ -5,13 +5,13 @@
 
 use std::{
     future::{Ready, ready},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
-    http::header::{AUTHORIZATION, X_FORWARDED_FOR},
+    http::header::{AUTHORIZATION, HeaderMap, HeaderValue, X_FORWARDED_FOR},
     web::Data,
 };
 use serde::Deserialize;
@@ -31,6 +31,23 @@ use crate::{
 pub struct Caller(IpAddr);
 
 impl Caller {
+    /// The caller of a request from `peer` with these headers.
+    pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, config: &Config) -> Self {
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+        // Read as bytes: what a client put in front of a proxy's own entry need not be text.
+        let mut lines = headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let first = lines.next().unwrap_or_default();
+        let Some(second) = lines.next() else { return Self(client_address(peer, first, config)) };
+        // Several header lines are one list (RFC 9110 section 5.3).
+        let forwarded = [first, second].into_iter().chain(lines).collect::<Vec<_>>().join(&b',');
+        Self(client_address(peer, &forwarded, config))
+    }
+
+    /// The address itself, for the logs that hold it.
+    pub fn ip(self) -> IpAddr {
+        self.0.to_canonical()
+    }
+
     /// What limits count: the address, or the /64 network of an IPv6 address, since a client can
     /// have all of that.
     pub fn network(self) -> IpAddr {
@@ -49,12 +66,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-        let forwarded = request.headers().get_all(X_FORWARDED_FOR);
-        // Several header lines are one list (RFC 9110 section 5.3). Read as bytes: what a client put
-        // in front of a proxy's own entry need not be text.
-        let forwarded = forwarded.map(|value| value.as_bytes()).collect::<Vec<_>>().join(&b',');
-        ready(Ok(Self(client_address(peer, &forwarded, config(request)))))
+        ready(Ok(Self::of(request.peer_addr(), request.headers(), config(request))))
     }
 }
 

@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod caller;
 pub mod control;
+mod counting;
 mod error;
 mod limits;
 pub mod metrics;
@@ -16,10 +17,15 @@ mod routes;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpServer, dev::Server, web};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, Service},
+    web,
+};
 
-use self::{error::ApiError, limits::Limits, pages::Pages};
+use self::{counting::Counting, error::ApiError, limits::Limits, pages::Pages};
 use crate::{
+    logs::Logs,
     ops::Core,
     remote::{mail::Mailer, sms::SmsGateway},
 };
@@ -29,6 +35,7 @@ pub struct State {
     core: Arc<Core>,
     mailer: Arc<Mailer>,
     sms: SmsGateway,
+    logs: Arc<Logs>,
     limits: Limits,
     pages: Pages,
     background: tokio::runtime::Handle,
@@ -43,11 +50,12 @@ impl State {
         core: Arc<Core>,
         mailer: Arc<Mailer>,
         sms: SmsGateway,
+        logs: Arc<Logs>,
         background: tokio::runtime::Handle,
     ) -> anyhow::Result<Self> {
         let limits = Limits::new(core.config.limits.clone());
         let pages = Pages::load(&core.config)?;
-        Ok(Self { core, mailer, sms, limits, pages, background })
+        Ok(Self { core, mailer, sms, logs, limits, pages, background })
     }
 
     /// Runs something slow where it makes no other request wait.
@@ -78,8 +86,21 @@ pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::R
         chosen => chosen,
     };
     let has_delegation = !state.core.config.delegation.allowed_networks.is_empty();
-    let app =
-        move || App::new().app_data(state.clone()).configure(|app| routes::configure(app, has_delegation));
+    let app = move || {
+        let counting = Counting::new(state.clone());
+        App::new()
+            .app_data(state.clone())
+            .wrap_fn(move |request, service| {
+                let arrived = counting.arrived(&request);
+                let answer = service.call(request);
+                async move {
+                    let answer = answer.await;
+                    arrived.answered(&answer);
+                    answer
+                }
+            })
+            .configure(|app| routes::configure(app, has_delegation))
+    };
     let mut server = HttpServer::new(app)
         .workers(workers)
         .max_connections(MAX_CONNECTIONS)

@@ -63,12 +63,17 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
         self.addresses.len()
     }
 
-    /// Calls `found` once with each address that leads to a Matrix ID, as it was sent, and that ID;
-    /// in no order.
+    /// In which form the addresses were sent.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Calls `each` once with each address that has the form of one, as it was sent, and the Matrix
+    /// ID that it leads to, if it does; in no order.
     ///
     /// # Errors
     /// Only if the database fails.
-    pub fn run(&self, mut found: impl FnMut(&'a str, &str)) -> Result<(), Failure> {
+    pub fn run(&self, mut each: impl FnMut(&'a str, Option<&str>)) -> Result<(), Failure> {
         let Some(index) = self.snapshot.index_under(self.pepper, self.now) else { return Ok(()) };
         let hash = |address: &'a str| match self.algorithm {
             Algorithm::Sha256 => LookupHash::from_base64(address),
@@ -81,7 +86,14 @@ impl<'a, T: AsRef<str>> Query<'a, T> {
         hashes.sort_unstable_by_key(|(hash, _)| *hash);
         hashes.dedup_by_key(|(hash, _)| *hash);
         for (hash, address) in hashes {
-            index.lookup(&hash, |user_id| found(address, user_id))?;
+            let mut is_found = false;
+            index.lookup(&hash, |user_id| {
+                is_found = true;
+                each(address, Some(user_id));
+            })?;
+            if !is_found {
+                each(address, None);
+            }
         }
         Ok(())
     }

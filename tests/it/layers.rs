@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["store", "config", "assets", "metrics"],
     &["ops"],
-    &["remote"],
+    &["remote", "logs"],
     &["http", "tasks"],
     &["app"],
     &["cli"],

@@ -17,6 +17,7 @@ use crate::{
         caller::{Account, AccountFromHeaderOrQuery, Caller},
         error::ApiError,
     },
+    logs::LookupRow,
     ops::lookup::{self, Query},
 };
 
@@ -56,18 +57,24 @@ pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: 
     let pepper = required(request.pepper, "pepper")?;
     let addresses = required(request.addresses, "addresses")?;
     let query = Query::check(&state.core, algorithm.as_ref(), pepper.as_ref(), &addresses)?;
-    state.limits.lookup(caller, &account.0, query.cost(), state.core.clock.now())?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(mappings(&query)?))
+    let now = state.core.clock.now();
+    state.limits.lookup(caller, &account.0, query.cost(), now)?;
+    let mut row = state.logs.lookup_row(&account.0, caller.ip(), query.algorithm(), query.cost(), now);
+    let answer = mappings(&query, &mut row)?;
+    state.logs.looked_up(row);
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer))
 }
 
-fn mappings<T: AsRef<str>>(query: &Query<'_, T>) -> Result<Vec<u8>, ApiError> {
+/// The answer; what was asked for goes into the log.
+fn mappings<T: AsRef<str>>(query: &Query<'_, T>, row: &mut LookupRow<'_>) -> Result<Vec<u8>, ApiError> {
     let mut answer = Vec::with_capacity(256);
     answer.extend(br#"{"mappings":"#);
     let mut serializer = serde_json::Serializer::new(&mut answer);
     let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
     let mut written = Ok(());
     query.run(|address, user_id| {
-        if written.is_ok() {
+        row.add(address, user_id.is_some());
+        if let (Some(user_id), Ok(())) = (user_id, &written) {
             written = map.serialize_entry(address, user_id);
         }
     })?;

@@ -1,0 +1,126 @@
+//! Counting every request that reaches the public listeners, for the logs of callers.
+//!
+//! It runs for each request and so does little: the caller's address, two hashes, two rows that are
+//! usually there. A request counts when it arrives, because its sender may go away before the answer.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::{
+    Error,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::USER_AGENT,
+    web::Data,
+};
+
+use super::{State, caller::Caller};
+use crate::{
+    domain::day::Day,
+    logs::{Counter, RequestKind, agent},
+};
+
+/// What a thread that answers counts with.
+#[derive(Clone)]
+pub struct Counting {
+    state: Data<State>,
+    counter: Arc<Counter>,
+}
+
+/// A request that was counted and has no answer yet.
+pub struct Arrived {
+    counter: Arc<Counter>,
+    day: Day,
+    ip: IpAddr,
+}
+
+impl Counting {
+    /// With a counter of its own.
+    pub fn new(state: Data<State>) -> Self {
+        let counter = state.logs.counter();
+        Self { state, counter }
+    }
+
+    /// Counts a request.
+    pub fn arrived(&self, request: &ServiceRequest) -> Arrived {
+        let core = &self.state.core;
+        let ip = Caller::of(request.peer_addr(), request.headers(), &core.config).ip();
+        let day = Day::of(core.clock.now());
+        let program = request.headers().get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
+        self.counter.arrived(day, ip, &agent(program), kind(request.path()));
+        Arrived { counter: self.counter.clone(), day, ip }
+    }
+}
+
+impl Arrived {
+    /// Counts the answer, if it is a refusal.
+    pub fn answered<B>(&self, answer: &Result<ServiceResponse<B>, Error>) {
+        if answer.as_ref().is_ok_and(|answer| answer.status().is_client_error()) {
+            self.counter.refused(self.day, self.ip);
+        }
+    }
+}
+
+/// What the request for a path is for.
+fn kind(path: &str) -> RequestKind {
+    if let Some(path) = path.strip_prefix("/_matrix/identity") {
+        let of_version = path.strip_prefix("/v2").or_else(|| path.strip_prefix("/api/v1"));
+        return match of_version.unwrap_or(path) {
+            "/lookup" => RequestKind::Lookup,
+            "/hash_details" => RequestKind::HashDetails,
+            "/account/register" => RequestKind::Register,
+            "/account" | "/account/logout" | "/terms" => RequestKind::Account,
+            "/3pid/bind" => RequestKind::Bind,
+            "/3pid/unbind" => RequestKind::Unbind,
+            "/3pid/getValidated3pid" => RequestKind::Validation,
+            "/store-invite" | "/sign-ed25519" => RequestKind::Invite,
+            "" | "/" | "/versions" => RequestKind::Status,
+            path if path.starts_with("/validate/") => RequestKind::Validation,
+            path if path.starts_with("/pubkey/") => RequestKind::Keys,
+            _ => RequestKind::Other,
+        };
+    }
+    if let Some(path) = path.strip_prefix("/_bindery/v1/") {
+        return match path.split('/').next() {
+            Some("account") => RequestKind::Account,
+            Some("invitations") => RequestKind::Invite,
+            _ => RequestKind::Other,
+        };
+    }
+    match path.split('/').nth(1) {
+        Some("" | "confirm" | "me" | "privacy" | "assets" | ".well-known") => RequestKind::Page,
+        _ => RequestKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_is_of_a_kind() {
+        for (path, expected) in [
+            ("/_matrix/identity/v2/lookup", RequestKind::Lookup),
+            ("/_matrix/identity/v2/hash_details", RequestKind::HashDetails),
+            ("/_matrix/identity/v2/account/register", RequestKind::Register),
+            ("/_matrix/identity/v2/account/logout", RequestKind::Account),
+            ("/_matrix/identity/v2/validate/email/requestToken", RequestKind::Validation),
+            ("/_matrix/identity/api/v1/validate/msisdn/submitToken", RequestKind::Validation),
+            ("/_matrix/identity/v2/3pid/bind", RequestKind::Bind),
+            ("/_matrix/identity/v2/3pid/unbind", RequestKind::Unbind),
+            ("/_matrix/identity/v2/store-invite", RequestKind::Invite),
+            ("/_matrix/identity/api/v1/pubkey/ed25519:0", RequestKind::Keys),
+            ("/_matrix/identity/v2", RequestKind::Status),
+            ("/_matrix/identity/versions", RequestKind::Status),
+            ("/_matrix/identity/v3/lookup", RequestKind::Other),
+            ("/_bindery/v1/invitations/x", RequestKind::Invite),
+            ("/_bindery/v1/account/export", RequestKind::Account),
+            ("/_bindery/v1/accounts", RequestKind::Other),
+            ("/", RequestKind::Page),
+            ("/confirm", RequestKind::Page),
+            ("/assets/style.css", RequestKind::Page),
+            ("/wp-login.php", RequestKind::Other),
+            ("", RequestKind::Other),
+        ] {
+            assert_eq!(kind(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The files of the logs: what they are called, how they are written, how long they stay.
+//!
+//! One file holds one UTC day of one log, so that forgetting is unlinking. Knows nothing of what
+//! is in a row.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, BufWriter, ErrorKind, Read, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    config::Privacy,
+    domain::{
+        day::Day,
+        time::{DAY, Millis},
+    },
+};
+
+/// So much earlier than its period is over a file goes, because whoever unlinks looks every ten
+/// minutes only.
+pub const MARGIN: Duration = Duration::from_secs(15 * 60);
+
+/// What is added to the name of a file that is being written.
+const UNFINISHED: &str = ".new";
+
+/// The three logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// Who looked up what.
+    Lookup,
+    /// Which IP address called with which program.
+    Access,
+    /// How often an IP address called.
+    Connection,
+}
+
+impl LogKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lookup, Self::Access, Self::Connection];
+
+    /// The name, with which its files begin.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Access => "access",
+            Self::Connection => "connection",
+        }
+    }
+
+    /// When the file of a day goes: before its first row is older than the period.
+    pub fn goes(self, day: Day, privacy: &Privacy) -> Millis {
+        let days = match self {
+            Self::Lookup => privacy.lookup_log_days,
+            Self::Access => privacy.access_log_days,
+            Self::Connection => privacy.connection_log_days,
+        };
+        day.start().after((DAY * days.get()).saturating_sub(MARGIN))
+    }
+
+    /// Where a day of it lies.
+    pub(super) fn file(self, folder: &Path, day: Day) -> PathBuf {
+        folder.join(format!("{}-{day}.jsonl", self.as_str()))
+    }
+}
+
+/// The folder of the logs.
+pub fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("logs")
+}
+
+/// Makes the folder (mode 0700), and removes what a crash has left half written.
+pub(super) fn prepare(folder: &Path) -> io::Result<()> {
+    if !folder.exists() {
+        DirBuilder::new().mode(0o700).create(folder)?;
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    for unfinished in list(folder)?.iter().filter(|file| file.is_unfinished) {
+        unfinished.unlink()?;
+    }
+    Ok(())
+}
+
+/// A file of a log.
+pub(super) struct LogFile {
+    pub kind: LogKind,
+    pub day: Day,
+    pub path: PathBuf,
+    is_unfinished: bool,
+}
+
+impl LogFile {
+    fn parse(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let finished = name.strip_suffix(UNFINISHED);
+        let (kind, day) = finished.unwrap_or(name).strip_suffix(".jsonl")?.split_once('-')?;
+        let kind = LogKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+        Some(Self { kind, day: Day::parse(day)?, is_unfinished: finished.is_some(), path })
+    }
+
+    /// Opens it; `None` if it has gone.
+    pub fn open(&self) -> io::Result<Option<File>> {
+        match File::open(&self.path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn unlink(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn list(folder: &Path) -> io::Result<Vec<LogFile>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        files.extend(LogFile::parse(entry?.path()));
+    }
+    Ok(files)
+}
+
+/// The files of one log that are whole, the oldest first.
+pub(super) fn of_kind(folder: &Path, kind: LogKind) -> io::Result<Vec<LogFile>> {
+    let mut files = list(folder)?;
+    files.retain(|file| file.kind == kind && !file.is_unfinished);
+    files.sort_unstable_by_key(|file| file.day);
+    Ok(files)
+}
+
+/// Adds whole rows to a file, with mode 0600 if it is new. The file is not kept open, because one
+/// that was unlinked would be written for ever.
+pub(super) fn append(path: &Path, rows: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut last = [b'\n'];
+    let length = file.metadata()?.len();
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    // A full disk or a crash has cut the last row; the next one begins a line of its own.
+    if last != [b'\n'] {
+        file.write_all(b"\n")?;
+    }
+    file.write_all(rows)
+}
+
+/// Writes a file as a whole: there is the old one or the new one, whatever happens.
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let unfinished = PathBuf::from(unfinished);
+    let written = || {
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    written().inspect_err(|_| {
+        let _ = fs::remove_file(&unfinished);
+    })
+}
+
+/// Unlinks what is too old, with what was left half written, and what is of a day that has not
+/// come yet: a clock that was wrong wrote it, and nobody knows how old it is. Gives how many files went.
+///
+/// Do not call it while the clock is in doubt.
+///
+/// # Errors
+/// The first file that could not be unlinked; the others are gone all the same.
+pub fn unlink_expired(data_dir: &Path, now: Millis, privacy: &Privacy) -> io::Result<usize> {
+    let (mut unlinked, mut outcome) = (0, Ok(()));
+    for file in list(&folder(data_dir))? {
+        if now >= file.kind.goes(file.day, privacy) || file.day > Day::of(now) {
+            match file.unlink() {
+                Ok(()) => unlinked += 1,
+                failed => outcome = outcome.and(failed),
+            }
+        }
+    }
+    outcome.map(|()| unlinked)
+}
+
+/// How much of a log there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The log.
+    pub kind: LogKind,
+    /// How many rows, of all days.
+    pub rows: u64,
+    /// How many bytes, of all days.
+    pub bytes: u64,
+    /// Its oldest day and when that goes; `None` if there is none.
+    pub oldest: Option<(Day, Millis)>,
+}
+
+/// Says how much of each log there is. Reads every file once, in pieces.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn held(data_dir: &Path, privacy: &Privacy) -> io::Result<[Held; 3]> {
+    let mut all = LogKind::ALL.map(|kind| Held { kind, rows: 0, bytes: 0, oldest: None });
+    for held in &mut all {
+        for file in of_kind(&folder(data_dir), held.kind)? {
+            let Some(content) = file.open()? else { continue };
+            let (rows, bytes) = size(content)?;
+            held.rows += rows;
+            held.bytes += bytes;
+            held.oldest = held.oldest.or(Some((file.day, held.kind.goes(file.day, privacy))));
+        }
+    }
+    Ok(all)
+}
+
+fn size(mut content: File) -> io::Result<(u64, u64)> {
+    let (mut rows, mut bytes, mut piece) = (0, 0, vec![0; 64 * 1024]);
+    loop {
+        let length = content.read(&mut piece)?;
+        if length == 0 {
+            return Ok((rows, bytes));
+        }
+        bytes += length as u64;
+        rows += piece[..length].iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
+}

@@ -1,0 +1,99 @@
+//! Reading the logs: for the operator's eyes, and for the person who asks how often their address
+//! was looked up.
+//!
+//! Files are read line by line, also while the server writes them, and never as a whole.
+
+use std::{
+    borrow::Cow,
+    io::{self, BufRead, BufReader},
+    net::IpAddr,
+    path::Path,
+};
+
+use serde::Deserialize;
+
+use super::files::{LogKind, folder, of_kind};
+use crate::domain::{day::Day, time::Millis};
+
+/// Who looked up how much: a row of the log of lookups without its addresses.
+#[derive(Debug, Deserialize)]
+pub struct LookupSummary<'a> {
+    /// When.
+    pub ts: Millis,
+    /// The Matrix ID that asked.
+    #[serde(borrow)]
+    pub account: Cow<'a, str>,
+    /// The IP address that it asked from.
+    pub ip: IpAddr,
+    /// In which form the addresses were sent.
+    #[serde(borrow)]
+    pub algorithm: Cow<'a, str>,
+    /// How many addresses were asked for.
+    pub addresses: u64,
+    /// How many of them led to a Matrix ID.
+    pub matches: u64,
+}
+
+/// Calls `each` with every row of a log from a day on, the oldest day first, as the JSON that it is.
+///
+/// # Errors
+/// If a file cannot be read, or `each` fails.
+pub fn rows(
+    data_dir: &Path,
+    kind: LogKind,
+    since: Day,
+    mut each: impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<()> {
+    for file in of_kind(&folder(data_dir), kind)?.iter().filter(|file| file.day >= since) {
+        let Some(content) = file.open()? else { continue };
+        let (mut content, mut line) = (BufReader::with_capacity(64 * 1024, content), Vec::new());
+        while content.read_until(b'\n', &mut line)? > 0 {
+            // The last one may be half written at this moment, and one that a full disk has cut
+            // says nothing.
+            if let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok())
+                && text.starts_with('{')
+                && text.ends_with('}')
+            {
+                each(text)?;
+            }
+            line.clear();
+        }
+    }
+    Ok(())
+}
+
+/// That somebody looked an address up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// When.
+    pub at: Millis,
+    /// Whether they were told a Matrix ID.
+    pub is_found: bool,
+}
+
+/// When an address was looked up, as far as a full log knows, in the order of the days.
+///
+/// `hashes` is what may stand for the address there: its lookup hash in base64 under each pepper
+/// that is known, and its [`clear_hash`](super::clear_hash).
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn lookups_of(data_dir: &Path, hashes: &[String]) -> io::Result<Vec<LookedUp>> {
+    #[derive(Deserialize)]
+    struct Full<'a> {
+        ts: Millis,
+        #[serde(borrow)]
+        found: Vec<&'a str>,
+    }
+    let mut lookups = Vec::new();
+    rows(data_dir, LogKind::Lookup, Day(0), |row| {
+        // Most rows have none of them, and finding that out is cheaper than parsing.
+        if let Some(hash) = hashes.iter().find(|hash| row.contains(hash.as_str()))
+            && let Ok(full) = serde_json::from_str::<Full<'_>>(row)
+        {
+            lookups.push(LookedUp { at: full.ts, is_found: full.found.contains(&hash.as_str()) });
+        }
+        Ok(())
+    })?;
+    Ok(lookups)
+}
