@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{WithConfig, say};
+use super::{WithConfig, say, table::date_time};
 use crate::{
     app::SystemClock,
     domain::{
@@ -85,7 +85,7 @@ impl Rows {
             && self.account.as_ref().is_none_or(|account| account.as_str() == lookup.account);
         let LookupSummary { ts, account, ip, algorithm, addresses, matches } = lookup;
         let table = || {
-            let (when, account) = (date_and_time(ts), printable(&account));
+            let (when, account) = (date_time(ts), printable(&account));
             let ip = ip.to_string();
             format!("{when}  {account:<40}  {ip:<39}  {algorithm:<9}  {addresses:>9}  {matches:>7}\n")
         };
@@ -161,7 +161,7 @@ fn head(kind: LogKind) -> String {
     let (day, ip) = ("day", "IP address");
     match kind {
         LogKind::Lookup => format!(
-            "{:<20}  {:<40}  {ip:<39}  {:<9}  {:>9}  {:>7}\n",
+            "{:<16}  {:<40}  {ip:<39}  {:<9}  {:>9}  {:>7}\n",
             "time (UTC)", "account", "algorithm", "addresses", "matches"
         ),
         LogKind::Access => format!("{day:<10}  {ip:<39}  {:<60}  program\n", "requests"),
@@ -180,11 +180,4 @@ fn since(text: &str) -> anyhow::Result<Millis> {
         format!("--since: '{text}' is neither a day like 2027-01-15 nor a number of days")
     })?;
     Ok(day.start())
-}
-
-/// As RFC 3339 has it, to the second.
-fn date_and_time(at: Millis) -> String {
-    let second = at.0 / 1000 % as_millis(DAY).div_euclid(1000);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{}T{hour:02}:{minute:02}:{second:02}Z", Day::of(at))
 }

@@ -14,7 +14,7 @@ use crate::domain::{retention::LIMITS, time::DAY};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Privacy {
-    /// What the log of lookups holds: "full" (the addresses as they were sent, commonly hashed), "summary" (only how many), or "off".
+    /// What the log of lookups holds: "full" (with the hashes of the addresses), "summary" (only how many), or "off".
     pub lookup_log: LookupLog,
     /// For how many days the log of lookups is kept, 1 to 7.
     pub lookup_log_days: NonZeroU32,
@@ -38,7 +38,7 @@ pub enum LookupLog {
     Off,
     /// Who looked up how many addresses, and how many were found.
     Summary,
-    /// The addresses as well, as they were sent.
+    /// The hashes of the addresses as well.
     Full,
 }
 

@@ -43,19 +43,10 @@ impl Day {
 /// The days from 1 March of the year 0 to 1 January 1970.
 const TO_EPOCH: u64 = 719_468;
 
-/// The days of 400 years, after which the calendar begins anew.
-const ERA: u64 = 146_097;
-
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let days = self.0.saturating_add(TO_EPOCH);
-        let (era, day) = (days / ERA, days % ERA);
-        let year_of_era = (day - day / 1460 + day / 36_524 - day / (ERA - 1)) / 365;
-        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month + 2) / 5 + 1;
-        let year = era * 400 + year_of_era + u64::from(month >= 10);
-        write!(f, "{year:04}-{:02}-{day:02}", (month + 2) % 12 + 1)
+        let (year, month, day) = self.start().date();
+        write!(f, "{year:04}-{month:02}-{day:02}")
     }
 }
 

@@ -177,7 +177,7 @@ pub(super) fn replace(
 /// Unlinks what is too old, with what was left half written, and what is of a day that has not
 /// come yet: a clock that was wrong wrote it, and nobody knows how old it is. Gives how many files went.
 ///
-/// Do not call it while the clock is in doubt.
+/// Do not call it while the clock is in doubt. It waits for the disk.
 ///
 /// # Errors
 /// The first file that could not be unlinked; the others are gone all the same.
@@ -207,7 +207,7 @@ pub struct Held {
     pub oldest: Option<(Day, Millis)>,
 }
 
-/// Says how much of each log there is. Reads every file once, in pieces.
+/// Says how much of each log there is. Reads every file once, in pieces, and waits for the disk.
 ///
 /// # Errors
 /// If a file cannot be read.

@@ -81,6 +81,9 @@ impl<'a> LookupRow<'a> {
         if self.level != LookupLog::Full {
             return;
         }
+        if self.not_found.capacity() == 0 && !is_found {
+            self.not_found.reserve(self.addresses * ADDRESS);
+        }
         let list = if is_found { &mut self.text } else { &mut self.not_found };
         list.push(b'"');
         match self.key {

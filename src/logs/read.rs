@@ -74,7 +74,7 @@ pub struct LookedUp {
 /// When an address was looked up, as far as a full log knows, in the order of the days.
 ///
 /// `hashes` is what may stand for the address there: its lookup hash in base64 under each pepper
-/// that is known, and its [`clear_hash`](super::clear_hash).
+/// that is known, and its [`clear_hash`](super::clear_hash). It waits for the disk.
 ///
 /// # Errors
 /// If a file cannot be read.

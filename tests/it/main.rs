@@ -15,6 +15,7 @@ mod homeservers;
 mod invitations;
 mod layers;
 mod limits;
+mod logs;
 mod lookup;
 mod mail;
 mod model;

@@ -136,7 +136,7 @@ fn found(core: &Core, address: &Address) -> Option<String> {
     let hashes = [hash(address.as_str(), "email", &pepper)];
     let query = Query::check(core, "sha256", &pepper, &hashes).expect("a good query");
     let mut found = None;
-    query.run(|_, user_id| found = Some(user_id.to_owned())).expect("readable");
+    query.run(|_, user_id| found = user_id.map(str::to_owned)).expect("readable");
     found
 }
 
