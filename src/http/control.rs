@@ -20,7 +20,10 @@ use crate::{
         refusal::Refusal,
         threepid::Address,
     },
-    ops::invitations::{self, Which},
+    ops::{
+        Failure,
+        invitations::{self, Which},
+    },
 };
 
 /// The path of [`CancelInvitations`].
@@ -45,6 +48,26 @@ pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Serv
     };
     let server = HttpServer::new(app).workers(1).max_connections(16).disable_signals();
     Ok(server.client_request_timeout(Duration::from_secs(10)).listen_uds(listener)?.run())
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It was refused, or the database failed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// A file of the logs cannot be read or removed.
+    #[error("the logs cannot be used: {0}")]
+    Logs(#[from] std::io::Error),
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Failure(failure) => failure.into(),
+            CommandError::Logs(error) => error.into(),
+        }
+    }
 }
 
 /// Which invitations to take back; one of the three.

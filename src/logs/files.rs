@@ -50,14 +50,19 @@ impl LogKind {
         }
     }
 
-    /// When the file of a day goes: before its first row is older than the period.
-    pub fn goes(self, day: Day, privacy: &Privacy) -> Millis {
+    /// For how many days a row is kept at most.
+    pub fn days(self, privacy: &Privacy) -> u32 {
         let days = match self {
             Self::Lookup => privacy.lookup_log_days,
             Self::Access => privacy.access_log_days,
             Self::Connection => privacy.connection_log_days,
         };
-        day.start().after((DAY * days.get()).saturating_sub(MARGIN))
+        days.get()
+    }
+
+    /// When the file of a day goes: before its first row is older than the period.
+    pub fn goes(self, day: Day, privacy: &Privacy) -> Millis {
+        day.start().after((DAY * self.days(privacy)).saturating_sub(MARGIN))
     }
 
     /// Where a day of it lies.
@@ -174,8 +179,8 @@ pub(super) fn replace(
     })
 }
 
-/// Unlinks what is too old, with what was left half written, and what is of a day that has not
-/// come yet: a clock that was wrong wrote it, and nobody knows how old it is. Gives how many files went.
+/// Unlinks what is too old, with what was left half written, and what is of a day after tomorrow: a clock
+/// that was wrong wrote it, and nobody knows how old it is. Gives how many files went.
 ///
 /// Do not call it while the clock is in doubt. It waits for the disk.
 ///
@@ -184,7 +189,7 @@ pub(super) fn replace(
 pub fn unlink_expired(data_dir: &Path, now: Millis, privacy: &Privacy) -> io::Result<usize> {
     let (mut unlinked, mut outcome) = (0, Ok(()));
     for file in list(&folder(data_dir))? {
-        if now >= file.kind.goes(file.day, privacy) || file.day > Day::of(now) {
+        if now >= file.kind.goes(file.day, privacy) || file.day.0 > Day::of(now).0 + 1 {
             match file.unlink() {
                 Ok(()) => unlinked += 1,
                 failed => outcome = outcome.and(failed),

@@ -12,8 +12,14 @@ use std::{
 
 use serde::Deserialize;
 
-use super::files::{LogKind, folder, of_kind};
-use crate::domain::{day::Day, time::Millis};
+use super::{
+    files::{LogKind, folder, of_kind},
+    lookups::clear_hash,
+};
+use crate::{
+    domain::{day::Day, lookup::LookupHash, threepid::Address, time::Millis},
+    ops::{Core, export::LookedUp},
+};
 
 /// Who looked up how much: a row of the log of lookups without its addresses.
 #[derive(Debug, Deserialize)]
@@ -62,36 +68,29 @@ pub fn rows(
     Ok(())
 }
 
-/// That somebody looked an address up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LookedUp {
-    /// When.
-    pub at: Millis,
-    /// Whether they were told a Matrix ID.
-    pub is_found: bool,
-}
-
-/// When an address was looked up, as far as a full log knows, in the order of the days.
-///
-/// `hashes` is what may stand for the address there: its lookup hash in base64 under each pepper
-/// that is known, and its [`clear_hash`](super::clear_hash). It waits for the disk.
+/// When an address was looked up, as far as a full log knows: under the peppers that are not yet forgotten,
+/// and in the clear. It waits for the disk.
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn lookups_of(data_dir: &Path, hashes: &[String]) -> io::Result<Vec<LookedUp>> {
+pub fn lookups_of(core: &Core, address: &Address) -> io::Result<Vec<LookedUp>> {
     #[derive(Deserialize)]
     struct Full<'a> {
         ts: Millis,
         #[serde(borrow)]
         found: Vec<&'a str>,
     }
+    let mut hashes = vec![clear_hash(core.session_key(), address)];
+    for index in core.store.read().peppers() {
+        hashes.push(LookupHash::of(address, &index.pepper).to_base64());
+    }
     let mut lookups = Vec::new();
-    rows(data_dir, LogKind::Lookup, Day(0), |row| {
+    rows(&core.config.data_dir, LogKind::Lookup, Day(0), |row| {
         // Most rows have none of them, and finding that out is cheaper than parsing.
         if let Some(hash) = hashes.iter().find(|hash| row.contains(hash.as_str()))
             && let Ok(full) = serde_json::from_str::<Full<'_>>(row)
         {
-            lookups.push(LookedUp { at: full.ts, is_found: full.found.contains(&hash.as_str()) });
+            lookups.push(LookedUp { at: full.ts.0, found: full.found.contains(&hash.as_str()) });
         }
         Ok(())
     })?;

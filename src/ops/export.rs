@@ -156,8 +156,8 @@ pub struct Waiting {
 pub struct LookedUp {
     /// When.
     pub at: u64,
-    /// How many requests asked for it at that time.
-    pub times: u64,
+    /// Whether it led to a Matrix ID.
+    pub found: bool,
 }
 
 /// An entry of the audit.
@@ -214,7 +214,6 @@ pub async fn of_address(
     export.bindings.extend(binding(&snapshot, address, Addresses::Whole)?);
     export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, Addresses::Whole)).collect();
     received(core, &snapshot, address, &mut export)?;
-    export.not_written_to_since = None;
     export.lookups = lookups;
     export.audit = audited(&snapshot, subject)?;
     Ok(export)

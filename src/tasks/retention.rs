@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Tasks, tick};
 use crate::{
     domain::time::{DAY, Millis, as_millis},
+    logs,
     ops::{accounts, retention},
 };
 
@@ -50,11 +51,19 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
 async fn round(tasks: &Tasks) {
     let core = &tasks.core;
     let begun = core.clock.now();
-    match retention::round(core).await {
-        Ok(deleted) => {
+    let deleted = retention::round(core).await;
+    let (config, now) = (core.config.clone(), core.clock.now());
+    let unlink = move || logs::unlink_expired(&config.data_dir, now, &config.privacy);
+    let unlinked = spawn_blocking(unlink).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    if let Err(error) = &unlinked {
+        tracing::error!(%error, "a log that has reached its age could not be removed");
+    }
+    match deleted {
+        Ok(deleted) if unlinked.is_ok() => {
             tracing::debug!(?deleted, "what had reached its age was deleted");
             core.metrics.show_retention_round(begun);
         }
+        Ok(_) => {}
         Err(error) => tracing::error!(%error, "what has reached its age could not be deleted"),
     }
 }

@@ -14,7 +14,8 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
-    http::{State, body::Body, error::ApiError},
+    http::{State, body::Body, control::CommandError, error::ApiError},
+    logs,
     ops::{
         Core, Failure,
         erasure::{self, Erased},
@@ -71,11 +72,14 @@ impl Subject {
     /// A copy of what is stored.
     ///
     /// # Errors
-    /// Only if the database fails.
-    pub async fn export(&self, core: &Core) -> Result<Export, Failure> {
+    /// Only if the database fails, or the disk.
+    pub async fn export(&self, core: &Core) -> Result<Export, CommandError> {
         match self {
-            Self::Address(address) => export::of_address(core, address, By::Operator, Vec::new()).await,
-            Self::Account(user) => export::of_account(core, user, By::Operator).await,
+            Self::Address(address) => {
+                let lookups = logs::lookups_of(core, address)?;
+                Ok(export::of_address(core, address, By::Operator, lookups).await?)
+            }
+            Self::Account(user) => Ok(export::of_account(core, user, By::Operator).await?),
         }
     }
 
@@ -120,7 +124,8 @@ impl AuditQuery {
 
 pub(super) async fn export(state: Data<State>, body: Body) -> Result<Json<Export>, ApiError> {
     let whom = body.json::<Person>()?.parse().map_err(Refusal::InvalidParam)?;
-    Ok(Json(whom.export(&state.core).await?))
+    let core = state.core.clone();
+    Ok(Json(state.off_thread(async move { whom.export(&core).await }).await?))
 }
 
 pub(super) async fn erase(state: Data<State>, body: Body) -> Result<Json<Erased>, ApiError> {

@@ -4,9 +4,11 @@ use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    http::{State, error::ApiError},
+    domain::time::DAY,
+    http::{State, control::CommandError, error::ApiError},
+    logs::{self, Held},
     ops::{
-        Core, Failure,
+        Core,
         holdings::{self, Holding},
         retention::{self, Deleted},
     },
@@ -26,21 +28,36 @@ pub struct Status {
     pub rules: Vec<Holding>,
 }
 
-/// How retention stands.
+/// How retention stands, of the database and of the logs.
 ///
 /// # Errors
-/// Only if the database fails.
-pub fn status_of(core: &Core) -> Result<Status, Failure> {
-    Ok(Status { halted: core.retention.is_halted(), rules: holdings::held(core)? })
+/// If the database fails, or a file of the logs cannot be read.
+pub fn status_of(core: &Core) -> Result<Status, CommandError> {
+    let mut rules = holdings::held(core)?;
+    for Held { kind, rows, oldest, .. } in logs::held(&core.config.data_dir, &core.config.privacy)? {
+        rules.push(Holding {
+            what: format!("rows of the {} log", kind.as_str()),
+            rule: format!(
+                "{} from the beginning of their day",
+                holdings::days(DAY * kind.days(&core.config.privacy))
+            ),
+            rows,
+            oldest: oldest.map(|(day, _)| day.start()),
+            goes: oldest.map(|(_, goes)| goes),
+        });
+    }
+    Ok(Status { halted: core.retention.is_halted(), rules })
 }
 
 /// Does a round now. Whoever asks for it says that the time is right.
 ///
 /// # Errors
-/// Only if the database fails.
-pub async fn run_on(core: &Core) -> Result<Deleted, Failure> {
+/// If the database fails, or a file of the logs cannot be removed.
+pub async fn run_on(core: &Core) -> Result<Deleted, CommandError> {
     core.retention.resume();
-    retention::round_at_once(core).await
+    let deleted = retention::round_at_once(core).await?;
+    logs::unlink_expired(&core.config.data_dir, core.clock.now(), &core.config.privacy)?;
+    Ok(deleted)
 }
 
 pub(super) async fn status(state: Data<State>) -> Result<Json<Status>, ApiError> {
