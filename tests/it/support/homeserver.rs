@@ -202,8 +202,10 @@ impl Homeserver {
 
     /// Makes an OpenID token that `user_id` owns.
     pub fn openid_token(&self, user_id: &str) -> String {
-        let token =
-            format!("openid-{}", user_id.trim_start_matches('@').replace([':', '.', '[', ']', '/'], "-"));
+        let token = format!(
+            "openid-{}",
+            user_id.trim_start_matches('@').replace([':', '.', '[', ']', '/', '"', '\\'], "-")
+        );
         self.answer(&user_info_path(&token), Answer::Json(200, json!({ "sub": user_id })));
         token
     }
