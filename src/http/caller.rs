@@ -77,11 +77,19 @@ fn client_address(peer: IpAddr, forwarded: &[u8], config: &Config) -> IpAddr {
         if !config.trusts(client) {
             break;
         }
-        let address = std::str::from_utf8(entry.trim_ascii()).ok().and_then(|text| text.parse().ok());
-        let Some(address) = address else { break };
+        let Some(address) = std::str::from_utf8(entry.trim_ascii()).ok().and_then(forwarded_address) else {
+            break;
+        };
         client = address;
     }
     client
+}
+
+/// An entry as proxies write it: some add the port, and IPv6 addresses are in brackets then.
+fn forwarded_address(entry: &str) -> Option<IpAddr> {
+    let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
+    let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare.parse().ok().or_else(with_port)
 }
 
 /// A homeserver that the operator lets validate telephone numbers here.
@@ -202,7 +210,13 @@ mod tests {
         assert_eq!(client("127.0.0.1", "6.6.6.6, 198.51.100.1"), "198.51.100.1");
         assert_eq!(client("127.0.0.1", "198.51.100.1, 127.0.0.1"), "198.51.100.1");
         assert_eq!(client("::1", "2001:db8::1"), "2001:db8::1");
-        assert_eq!(client("127.0.0.1", "nonsense"), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", "198.51.100.1:4711"), "198.51.100.1");
+        assert_eq!(client("127.0.0.1", "6.6.6.6, 198.51.100.1:4711, 127.0.0.1:80"), "198.51.100.1");
+        assert_eq!(client("::1", "[2001:db8::1]:4711"), "2001:db8::1");
+        assert_eq!(client("::1", "[2001:db8::1]"), "2001:db8::1");
+        for nonsense in ["nonsense", "198.51.100.1:", "198.51.100.1:99999", "[198.51.100.1:80", "[]", ":80"] {
+            assert_eq!(client("127.0.0.1", nonsense), "127.0.0.1", "{nonsense}");
+        }
         assert_eq!(client("127.0.0.1", ""), "127.0.0.1");
         assert_eq!(client("127.0.0.1", "\u{ff}, 198.51.100.1"), "198.51.100.1");
     }
