@@ -20,7 +20,7 @@ pub struct Invites {
     pub show_characters: usize,
     /// Room IDs that nobody may be invited to through this server.
     pub blocked_rooms: Vec<String>,
-    /// Homeservers whose users may not invite through this server.
+    /// Homeservers whose users may not invite through this server; their other ports and the domains below them are meant as well.
     pub blocked_homeservers: Vec<String>,
     /// Words that an invitation may not have in the names of its room and its sender, in any case.
     pub blocked_keywords: Vec<String>,

@@ -76,6 +76,22 @@ impl fmt::Debug for ServerName {
     }
 }
 
+/// What stands for a homeserver wherever its names must count as one: its host without the port, in
+/// lower case, an address in its shortest form; because one host can have as many ports and
+/// spellings as it likes.
+pub fn host_key(server_name: &str) -> String {
+    let host = split_port(server_name).map_or(server_name, |(host, _)| host);
+    let address = literal(host).map(|address| address.to_canonical().to_string());
+    address.unwrap_or_else(|| host.to_ascii_lowercase())
+}
+
+/// Whether a server is at the host of `other` or at one below that: who has a domain has all that
+/// is below it as well.
+pub fn is_at_or_below(server_name: &str, other: &str) -> bool {
+    let (host, above) = (host_key(server_name), host_key(other));
+    host.strip_suffix(&above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let after_host =
         if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
@@ -108,4 +124,39 @@ fn is_dns_name(host: &str) -> bool {
     let numeric =
         last.bytes().all(|b| b.is_ascii_digit()) || last.split_at_checked(2).is_some_and(hexadecimal);
     host.split('.').all(label_ok) && !numeric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_one_whatever_its_port_and_spelling() {
+        for (name, key) in [
+            ("evil.example", "evil.example"),
+            ("Evil.Example:443", "evil.example"),
+            ("192.0.2.1:8448", "192.0.2.1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:DB8:0:0::1]:8448", "2001:db8::1"),
+            ("[::ffff:192.0.2.1]:1", "192.0.2.1"),
+        ] {
+            assert_eq!(host_key(name), key, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_a_domain_belongs_to_it() {
+        for (name, other, expected) in [
+            ("evil.example", "evil.example", true),
+            ("evil.example:443", "evil.example", true),
+            ("evil.example", "EVIL.example:8448", true),
+            ("a.b.Evil.example:1", "evil.example", true),
+            ("notevil.example", "evil.example", false),
+            ("evil.example.org", "evil.example", false),
+            ("example", "evil.example", false),
+            ("192.0.2.1:1", "192.0.2.1", true),
+        ] {
+            assert_eq!(is_at_or_below(name, other), expected, "{name} {other}");
+        }
+    }
 }

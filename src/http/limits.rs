@@ -18,7 +18,7 @@ use crate::{
         ids::UserId,
         phone::PhoneNumber,
         refusal::Refusal,
-        server_name::ServerName,
+        server_name::{ServerName, host_key},
         threepid::Address,
         time::Millis,
     },
@@ -227,16 +227,6 @@ impl Limits {
     fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Bucket>> {
         self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What stands for a homeserver: its host without the port and in lower case, because one host can
-/// have as many ports and spellings as it likes.
-fn host_key(server_name: &str) -> String {
-    let host = match server_name.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() => host,
-        _ => server_name,
-    };
-    host.to_ascii_lowercase()
 }
 
 /// When a shard is full, forgets the buckets that are full again, and an eighth of all if that is

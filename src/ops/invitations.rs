@@ -17,6 +17,7 @@ use crate::{
         invitation::{Described, Invitation, display_name, name_for_mail},
         outbox::{Kind, OutboxKey, Outgoing, Parcel},
         refusal::Refusal,
+        server_name::is_at_or_below,
         signing::PublicKey,
         threepid::Address,
         time::Millis,
@@ -95,7 +96,7 @@ fn require_allowed(
     let has_word = |word: &String| names.iter().any(|name| name.contains(&word.to_lowercase()));
     if rules.blocked_rooms.iter().any(|room| room == room_id.as_str()) {
         Err(Refusal::Forbidden("This identity server sends no invitations to that room"))
-    } else if rules.blocked_homeservers.iter().any(|name| name.eq_ignore_ascii_case(sender.server_name())) {
+    } else if rules.blocked_homeservers.iter().any(|name| is_at_or_below(sender.server_name(), name)) {
         Err(Refusal::Forbidden("This identity server sends no invitations for users of that homeserver"))
     } else if rules.blocked_keywords.iter().any(has_word) {
         Err(Refusal::Forbidden("This identity server sends no invitations with such a name"))
