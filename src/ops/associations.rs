@@ -3,7 +3,10 @@
 
 use serde_json::Value;
 
-use super::{Core, Failure, HomeserverError, invitations, validation::validated_session};
+use super::{
+    Core, Failure, HomeserverError, invitations,
+    validation::{User, validated_session},
+};
 use crate::{
     domain::{
         association::Association,
@@ -71,6 +74,9 @@ pub async fn unbind_by_session(
             Ok((session, _)) => session,
             Err(refusal) => return Ok(Err(unproved(&refusal))),
         };
+        if let Err(refusal) = User::Account.may_use(&session) {
+            return Ok(Err(unproved(&refusal)));
+        }
         if session.address != address {
             return Ok(Err(Refusal::Forbidden("This session validated another address")));
         }

@@ -28,7 +28,7 @@ pub enum User {
 }
 
 impl User {
-    fn may_use(self, session: &Session) -> Result<(), Refusal> {
+    pub(super) fn may_use(self, session: &Session) -> Result<(), Refusal> {
         let own = session.account.is_none() == (self == Self::Homeserver);
         if own { Ok(()) } else { Err(Refusal::NoValidSession) }
     }

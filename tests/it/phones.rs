@@ -291,6 +291,30 @@ async fn a_homeserver_has_a_number_validated_and_publishes_nothing() {
 }
 
 #[tokio::test]
+async fn a_homeservers_session_withdraws_nothing() {
+    let gateway = Gateway::start();
+    let server = server(&gateway, |config| {
+        config.delegation.allowed_networks = vec!["192.0.2.10/32".parse().expect("a network")];
+    });
+    let server = server.await;
+    let alice = server.user("alice").await;
+    let own = sid(&request(&server, &alice, "07400 123456", 1).await.ok());
+    server.post(SUBMIT, &alice, &presented(&own, &gateway.code())).await.ok();
+    let bind = json!({ "sid": own, "client_secret": "secret", "mxid": alice.id });
+    server.post("/3pid/bind", &alice, &bind).await.ok();
+    let post = async |path: &str, body: Value| {
+        delegated(&server, Method::POST, path, "192.0.2.10", Some(with(&body, "client_secret", "other"))).await
+    };
+    let delegated = sid(&post(REQUEST, wanted("07400 123456", 1)).await.ok());
+    post(SUBMIT, presented(&delegated, &gateway.code())).await.ok();
+    let threepid = json!({ "medium": "msisdn", "address": "447400123456" });
+    let unbind = with(&with(&bind, "threepid", threepid), "sid", delegated);
+    let unbind = with(&unbind, "client_secret", "other");
+    server.request(Method::POST, &v2("/3pid/unbind"), None, Some(&unbind)).await.refused(403, "M_FORBIDDEN");
+    assert_eq!(find(&server, &alice, "447400123456").await, Some(alice.id.clone()));
+}
+
+#[tokio::test]
 async fn nothing_else_of_version_1_is_there() {
     let gateway = Gateway::start();
     for is_on in [false, true] {
