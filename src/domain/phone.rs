@@ -10,6 +10,10 @@ use super::threepid::Address;
 /// The longest text that is looked at; nobody writes a number in more.
 const MAX_CHARS: usize = 40;
 
+/// The calling codes that belong to no country: satellites, networks and services that span the
+/// world (ITU-T E.164, list of assigned country codes). Messages to some of them cost dollars.
+const OF_NO_COUNTRY: [u16; 9] = [800, 808, 870, 878, 881, 882, 883, 888, 979];
+
 /// A number that exists in the numbering plan of its country and that a message can go to.
 #[derive(Clone)]
 pub struct PhoneNumber {
@@ -28,8 +32,8 @@ impl std::fmt::Debug for PhoneNumber {
 impl PhoneNumber {
     /// Parses a number as if it were dialled from `country` (ISO 3166-1, two letters): in the
     /// national format, or in the international one, which may lead to another country. `None`
-    /// for anything that is no number, has an extension, or is of a kind that costs its callers
-    /// extra or belongs to nobody.
+    /// for anything that is no number, has an extension, belongs to no country, or is of a kind that
+    /// costs its callers extra or belongs to nobody.
     pub fn parse(number: &str, country: &str) -> Option<Self> {
         let country = parse_country(country)?;
         // The library parses much more: letters for digits, extensions, URIs.
@@ -56,7 +60,8 @@ impl PhoneNumber {
             Type::Unknown => parsed.national().zeros() > 0,
             _ => false,
         };
-        if !takes_messages || !parsed.is_valid() || parsed.extension().is_some() {
+        let has_country = !OF_NO_COUNTRY.contains(&parsed.code().value());
+        if !has_country || !takes_messages || !parsed.is_valid() || parsed.extension().is_some() {
             return None;
         }
         let e164 = parsed.format().mode(Mode::E164).to_string();
