@@ -29,6 +29,10 @@ pub struct Limits {
     pub submit_token_per_homeserver: Rate,
     /// Tokens submitted from one IP address, by apps and by people who press the button on a page.
     pub submit_token_per_ip: Rate,
+    /// Addresses that one account publishes, the same again included.
+    pub bind_per_account: Rate,
+    /// Addresses published from one IP address, which is commonly a homeserver's.
+    pub bind_per_ip: Rate,
     /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
     pub unbind_per_ip: Rate,
     /// Addresses that one account looks up.
@@ -77,6 +81,8 @@ impl Default for Limits {
             submit_token_per_account: rate(20, 100),
             submit_token_per_homeserver: rate(500, 2000),
             submit_token_per_ip: rate(50, 200),
+            bind_per_account: rate(20, 60),
+            bind_per_ip: rate(100, 2000),
             unbind_per_ip: rate(100, 2000),
             lookup_per_account: rate(10_000, 210),
             lookup_per_homeserver: rate(100_000, 2100),

@@ -106,6 +106,18 @@ impl Limits {
         self.take(now, &[self.of("submit ip", caller.network(), self.rates.submit_token_per_ip, 1)])
     }
 
+    /// A request to publish an association, which may have homeservers told of invitations.
+    pub fn bind(&self, caller: Caller, account: &UserId, now: Millis) -> Result<(), Refusal> {
+        let rates = &self.rates;
+        self.take(
+            now,
+            &[
+                self.of("bind ip", caller.network(), rates.bind_per_ip, 1),
+                self.of("bind account", account.as_str(), rates.bind_per_account, 1),
+            ],
+        )
+    }
+
     /// A request to remove an association, which may make us ask a homeserver for its keys.
     pub fn unbind(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("unbind ip", caller.network(), self.rates.unbind_per_ip, 1)])

@@ -77,7 +77,9 @@ pub async fn store(core: &Core, account: &UserId, request: Request) -> Result<St
             return Ok(Err(Refusal::ThreepidInUse { user_id: association.user_id }));
         }
         tables.put_invitation(&invitation)?;
-        put_parcel(tables, &invitation.token, Parcel::InvitationMail(described), now)?;
+        let parcel = Parcel::InvitationMail(described);
+        let key = OutboxKey { kind: parcel.kind(), token: invitation.token };
+        tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
         Ok(Ok(()))
     });
     answer.await??;
@@ -105,13 +107,9 @@ fn require_allowed(
     }
 }
 
-fn put_parcel(tables: &mut Writes<'_>, token: &Token, parcel: Parcel, now: Millis) -> Result<(), StoreError> {
-    let key = OutboxKey { kind: parcel.kind(), token: token.clone() };
-    tables.put_outgoing(&key, &Outgoing::new(parcel, now))
-}
-
 /// Has the homeserver of an association's user told of the invitations that waited for its
-/// address; `false` if there are none.
+/// address; `false` if there are none. What it is to be told already stays as it is: whoever
+/// publishes again and again must not have it tried again and again.
 pub(super) fn announce(
     tables: &mut Writes<'_>,
     association: &Association,
@@ -121,8 +119,12 @@ pub(super) fn announce(
     let mut any = false;
     for token in tables.invitations_to(&association.address)? {
         if tables.invitation(&token)?.is_some_and(|invitation| !invitation.is_expired(lifetime, now)) {
-            put_parcel(tables, &token, Parcel::OnBind(association.user_id.clone()), now)?;
-            any = true;
+            let parcel = Parcel::OnBind(association.user_id.clone());
+            let key = OutboxKey { kind: parcel.kind(), token };
+            if tables.outgoing(&key)?.is_none_or(|row| row.parcel != parcel) {
+                tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
+                any = true;
+            }
         }
     }
     Ok(any)

@@ -117,6 +117,25 @@ async fn tokens_submitted_from_one_ip() {
 }
 
 #[tokio::test]
+async fn addresses_published_by_one_account_and_from_one_ip() {
+    type Case = (fn(&mut Config), bool);
+    let cases: [Case; 2] = [
+        (|config| config.limits.bind_per_account = one(), true),
+        (|config| config.limits.bind_per_ip = one(), false),
+    ];
+    for (tighten, other_account) in cases {
+        let server = limited(tighten).await;
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let body = |user: &User| json!({ "sid": "x", "client_secret": "s", "mxid": user.id });
+        let bind = async |user: &User| server.post("/3pid/bind", user, &body(user)).await;
+        bind(&alice).await.refused(404, "M_NO_VALID_SESSION");
+        assert_eq!(bind(&bob).await.status == 404, other_account);
+        wait(&server, bind(&alice).await);
+        bind(&alice).await.refused(404, "M_NO_VALID_SESSION");
+    }
+}
+
+#[tokio::test]
 async fn lookups_cost_what_they_ask_for() {
     let server = limited(|config| config.limits.lookup_per_account = Rate::new(10, 3600)).await;
     let alice = server.user("alice").await;

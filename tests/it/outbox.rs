@@ -159,6 +159,20 @@ async fn after_a_week_it_is_given_up() {
 }
 
 #[tokio::test]
+async fn publishing_again_does_not_begin_the_week_again() {
+    let (server, alice, carol) = invited(Answer::Json(503, json!({}))).await;
+    server.bind(&carol, ADDRESS, "secret").await;
+    server.until_counted(&counted("onbind", "waiting", 1)).await;
+    server.clock.forward(7 * DAY - HOUR);
+    server.until_counted(&counted("onbind", "waiting", 2)).await;
+    server.bind(&carol, ADDRESS, "again").await;
+    server.clock.forward(HOUR);
+    server.until_counted(&counted("onbind", "given_up", 1)).await;
+    server.clock.forward(DAY);
+    only_these_and_another(&server, &alice, &carol, 3).await;
+}
+
+#[tokio::test]
 async fn a_homeserver_that_says_no_is_not_asked_again() {
     for (status, errcode) in [(400, "M_BAD_JSON"), (403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")] {
         let (server, alice, carol) =

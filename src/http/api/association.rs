@@ -32,11 +32,12 @@ struct Bind {
 }
 
 /// `POST /3pid/bind`
-pub async fn bind(state: Data<State>, account: Account, body: Body) -> Answer {
+pub async fn bind(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
     let wire: Bind = body.json_or_form()?;
     let sid = parsed(wire.sid, "sid", Sid::parse)?;
     let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
     let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
+    state.limits.bind(caller, &account.0, state.core.clock.now())?;
     let association = associations::bind(&state.core, account.0, sid, secret, user_id).await?;
     let core = state.core.clone();
     let signed = async move { Ok::<_, ApiError>(keys::sign_association(&core, &association)) };
