@@ -50,6 +50,9 @@ pub struct Session {
     /// The code that was sent last to a telephone number, if one was. What a mail carries is not
     /// stored, see [`Session::link_token`].
     pub code: Option<CodeHash>,
+    /// The code before that one, for as long as the gateway has not said that it has the last: a
+    /// message that does not leave must not spoil the one that arrived.
+    pub previous_code: Option<CodeHash>,
     /// The greatest `send_attempt` whose message was accepted for delivery.
     pub delivered_attempt: Option<u64>,
     /// Where to send the person after validating by link, if the operator allows it.
@@ -91,6 +94,7 @@ impl Session {
             account,
             client_secret: SecretHash::of(secret.as_str()),
             code: None,
+            previous_code: None,
             delivered_attempt: None,
             next_link: None,
             language,
@@ -110,6 +114,24 @@ impl Session {
     /// every mail of the session and stored nowhere.
     pub fn link_token(sid: &Sid, key: &Key32) -> Token {
         Token::from_bytes(key.mac(&[b"link token", sid.as_str().as_bytes()]))
+    }
+
+    /// Takes the code of a message that is about to be sent.
+    pub fn next_code(&mut self, code: CodeHash) {
+        let previous = self.code.replace(code);
+        self.previous_code = self.previous_code.or(previous);
+    }
+
+    /// The message of this attempt has left: only a greater one sends again, and no code but its
+    /// own is good.
+    pub fn delivered(&mut self, attempt: u64) {
+        self.delivered_attempt = self.delivered_attempt.max(Some(attempt));
+        self.previous_code = None;
+    }
+
+    /// The codes that are good, the last first.
+    pub fn codes(&self) -> impl Iterator<Item = CodeHash> {
+        self.code.into_iter().chain(self.previous_code)
     }
 
     /// Whether 24 hours have gone by since the last change.

@@ -118,7 +118,7 @@ async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
             return Ok(Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }));
         }
         let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::NoValidSession)) };
-        session.code = Some(hash);
+        session.next_code(hash);
         tables.put_session(&sid, &session)?;
         // Counted before it leaves, so that no crash makes it free.
         tables.count_sms(now.day())?;
@@ -137,7 +137,7 @@ async fn note_delivered(core: &Core, sid: Sid, send_attempt: u64) -> Result<(), 
     core.store
         .write(move |tables| {
             let Some(mut session) = tables.session(&sid)? else { return Ok(()) };
-            session.delivered_attempt = session.delivered_attempt.max(Some(send_attempt));
+            session.delivered(send_attempt);
             tables.put_session(&sid, &session)
         })
         .await
@@ -178,14 +178,19 @@ pub async fn submit_token(
         return Err(Refusal::SessionExpired.into());
     }
     // Slow for a code, so not in the transaction, which looks at everything once more.
-    let is_right = match (session.address.medium(), session.code) {
-        (Medium::Email, _) => token == Session::link_token(&sid, &core.session_key),
-        (Medium::Msisdn, Some(code)) => core.codes.matches(code, token).await?,
-        (Medium::Msisdn, None) => false,
-    };
+    let is_mail = session.address.medium() == Medium::Email;
+    let is_link = is_mail && token == Session::link_token(&sid, &core.session_key);
+    let mut code = None;
+    for candidate in session.codes() {
+        if core.codes.matches(candidate, token.clone()).await? {
+            code = Some(candidate);
+            break;
+        }
+    }
     let answer = core.store.write(move |tables| {
-        let current_code = tables.session(&sid)?.and_then(|session| session.code);
-        submit(tables, &sid, is_right && current_code == session.code, now)
+        let is_still_good = |session: Session| session.codes().any(|good| Some(good) == code);
+        let is_code = code.is_some() && tables.session(&sid)?.is_some_and(is_still_good);
+        submit(tables, &sid, is_link || is_code, now)
     });
     Ok(answer.await??)
 }

@@ -154,6 +154,35 @@ async fn each_new_attempt_has_a_new_code_and_only_the_last_is_good() {
 }
 
 #[tokio::test]
+async fn a_message_that_does_not_leave_spoils_no_code_that_arrived() {
+    for also_again in [false, true] {
+        let gateway = Gateway::start();
+        let server = server(&gateway, |_| {}).await;
+        let alice = server.user("alice").await;
+        let sid = sid(&request(&server, &alice, "07400 123456", 1).await.ok());
+        let arrived = gateway.code();
+        gateway.answer("/send", Answer::Json(500, json!({})));
+        for _ in 0..2 {
+            request(&server, &alice, "07400 123456", 2).await.refused(400, "M_SEND_ERROR");
+        }
+        if also_again {
+            // Once a message has left, only its code is good.
+            gateway.answer("/send", Answer::Json(200, json!({})));
+            request(&server, &alice, "07400 123456", 2).await.ok();
+            let last = gateway.code();
+            if last != arrived {
+                let reply = server.post(SUBMIT, &alice, &presented(&sid, &arrived)).await;
+                reply.refused(400, "M_TOKEN_INCORRECT");
+            }
+            server.post(SUBMIT, &alice, &presented(&sid, &last)).await.ok();
+        } else {
+            let server = server.restart(|_| {});
+            server.post(SUBMIT, &alice, &presented(&sid, &arrived)).await.ok();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_fails_is_a_send_error_and_may_be_tried_again() {
     let gateway = Gateway::start();
     let server = server(&gateway, |config| {

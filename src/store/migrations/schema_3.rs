@@ -53,6 +53,7 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
             account: old.account,
             client_secret: old.client_secret,
             code: old.code,
+            previous_code: None,
             delivered_attempt: old.delivered_attempt,
             next_link: old.next_link,
             language: LANGUAGE,
