@@ -18,11 +18,13 @@ pub struct Invites {
     pub web_client_url: String,
     /// How many characters of each side of an address everybody in the room may see: 1 shows "f...@b...".
     pub show_characters: usize,
+    /// How many invitation mails may leave in one day (UTC), whoever invites.
+    pub daily_ceiling: NonZeroU32,
     /// Room IDs that nobody may be invited to through this server.
     pub blocked_rooms: Vec<String>,
     /// Homeservers whose users may not invite through this server; their other ports and the domains below them are meant as well.
     pub blocked_homeservers: Vec<String>,
-    /// Words that an invitation may not have in the names of its room and its sender, in any case.
+    /// Words that an invitation may not have in the names of its room and its sender or in the sender's Matrix ID, in any case.
     pub blocked_keywords: Vec<String>,
 }
 
@@ -32,6 +34,7 @@ impl Default for Invites {
             expire_days: at_least_one(30),
             web_client_url: "https://app.element.io".to_owned(),
             show_characters: 1,
+            daily_ceiling: at_least_one(1000),
             blocked_rooms: Vec::new(),
             blocked_homeservers: Vec::new(),
             blocked_keywords: Vec::new(),

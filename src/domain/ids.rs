@@ -35,6 +35,11 @@ impl UserId {
         self.0.as_str()
     }
 
+    /// What is between the `@` and the server's name; the user chose it.
+    pub fn localpart(&self) -> &str {
+        self.0.localpart()
+    }
+
     /// The name of the homeserver that the account lives on.
     pub fn server_name(&self) -> &str {
         self.0.server_name().as_str()

@@ -122,6 +122,23 @@ pub fn name_for_mail(text: &str) -> Option<String> {
     Some(name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect())
 }
 
+/// A text as people read it, to look for words in it: in lower case, without what shows nothing.
+pub fn as_read(text: &str) -> String {
+    let shows = |c: &char| c.is_whitespace() || plain(*c) != ' ';
+    text.chars().filter(shows).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether a mail may name an account whose Matrix ID begins so: nothing in it is hidden, and no
+/// mail program makes a link of it. Dots alone are too common in names to be refused.
+pub fn may_be_named(localpart: &str) -> bool {
+    let text = localpart.to_ascii_lowercase();
+    let is_web = text.strip_prefix("www").is_some_and(|rest| rest.starts_with(DOTS));
+    !is_web && !text.contains(['/', '\\', '@']) && text.chars().all(|c| plain(c) == c)
+}
+
+/// What browsers take for the dot of a domain (UTS 46).
+const DOTS: [char; 4] = ['.', '。', '．', '｡'];
+
 /// A space for control characters and those that turn the direction of writing around or show
 /// nothing; an apostrophe for quotation marks, since the mail puts names in them.
 fn plain(c: char) -> char {
@@ -145,7 +162,7 @@ fn plain(c: char) -> char {
 fn looks_like_a_link(word: &str) -> bool {
     let characters: Vec<char> = word.chars().collect();
     let dotted = characters.windows(3).any(|three| {
-        matches!(three[1], '.' | '。' | '．' | '｡') && three[0].is_alphanumeric() && three[2].is_alphabetic()
+        DOTS.contains(&three[1]) && three[0].is_alphanumeric() && three[2].is_alphabetic()
     });
     dotted || word.contains('@') || word.contains("://") || word.contains('\\')
 }
@@ -166,6 +183,32 @@ mod tests {
         ] {
             let address = Address::email(address).expect("an address");
             assert_eq!(display_name(&address, shown), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_is_compared() {
+        assert_eq!(as_read("Ca\u{200b}S\u{ad}I\u{2060}no\u{202e} night"), "casino night");
+    }
+
+    #[test]
+    fn an_account_that_looks_like_a_link_is_not_named() {
+        for (localpart, expected) in [
+            ("alice", true),
+            ("alice.smith", true),
+            ("www", true),
+            ("wwwonder.woman", true),
+            ("irc_#room=a-b", true),
+            ("www.evil.example", false),
+            ("WWW.evil.example", false),
+            ("www。evil.example", false),
+            ("evil.example/your-account", false),
+            ("https://evil.example", false),
+            ("a\\b", false),
+            ("a\u{202e}b", false),
+            ("a\u{200b}b", false),
+        ] {
+            assert_eq!(may_be_named(localpart), expected, "{localpart}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         association::Association,
         ids::{RoomId, Token, UserId},
-        invitation::{Described, Invitation, display_name, name_for_mail},
+        invitation::{Described, Invitation, as_read, display_name, may_be_named, name_for_mail},
         outbox::{Kind, OutboxKey, Outgoing, Parcel},
         refusal::Refusal,
         server_name::is_at_or_below,
@@ -50,8 +50,9 @@ pub struct Stored {
 /// Stores an invitation, and has the person told by mail.
 ///
 /// # Errors
-/// `Forbidden` if the sender is not the account or the operator's lists have the room, the
-/// homeserver or a word of the names; `ThreepidInUse` if the address leads to a Matrix ID.
+/// `Forbidden` if the sender is not the account or looks like a link, or if the operator's lists
+/// have the room, the homeserver or a word of the names; `ThreepidInUse` if the address leads to a
+/// Matrix ID; `LimitExceeded` if no mail leaves any more today.
 pub async fn store(core: &Core, account: &UserId, request: Request) -> Result<Stored, Failure> {
     let Request { address, room_id, sender, described } = request;
     if sender != *account {
@@ -72,17 +73,26 @@ pub async fn store(core: &Core, account: &UserId, request: Request) -> Result<St
         display_name: display_name(&address, core.config.invites.show_characters),
     };
     let invitation = Invitation { token, address, room_id, sender, ephemeral_key, created: now };
+    let ceiling = core.config.invites.daily_ceiling.get();
     let answer = core.store.write(move |tables| {
         if let Some(association) = tables.association(&invitation.address)? {
             return Ok(Err(Refusal::ThreepidInUse { user_id: association.user_id }));
         }
+        if tables.invites_sent(now.day())? >= ceiling {
+            return Ok(Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }));
+        }
+        tables.count_invite(now.day())?;
         tables.put_invitation(&invitation)?;
         let parcel = Parcel::InvitationMail(described);
         let key = OutboxKey { kind: parcel.kind(), token: invitation.token };
         tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
         Ok(Ok(()))
     });
-    answer.await??;
+    let answer = answer.await?;
+    if let Err(Refusal::LimitExceeded { .. }) = answer {
+        tracing::warn!(ceiling, "no invitation leaves any more today (invites.daily_ceiling)");
+    }
+    answer?;
     core.outbox_bell.notify_one();
     Ok(stored)
 }
@@ -94,9 +104,11 @@ fn require_allowed(
     described: &Described,
 ) -> Result<(), Refusal> {
     let names = [&described.room_name, &described.inviter_name].into_iter().flatten();
-    let names = names.map(|name| name.to_lowercase()).collect::<Vec<_>>();
-    let has_word = |word: &String| names.iter().any(|name| name.contains(&word.to_lowercase()));
-    if rules.blocked_rooms.iter().any(|room| room == room_id.as_str()) {
+    let names = names.map(String::as_str).chain([sender.localpart()]).map(as_read).collect::<Vec<_>>();
+    let has_word = |word: &String| names.iter().any(|name| name.contains(&as_read(word)));
+    if !may_be_named(sender.localpart()) {
+        Err(Refusal::Forbidden("This identity server sends no invitations for a Matrix ID like a link"))
+    } else if rules.blocked_rooms.iter().any(|room| room == room_id.as_str()) {
         Err(Refusal::Forbidden("This identity server sends no invitations to that room"))
     } else if rules.blocked_homeservers.iter().any(|name| is_at_or_below(sender.server_name(), name)) {
         Err(Refusal::Forbidden("This identity server sends no invitations for users of that homeserver"))

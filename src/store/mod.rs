@@ -15,6 +15,7 @@ mod outbox;
 mod peppers;
 mod rewrite;
 mod rows;
+mod sent;
 mod sessions;
 mod suppressions;
 mod tables;

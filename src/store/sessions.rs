@@ -1,5 +1,4 @@
-//! Validation sessions, each with the index entry that leads to it, and the count of messages
-//! that went to telephones.
+//! Validation sessions, each with the index entry that leads to it.
 
 use std::ops::Bound;
 
@@ -41,11 +40,6 @@ impl<T: Transaction> Tables<T> {
             })
             .collect()
     }
-
-    /// How many messages went to telephones on this day.
-    pub fn sms_sent(&self, day: u64) -> Result<u32, StoreError> {
-        Ok(self.sms_sent.get(day).map_err(StoreError::new)?.map_or(0, |count| count.value()))
-    }
 }
 
 impl Writes<'_> {
@@ -74,15 +68,6 @@ impl Writes<'_> {
         self.removed = true;
         self.tables.sessions.remove(sid.as_str()).map_err(StoreError::new)?;
         self.tables.session_index.remove(&session.index_key).map_err(StoreError::new)?;
-        Ok(())
-    }
-
-    /// Counts a message to a telephone; the counts of other days are forgotten.
-    pub fn count_sms(&mut self, day: u64) -> Result<(), StoreError> {
-        let count = self.sms_sent(day)?.saturating_add(1);
-        self.written += 1;
-        self.tables.sms_sent.retain(|other, _| other == day).map_err(StoreError::new)?;
-        self.tables.sms_sent.insert(day, count).map_err(StoreError::new)?;
         Ok(())
     }
 }

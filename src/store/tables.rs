@@ -52,6 +52,8 @@ pub const OUTBOX_DUE: TableDefinition<(u64, u8, &str), ()> = TableDefinition::ne
 /// UTC day since the epoch -> how many messages went to telephones on it; only the last day is
 /// kept.
 pub const SMS_SENT: TableDefinition<u64, u32> = TableDefinition::new("sms_sent");
+/// As `sms_sent`, for the invitations that were to be mailed.
+pub const INVITES_SENT: TableDefinition<u64, u32> = TableDefinition::new("invites_sent");
 
 /// SHA-256 of a visit's secret -> the address whose owner looks at what is stored, and until when.
 pub const VISITS: TableDefinition<&[u8; 32], Bytes> = TableDefinition::new("visits");
@@ -121,6 +123,7 @@ pub struct Tables<T: Transaction> {
     pub(super) outbox: T::Open<(u8, &'static str), Bytes>,
     pub(super) outbox_due: T::Open<(u64, u8, &'static str), ()>,
     pub(super) sms_sent: T::Open<u64, u32>,
+    pub(super) invites_sent: T::Open<u64, u32>,
     pub(super) visits: T::Open<&'static [u8; 32], Bytes>,
     pub(super) suppressed: T::Open<&'static [u8; 32], Bytes>,
     pub(super) audit: T::Open<u64, Bytes>,
@@ -196,6 +199,7 @@ pub(super) fn each_table(
     action.table(OUTBOX)?;
     action.table(OUTBOX_DUE)?;
     action.table(SMS_SENT)?;
+    action.table(INVITES_SENT)?;
     action.table(VISITS)?;
     action.table(SUPPRESSED)?;
     action.table(AUDIT)?;
@@ -228,6 +232,7 @@ impl<T: Transaction> Tables<T> {
             outbox: transaction.open(OUTBOX)?,
             outbox_due: transaction.open(OUTBOX_DUE)?,
             sms_sent: transaction.open(SMS_SENT)?,
+            invites_sent: transaction.open(INVITES_SENT)?,
             visits: transaction.open(VISITS)?,
             suppressed: transaction.open(SUPPRESSED)?,
             audit: transaction.open(AUDIT)?,

@@ -6,7 +6,7 @@ use bindery::{config::Config, domain::bucket::Rate};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Reply, Server, User, invited::sign_url, v2};
+use crate::support::{Reply, Server, User, at_least_one, invited::sign_url, v2};
 
 const ADDRESS: &str = "carol@example.org";
 const ROOM: &str = "!room:hs.test";
@@ -211,9 +211,11 @@ async fn the_operator_may_block_rooms_homeservers_and_words() {
         json!({ "room_name": "the best CASINO" }),
         json!({ "sender_display_name": "casinos" }),
         json!({ "room_alias": "#casino:hs.test" }),
+        json!({ "room_name": "the best Ca\u{200b}si\u{ad}no" }),
     ] {
         store(&server, &alice, extra).await.refused(403, "M_FORBIDDEN");
     }
+    store(&server, &server.user("casino.royale").await, json!({})).await.refused(403, "M_FORBIDDEN");
     store(&server, &alice, json!({ "room_name": "Bridge club" })).await.ok();
     let server = server.restart(|config| {
         config.invites.blocked_homeservers = vec!["127.0.0.10".to_owned()];
@@ -242,6 +244,32 @@ async fn what_strangers_write_is_cut_and_makes_no_links() {
     let mail = server.mail_to(ADDRESS, 1).await;
     let raw = String::from_utf8_lossy(&mail.raw).to_lowercase();
     assert!(!raw.contains("evil") && !raw.contains("bcc"), "{raw}");
+}
+
+#[tokio::test]
+async fn nobody_invites_whose_matrix_id_would_be_a_link() {
+    let server = Server::start().await;
+    for localpart in ["www.evil.example", "evil.example/your-account"] {
+        let evil = server.user(localpart).await;
+        store(&server, &evil, json!({})).await.refused(403, "M_FORBIDDEN");
+    }
+    store(&server, &server.user("alice.smith").await, json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn a_day_has_so_many_invitations_and_no_restart_forgets_them() {
+    let server = Server::start_with(|config| config.invites.daily_ceiling = at_least_one(2)).await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    store(&server, &alice, json!({})).await.ok();
+    let server = server.restart(|_| {});
+    store(&server, &bob, json!({ "address": "dave@example.org" })).await.ok();
+    let refused = store(&server, &alice, json!({})).await.refused(429, "M_LIMIT_EXCEEDED");
+    let wait = refused["retry_after_ms"].as_u64().expect("a number");
+    assert!(wait <= 24 * 3_600_000);
+    server.clock.forward(Duration::from_millis(wait - 1));
+    store(&server, &alice, json!({})).await.refused(429, "M_LIMIT_EXCEEDED");
+    server.clock.forward(Duration::from_millis(1));
+    store(&server, &alice, json!({})).await.ok();
 }
 
 async fn cancel(server: &Server, user: &User, token: &str) -> Reply {
