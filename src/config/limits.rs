@@ -55,13 +55,13 @@ pub struct Limits {
     pub invite_per_address: Rate,
     /// Signatures with an invitation's key asked for from one IP address.
     pub sign_per_ip: Rate,
-    /// Messages to one telephone number, whoever asks.
+    /// Messages that leave for one telephone number, whoever asks.
     pub sms_per_number: Rate,
-    /// Messages to the numbers of one country, whoever asks.
+    /// Messages that leave for the numbers of one country, whoever asks.
     pub sms_per_country: Rate,
     /// Messages that one account asks for.
     pub sms_per_account: Rate,
-    /// Messages that one homeserver's users ask for, or that a homeserver asks for itself.
+    /// Messages that one homeserver's users ask for, or that a homeserver asks for itself; keep it well below sms_per_country and sms.daily_ceiling, or one of them can use up what all have.
     pub sms_per_homeserver: Rate,
     /// Messages that accounts ask for from one IP address.
     pub sms_per_ip: Rate,
@@ -97,7 +97,7 @@ impl Default for Limits {
             sms_per_number: rate(4, 1),
             sms_per_country: rate(50, 50),
             sms_per_account: rate(4, 4),
-            sms_per_homeserver: rate(50, 50),
+            sms_per_homeserver: rate(10, 4),
             sms_per_ip: rate(10, 10),
         }
     }

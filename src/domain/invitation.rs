@@ -161,9 +161,9 @@ fn plain(c: char) -> char {
 /// or a sign that only URLs and addresses have.
 fn looks_like_a_link(word: &str) -> bool {
     let characters: Vec<char> = word.chars().collect();
-    let dotted = characters.windows(3).any(|three| {
-        DOTS.contains(&three[1]) && three[0].is_alphanumeric() && three[2].is_alphabetic()
-    });
+    let dotted = characters
+        .windows(3)
+        .any(|three| DOTS.contains(&three[1]) && three[0].is_alphanumeric() && three[2].is_alphabetic());
     dotted || word.contains('@') || word.contains("://") || word.contains('\\')
 }
 

@@ -187,19 +187,11 @@ impl Limits {
         self.take(now, &[self.of("sign ip", caller.network(), self.rates.sign_per_ip, 1)])
     }
 
-    /// A message to a telephone that an account, or a homeserver without one, asks for.
-    pub fn sms(
-        &self,
-        caller: Caller,
-        account: Option<&UserId>,
-        number: &PhoneNumber,
-        now: Millis,
-    ) -> Result<(), Refusal> {
+    /// A message to a telephone that an account, or a homeserver without one, asks for, whether or
+    /// not one is due.
+    pub fn ask_for_sms(&self, caller: Caller, account: Option<&UserId>, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
-        let mut takes = vec![
-            self.of("sms number", number.address().as_str(), rates.sms_per_number, 1),
-            self.of("sms country", number.calling_code(), rates.sms_per_country, 1),
-        ];
+        let mut takes = Vec::new();
         match account {
             Some(account) => {
                 let homeserver = host_key(account.server_name());
@@ -211,6 +203,20 @@ impl Limits {
             None => takes.push(self.of("sms delegate", caller.network(), rates.sms_per_homeserver, 1)),
         }
         self.take(now, &takes)
+    }
+
+    /// A message that leaves. Counted only then, or repeated requests, which send nothing, could use
+    /// up what a number or a country has.
+    pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
+        // Countries with one calling code are as different as the United States and Jamaica.
+        let country = (number.calling_code(), number.region());
+        self.take(
+            now,
+            &[
+                self.of("sms number", number.address().as_str(), self.rates.sms_per_number, 1),
+                self.of("sms country", country, self.rates.sms_per_country, 1),
+            ],
+        )
     }
 
     fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u32) -> Take {

@@ -60,13 +60,15 @@ pub struct Message {
     pub token: Token,
 }
 
-/// Starts or continues a session, and has the message delivered if this attempt asks for one.
+/// Starts or continues a session, and has the message delivered if this attempt asks for one and
+/// `admit` lets it: limits on messages are about those that leave, not about those asked for.
 ///
 /// # Errors
-/// What `deliver` refuses with; the attempt does not count then and may be repeated.
+/// What `admit` and `deliver` refuse with; the attempt does not count then and may be repeated.
 pub async fn request_token<Delivery>(
     core: &Core,
     request: TokenRequest,
+    admit: impl FnOnce() -> Result<(), Refusal>,
     deliver: impl FnOnce(Message) -> Delivery,
 ) -> Result<Sid, Failure>
 where
@@ -99,6 +101,7 @@ where
         })
         .await?;
     if due {
+        admit()?;
         let token = match address.medium() {
             Medium::Email => Session::link_token(&sid, &core.session_key),
             Medium::Msisdn => new_code(core, sid.clone()).await?,

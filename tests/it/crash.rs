@@ -233,10 +233,15 @@ async fn frozen_while_invited_addresses_are_published() {
             next_link: None,
             language: Language::En,
         };
-        let sid = validation::request_token(&core, request, async |message: validation::Message| {
-            token = Some(message.token);
-            Ok(())
-        });
+        let sid = validation::request_token(
+            &core,
+            request,
+            || Ok(()),
+            async |message: validation::Message| {
+                token = Some(message.token);
+                Ok(())
+            },
+        );
         let sid = sid.await.expect("a session");
         let token = token.expect("a token");
         validation::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");

@@ -250,6 +250,65 @@ async fn messages_are_limited_by_number_country_account_homeserver_and_ip() {
 }
 
 #[tokio::test]
+async fn only_messages_that_leave_count_for_a_number_a_country_and_the_day() {
+    let tighten: [fn(&mut Config); 3] = [
+        |config| config.limits.sms_per_number = Rate::new(2, 1),
+        |config| config.limits.sms_per_country = Rate::new(2, 1),
+        |config| config.sms.daily_ceiling = crate::support::at_least_one(2),
+    ];
+    for tighten in tighten {
+        let gateway = Gateway::start();
+        let server = server(&gateway, tighten).await;
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        for _ in 0..5 {
+            request(&server, &alice, "07400 123456", 1).await.ok();
+        }
+        assert_eq!(gateway.told().len(), 1);
+        request(&server, &bob, "07400 123456", 1).await.ok();
+        request(&server, &alice, "07400 123456", 2).await.refused(429, "M_LIMIT_EXCEEDED");
+        assert_eq!(gateway.told().len(), 2);
+    }
+    // What a limit refuses takes nothing of the day.
+    let gateway = Gateway::start();
+    let server = server(&gateway, |config| {
+        config.limits.sms_per_number = Rate::new(1, 1);
+        config.sms.daily_ceiling = crate::support::at_least_one(2);
+    });
+    let server = server.await;
+    let alice = server.user("alice").await;
+    request(&server, &alice, "07400 123456", 1).await.ok();
+    for _ in 0..3 {
+        request(&server, &alice, "07400 123456", 2).await.refused(429, "M_LIMIT_EXCEEDED");
+    }
+    request(&server, &alice, "07400 123457", 1).await.ok();
+}
+
+#[tokio::test]
+async fn countries_with_one_calling_code_have_a_limit_each() {
+    let gateway = Gateway::start();
+    let server = server(&gateway, |config| config.limits.sms_per_country = Rate::new(1, 1)).await;
+    let alice = server.user("alice").await;
+    // The United States, Canada, Jamaica, the Dominican Republic.
+    let numbers = ["+1 201 555 0123", "+1 506 234 5678", "+1 876 210 1234", "+1 809 234 5678"];
+    for number in numbers {
+        request(&server, &alice, number, 1).await.ok();
+    }
+    for number in ["+1 201 555 0124", "+1 876 210 1235"] {
+        request(&server, &alice, number, 1).await.refused(429, "M_LIMIT_EXCEEDED");
+    }
+}
+
+#[test]
+fn one_homeserver_cannot_use_up_a_country_or_a_day() {
+    let config = Config::default();
+    let own = config.limits.sms_per_homeserver;
+    let country = config.limits.sms_per_country;
+    assert!(own.burst.get() * 4 <= country.burst.get() && own.per_hour.get() * 4 <= country.per_hour.get());
+    let in_a_day = own.burst.get() + 24 * own.per_hour.get();
+    assert!(in_a_day * 3 <= config.sms.daily_ceiling.get() * 2);
+}
+
+#[tokio::test]
 async fn a_day_has_so_many_messages_and_no_restart_forgets_them() {
     let gateway = Gateway::start();
     let server = server(&gateway, |config| config.sms.daily_ceiling = crate::support::at_least_one(2)).await;
@@ -332,7 +391,8 @@ async fn a_homeservers_session_withdraws_nothing() {
     let bind = json!({ "sid": own, "client_secret": "secret", "mxid": alice.id });
     server.post("/3pid/bind", &alice, &bind).await.ok();
     let post = async |path: &str, body: Value| {
-        delegated(&server, Method::POST, path, "192.0.2.10", Some(with(&body, "client_secret", "other"))).await
+        delegated(&server, Method::POST, path, "192.0.2.10", Some(with(&body, "client_secret", "other")))
+            .await
     };
     let delegated = sid(&post(REQUEST, wanted("07400 123456", 1)).await.ok());
     post(SUBMIT, presented(&delegated, &gateway.code())).await.ok();

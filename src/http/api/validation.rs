@@ -87,7 +87,7 @@ pub async fn request_token(
             };
             here.mailer.ask(&mail).await.map_err(|_| Refusal::EmailSendError)
         };
-        validation::request_token(&here.core, token_request, deliver).await
+        validation::request_token(&here.core, token_request, || Ok(()), deliver).await
     });
     json(json!({ "sid": sid.await?.as_str() }))
 }

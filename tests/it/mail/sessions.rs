@@ -287,16 +287,16 @@ async fn the_second_waits(core: &Core) {
         delivered.fetch_add(1, Ordering::SeqCst);
         Ok(())
     };
-    let mut first = pin!(request_token(core, ask(ADDRESS), slow));
+    let mut first = pin!(request_token(core, ask(ADDRESS), || Ok(()), slow));
     tokio::select! {
         biased;
         _ = &mut first => panic!("nothing told it to go on"),
         () = begun.notified() => {}
     }
-    let mut second = pin!(request_token(core, ask(ADDRESS), quick));
+    let mut second = pin!(request_token(core, ask(ADDRESS), || Ok(()), quick));
     assert!(poll!(&mut second).is_pending());
     // Another session does not wait; and the database, which serves in turn, has served it.
-    request_token(core, ask("bob@example.org"), quick).await.expect("another session");
+    request_token(core, ask("bob@example.org"), || Ok(()), quick).await.expect("another session");
     assert!(poll!(&mut second).is_pending());
     assert_eq!(delivered.load(Ordering::SeqCst), 1);
     go_on.notify_one();
