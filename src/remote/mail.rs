@@ -71,8 +71,8 @@ pub enum NotSent {
     /// It may be if it is tried again.
     #[error("the mail was not accepted")]
     Now,
-    /// It may be later, and so may others: there was no answer.
-    #[error("the relay did not answer")]
+    /// It may be later, and so may others: there is no talking to the relay.
+    #[error("the relay cannot be reached")]
     Unreachable,
     /// It never will be: there is no such mailbox, or nothing can be sent to it.
     #[error("the mail will not be accepted")]
@@ -156,8 +156,8 @@ impl Mailer {
                 tracing::warn!(reason = trouble.reason(), status = trouble.status(), "a mail was not sent");
                 match () {
                     () if trouble.is_for_good() => NotSent::Ever,
-                    () if trouble.status().is_some() => NotSent::Now,
-                    () => NotSent::Unreachable,
+                    () if trouble.is_about_the_relay() => NotSent::Unreachable,
+                    () => NotSent::Now,
                 }
             }),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {

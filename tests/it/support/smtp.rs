@@ -20,6 +20,8 @@ use super::{Mail, doubles, tls::Authority};
 pub enum Stage {
     /// The first word to a new connection, or the answer to a `NOOP` on an old one.
     Greeting,
+    /// The answer to `MAIL`.
+    Sender,
     /// The answer to `RCPT`.
     Recipient,
     /// The answer to the whole message.
@@ -34,6 +36,10 @@ pub enum Mood {
     Accept,
     /// Refuses at this point with this status and a text that quotes the address.
     Refuse(Stage, u16),
+    /// As `Refuse`, with these words before the address.
+    RefuseWith(Stage, &'static str),
+    /// Says nothing to a `RCPT` of this address, ever, and takes the others.
+    SilentTo(&'static str),
     /// Says nothing from this point on, ever, to those who get there.
     Silent(Stage),
     /// Closes the connection instead of answering.
@@ -235,7 +241,8 @@ async fn converse(stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
             "MAIL" => {
                 (here.from, here.parameters) = path(&line);
                 here.to.clear();
-                here.say("250 2.1.0 ok").await?;
+                let answer = here.answer_at(Stage::Sender, "250 2.1.0 ok").await?;
+                here.say(&answer).await?;
             }
             "RCPT" => {
                 here.to.push(path(&line).0);
@@ -282,11 +289,22 @@ impl Conversation {
                 let to = self.to.last().map_or("nobody", String::as_str);
                 Ok(format!("{status} 5.0.0 <{to}> is not wanted here"))
             }
-            Mood::Silent(at) if at == stage => loop {
-                self.line().await?;
-            },
+            Mood::RefuseWith(at, words) if at == stage => {
+                let to = self.to.last().map_or("nobody", String::as_str);
+                Ok(format!("{words} <{to}> is not wanted here"))
+            }
+            Mood::Silent(at) if at == stage => self.say_nothing().await,
+            Mood::SilentTo(to) if stage == Stage::Recipient && self.to.iter().any(|one| one == to) => {
+                self.say_nothing().await
+            }
             Mood::Drop(at) if at == stage => Err(io::ErrorKind::ConnectionAborted.into()),
             _ => Ok(good.to_owned()),
+        }
+    }
+
+    async fn say_nothing(&mut self) -> io::Result<String> {
+        loop {
+            self.line().await?;
         }
     }
 
