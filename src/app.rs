@@ -135,6 +135,7 @@ impl Application {
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { state, core, logs, listeners, metrics_listeners, control, tasks, background } = self;
         let stored = core.clone();
+        let patience = farewell(&core.config);
         let (stop_tasks, stopped) = watch::channel(false);
         let tasks = background.spawn(tasks.run(stopped));
         let served = actix_web::rt::System::new().block_on(async move {
@@ -164,13 +165,18 @@ impl Application {
         });
         // What is being sent gets time to be acknowledged, or it would be sent again.
         let _ = stop_tasks.send(true);
-        let _ = background.block_on(async { timeout(Duration::from_secs(10), tasks).await });
+        let _ = background.block_on(async { timeout(patience, tasks).await });
         background.shutdown_timeout(Duration::from_secs(5));
         logs.close();
         // The last one to let go of the store closes the database.
         drop((core, logs));
         served
     }
+}
+
+/// How long the tasks may take to end: as long as a mail may take, and then it is written down.
+fn farewell(config: &Config) -> Duration {
+    Duration::from_secs(u64::from(config.mail.smtp.timeout_seconds.get()) + 5)
 }
 
 /// Checks what a configuration names outside itself: templates, certificates, passwords.
@@ -221,4 +227,18 @@ fn control_socket(data_dir: &Path) -> anyhow::Result<UnixListener> {
     let path = data_dir.join(CONTROL_SOCKET);
     let _ = std::fs::remove_file(&path);
     UnixListener::bind(&path).with_context(|| format!("cannot create the socket {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_under_way_is_waited_for() {
+        let mut config = Config::default();
+        for seconds in [1, 20, 300].map(std::num::NonZeroU32::new) {
+            config.mail.smtp.timeout_seconds = seconds.expect("not zero");
+            assert!(farewell(&config) > Duration::from_secs(config.mail.smtp.timeout_seconds.get().into()));
+        }
+    }
 }
