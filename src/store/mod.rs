@@ -161,6 +161,10 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let path = place.as_ref().map(|place| place.path.clone());
         migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
+        for (copy, _) in path.as_deref().map(rewrite::old_copies).unwrap_or_default() {
+            let copy = copy.display();
+            tracing::info!(%copy, "the database from before an update is kept for a week; it holds personal data");
+        }
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database)?));
         let writer = writer::Writer::start(database, place, published.clone())?;

@@ -59,6 +59,11 @@ pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Da
 /// until the database was opened again.
 pub fn put_in_place(path: &Path) -> Result<(), StoreError> {
     fs::rename(new_file(path), path).map_err(StoreError::new)?;
+    sync_directory(path)
+}
+
+/// Has the disk know what is in the directory of the file at `path`.
+pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(StoreError::new)
 }
@@ -167,18 +172,25 @@ pub fn remove_if_there(new_path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The copies of the database at `path` that migrations have made, and when each was.
+pub fn old_copies(path: &Path) -> Vec<(PathBuf, Millis)> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let prefix = path.with_extension("redb.schema-");
+    let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let copies = fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| {
+        let is_copy = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
+        let modified = entry.metadata().ok()?.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        is_copy.then(|| (entry.path(), Millis(as_millis(modified))))
+    });
+    copies.collect()
+}
+
 /// Removes the copies that migrations have made, once nobody will want to go back to them: they
 /// hold what was deleted since.
 pub fn remove_old_copies(path: &Path, now: Millis) {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let prefix = path.with_extension("redb.schema-");
-    let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else { return };
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let is_copy = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
-        let modified = entry.metadata().and_then(|data| data.modified()).ok();
-        let modified = modified.and_then(|modified| modified.duration_since(SystemTime::UNIX_EPOCH).ok());
-        if is_copy && modified.is_some_and(|modified| now >= Millis(as_millis(modified)).after(KEEP_COPIES)) {
-            let _ = fs::remove_file(entry.path());
+    for (copy, made) in old_copies(path) {
+        if now >= made.after(KEEP_COPIES) {
+            let _ = fs::remove_file(copy);
         }
     }
 }

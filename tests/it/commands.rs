@@ -83,6 +83,27 @@ fn a_taken_port_is_named() {
     );
 }
 
+#[test]
+fn every_start_says_that_a_copy_from_before_an_update_is_there() {
+    // A taken port ends each start after the database was opened.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = format!("[\"{}\"]", taken.local_addr().expect("an address"));
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/databases/schema-2.redb");
+    std::fs::copy(old, dir.path().join("bindery.redb")).expect("copied");
+    let data = dir.path().to_str().expect("UTF-8");
+    let environment = [
+        ("BINDERY_SERVER_NAME", "id.test"),
+        ("BINDERY_PUBLIC_BASE_URL", "https://id.test"),
+        ("BINDERY_HTTP__LISTEN", &listen),
+        ("BINDERY_DATA_DIR", data),
+    ];
+    for _ in 0..2 {
+        let said = text(&run(&["serve"], &environment).stderr);
+        assert!(said.contains("from before an update") && said.contains("bindery.redb.schema-2"), "{said}");
+    }
+}
+
 /// Registers alice with the program and invites these addresses.
 async fn invite(program: &Program, homeserver: &Homeserver, addresses: &[&str]) {
     let alice = format!("@alice:{}", homeserver.name());

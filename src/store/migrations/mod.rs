@@ -7,13 +7,17 @@
 mod schema_2;
 mod schema_3;
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
     Genesis, OpenError, StoreError,
     codec::{decode, encode},
+    rewrite::sync_directory,
     rows::{PepperRow, SigningKeyRow},
     tables::{META, PEPPERS, SIGNING_KEYS},
     writes::Writes,
@@ -56,8 +60,11 @@ pub fn bring_up_to_date(
     transaction.abort().map_err(StoreError::new)?;
     if let Some(path) = path.filter(|_| schema < newest) {
         let copy = path.with_extension(format!("redb.schema-{schema}"));
-        // Nothing writes to the file between the abort above and the first migration below.
-        fs::copy(path, &copy).map_err(|error| OpenError::Directory(copy, error))?;
+        // Nothing writes to the file between the abort above and the first migration below. The copy
+        // must be on the disk before that: a power cut must not leave half of each.
+        let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
+        copied.map_err(|error| OpenError::Directory(copy, error))?;
+        sync_directory(path)?;
     }
     if schema == newest {
         return Ok(());
