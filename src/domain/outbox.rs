@@ -102,11 +102,16 @@ impl Outgoing {
 
     /// The row after another failure; `None` when it is time to give up.
     pub fn after_failure(mut self, now: Millis) -> Option<Self> {
-        let wait = RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(RETRY_MOST);
+        let wait = wait_after(self.failures, RETRY_MOST);
         self.failures = self.failures.saturating_add(1);
         self.due = now.after(wait);
         (now < self.since.after(GIVE_UP)).then_some(self)
     }
+}
+
+/// How long to wait after another failure when there were so many before, and at most.
+pub fn wait_after(failures: u32, most: Duration) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(most)
 }
 
 #[cfg(test)]

@@ -13,19 +13,25 @@ use crate::domain::{
     invitation::{Described, Invitation},
     language::Language,
     outbox::{OutboxKey, Outgoing, Parcel},
+    time::Millis,
 };
 
 /// All but the unreserved characters (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Rows that are due, the longest due first.
+/// Rows that are due, the longest due first, those after `after` in that order: a row and when it
+/// was due.
 ///
 /// # Errors
 /// Only if the database fails.
-pub fn due(core: &Core, most: usize) -> Result<Vec<(OutboxKey, Outgoing)>, Failure> {
+pub fn due(
+    core: &Core,
+    after: Option<&(Millis, OutboxKey)>,
+    most: usize,
+) -> Result<Vec<(OutboxKey, Outgoing)>, Failure> {
     let snapshot = core.store.read();
     let mut rows = Vec::new();
-    for key in snapshot.due(core.clock.now(), most)? {
+    for key in snapshot.due(core.clock.now(), after, most)? {
         if let Some(row) = snapshot.outgoing(&key)? {
             rows.push((key, row));
         }

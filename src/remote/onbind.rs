@@ -3,7 +3,7 @@
 //!
 //! One invitation a request; when to try again is decided by whoever asks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::{domain::server_name::ServerName, ops::HomeserverError};
 const PATH: &str = "/_matrix/federation/v1/3pid/onbind";
 /// The answer is an empty object; an error is short.
 const MAX_ANSWER: usize = 50 * 1024;
-/// A homeserver answers only after it has asked the room's homeserver, which may be far away.
+/// How long telling one may take, in both ways together. A homeserver answers only after it has asked the room's homeserver, which may be far away.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a homeserver made of it.
@@ -25,20 +25,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum OnBind {
     /// It has taken it.
     Taken,
-    /// It has not, and may later.
+    /// It has not, or did not answer, and may later.
     NotNow,
     /// It has not, and never will.
     Never,
-    /// It did not answer, and so will answer nothing else just now.
-    Unreachable,
 }
 
 impl RemoteHomeservers {
     /// Tells `server`.
     pub async fn on_bind(&self, server: &ServerName, body: &Value) -> OnBind {
+        let begun = Instant::now();
         // The specification says PUT; Synapse has only ever had POST.
-        match self.tell(server, Method::PUT, body).await {
-            Ok(answer) if knows_no_put(&answer) => verdict(self.tell(server, Method::POST, body).await),
+        match self.tell(server, Method::PUT, body, PATIENCE).await {
+            Ok(answer) if knows_no_put(&answer) => {
+                let rest = PATIENCE.saturating_sub(begun.elapsed());
+                verdict(self.tell(server, Method::POST, body, rest).await)
+            }
             other => verdict(other),
         }
     }
@@ -48,9 +50,10 @@ impl RemoteHomeservers {
         server: &ServerName,
         method: Method,
         body: &Value,
+        patience: Duration,
     ) -> Result<Response, HomeserverError> {
         let request = Request { method, path: PATH, body: Some(body) };
-        self.ask(&self.bound_at_once, server, request, MAX_ANSWER, PATIENCE).await
+        self.ask(&self.bound_at_once, server, request, MAX_ANSWER, patience).await
     }
 }
 
@@ -65,7 +68,7 @@ fn knows_no_put(answer: &Response) -> bool {
 }
 
 fn verdict(answer: Result<Response, HomeserverError>) -> OnBind {
-    let Ok(answer) = answer else { return OnBind::Unreachable };
+    let Ok(answer) = answer else { return OnBind::NotNow };
     match answer.status {
         status if status.is_success() => OnBind::Taken,
         StatusCode::TOO_MANY_REQUESTS => OnBind::NotNow,

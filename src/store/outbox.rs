@@ -1,5 +1,7 @@
 //! What has to leave this machine: one row for each thing, and the order in which they are due.
 
+use std::ops::Bound;
+
 use redb::ReadableTable;
 
 use super::{
@@ -20,10 +22,21 @@ impl<T: Transaction> Tables<T> {
         row.map(|row| decode::<OutboxRow>(row.value())?.try_into()).transpose()
     }
 
-    /// At most `most` rows that are due, the longest due first.
-    pub fn due(&self, now: Millis, most: usize) -> Result<Vec<OutboxKey>, StoreError> {
-        let until = (now.0.saturating_add(1), 0, "");
-        let rows = self.outbox_due.range(..until).map_err(StoreError::new)?;
+    /// At most `most` rows that are due, the longest due first, those after `after` in that order:
+    /// a row and when it was due.
+    pub fn due(
+        &self,
+        now: Millis,
+        after: Option<&(Millis, OutboxKey)>,
+        most: usize,
+    ) -> Result<Vec<OutboxKey>, StoreError> {
+        // The clock may have gone back.
+        if after.is_some_and(|(due, _)| *due > now) {
+            return Ok(Vec::new());
+        }
+        let from = after.map_or(Bound::Unbounded, |(due, key)| Bound::Excluded(as_due_key(key, *due)));
+        let until = Bound::Excluded((now.0.saturating_add(1), 0, ""));
+        let rows = self.outbox_due.range::<(u64, u8, &str)>((from, until)).map_err(StoreError::new)?;
         rows.take(most)
             .map(|row| {
                 let (key, _) = row.map_err(StoreError::new)?;

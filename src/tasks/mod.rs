@@ -4,6 +4,7 @@
 //! A task is woken by the clock or a bell, does bounded steps, and may be stopped between any two
 //! of them; what it works on is in the database.
 
+mod lanes;
 mod outbox;
 mod retention;
 

@@ -4,18 +4,24 @@
 //! What is sent next, and what follows from success and failure, is in `ops::outbox`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, yield_now},
+    time::sleep,
+};
 
-use super::{Tasks, tick};
+use super::{
+    Tasks,
+    lanes::{Destination, Ended, LOOK_AT, Lanes, Row},
+    tick,
+};
 use crate::{
-    domain::{
-        outbox::{Kind, OutboxKey, Outgoing, Parcel},
-        server_name::ServerName,
-    },
+    domain::server_name::ServerName,
     ops::{
         Failure,
         outbox::{self, Content, Fate, InvitationContent, Settled},
@@ -26,43 +32,30 @@ use crate::{
     },
 };
 
-/// How many due rows are looked at in one go; each costs a few microseconds.
-const LOOK_AT: usize = 4096;
-/// How many rows of one destination are taken in one go.
-const OF_ONE: usize = 16;
-/// How many destinations are sent to at the same time.
-const AT_ONCE: usize = 32;
-
-type Row = (OutboxKey, Outgoing);
-
-/// Where something goes: the relay, or a homeserver.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Destination {
-    Relay,
-    Homeserver(String),
-}
-
-impl Destination {
-    fn of(parcel: &Parcel) -> Self {
-        match parcel {
-            Parcel::InvitationMail(_) => Self::Relay,
-            Parcel::OnBind(user_id) => Self::Homeserver(user_id.server_name().to_owned()),
-        }
-    }
-}
+/// In how many steps the due rows are looked through before something else has its turn.
+const STEPS: usize = 16;
+/// Nothing more is begun for a destination that has taken so long; it is the next one's turn.
+const LONG_ENOUGH: Duration = Duration::from_secs(30);
+/// How long a homeserver may still take to answer when the server stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
-    let mut under_way: JoinSet<Option<Destination>> = JoinSet::new();
-    let mut busy: HashSet<Destination> = HashSet::new();
+    let mut under_way: JoinSet<Option<(Destination, Ended)>> = JoinSet::new();
+    let mut lanes = Lanes::default();
     loop {
-        for (destination, rows) in next(&tasks, &busy) {
-            busy.insert(destination.clone());
+        for (destination, rows) in next(&tasks, &mut lanes).await {
+            lanes.begin(destination.clone());
             let (tasks, stop) = (tasks.clone(), stop.clone());
-            under_way.spawn(async move { send_all(&tasks, rows, &stop).await.ok().map(|()| destination) });
+            under_way.spawn(async move {
+                let ended = send_all(&tasks, rows, &stop).await.ok()?;
+                Some((destination, ended))
+            });
         }
         tokio::select! {
             Some(ended) = under_way.join_next() => match ended {
-                Ok(Some(destination)) => { busy.remove(&destination); }
+                Ok(Some((destination, ended))) => {
+                    lanes.end(destination, ended, tasks.core.clock.now());
+                }
                 // It stays busy: what cannot be written down would be sent again and again.
                 Ok(None) => tracing::error!("a part of the outbox rests until the next start"),
                 Err(error) => tracing::error!(%error, "a part of the outbox rests until the next start"),
@@ -75,58 +68,69 @@ pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
     while under_way.join_next().await.is_some() {}
 }
 
-/// The rows to send now, by destination.
-fn next(tasks: &Tasks, busy: &HashSet<Destination>) -> HashMap<Destination, Vec<Row>> {
-    let mut chosen: HashMap<Destination, Vec<Row>> = HashMap::new();
-    let room = AT_ONCE.saturating_sub(busy.len());
-    if room == 0 {
-        return chosen;
-    }
-    let rows = outbox::due(&tasks.core, LOOK_AT).unwrap_or_else(|error| {
-        tracing::error!(%error, "the outbox cannot be read");
-        Vec::new()
-    });
-    for (key, row) in rows {
-        let destination = Destination::of(&row.parcel);
-        let is_new = !chosen.contains_key(&destination);
-        if busy.contains(&destination) || (is_new && chosen.len() == room) {
-            continue;
+/// The rows to send now, by destination. What is too far behind the rows of busy destinations is
+/// found the next time.
+async fn next(tasks: &Tasks, lanes: &mut Lanes) -> HashMap<Destination, Vec<Row>> {
+    let mut chosen = HashMap::new();
+    for _ in 0..STEPS {
+        if !lanes.have_room() {
+            break;
         }
-        let of_one = chosen.entry(destination).or_default();
-        if of_one.len() < OF_ONE {
-            of_one.push((key, row));
+        let rows = outbox::due(&tasks.core, lanes.after(), LOOK_AT).unwrap_or_else(|error| {
+            tracing::error!(%error, "the outbox cannot be read");
+            Vec::new()
+        });
+        let goes_on = lanes.go_on_after(&rows);
+        lanes.choose(rows, tasks.core.clock.now(), &mut chosen);
+        if !goes_on {
+            break;
         }
+        yield_now().await;
     }
     chosen
 }
 
-/// Sends the rows of one destination. Once it cannot be reached, the rest of them wait as well.
-async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
-    let mut rows = rows.into_iter();
-    while let Some((key, row)) = rows.next().filter(|_| !*stop.borrow()) {
-        let (fate, is_reachable) = match outbox::content(&tasks.core, &key, &row)? {
-            Some(content) => send(tasks, content).await,
-            None => (Fate::Withdrawn, true),
-        };
-        settle(tasks, vec![(key, row)], fate).await?;
-        if !is_reachable {
-            return settle(tasks, rows.collect(), Fate::Failed).await;
+/// Sends the rows of one destination, up to the first that shows that the others would fare no
+/// better. Those that were not tried stay as they are.
+async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -> Result<Ended, Failure> {
+    let mut failed = Ended::Badly;
+    let begun = Instant::now();
+    for (key, row) in rows {
+        if *stop.borrow() || begun.elapsed() > LONG_ENOUGH {
+            break;
         }
+        let sent = match outbox::content(&tasks.core, &key, &row)? {
+            Some(content) => send(tasks, content, stop).await,
+            None => Some((Fate::Withdrawn, true)),
+        };
+        // Without an answer to write down, it is sent again after the next start.
+        let Some((fate, went_well)) = sent else { break };
+        settle(tasks, vec![(key, row)], fate).await?;
+        if !went_well {
+            return Ok(failed);
+        }
+        failed = Ended::Halfway;
     }
-    Ok(())
+    Ok(Ended::Well)
 }
 
-/// Sends one thing; what became of it, and whether its destination answers at all.
-async fn send(tasks: &Tasks, content: Content) -> (Fate, bool) {
+/// Sends one thing; what became of it, and whether the destination is worth trying with another.
+/// `None` if the server stops before a homeserver has answered, which may take a minute.
+async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> Option<(Fate, bool)> {
     match content {
         Content::OnBind(user_id, body) => {
-            let Some(server) = ServerName::parse(user_id.server_name()) else { return (Fate::Refused, true) };
-            match tasks.homeservers.on_bind(&server, &body).await {
+            let Some(server) = ServerName::parse(user_id.server_name()) else {
+                return Some((Fate::Refused, true));
+            };
+            let told = tokio::select! {
+                told = tasks.homeservers.on_bind(&server, &body) => told,
+                () = last_words(stop.clone()) => return None,
+            };
+            Some(match told {
                 OnBind::Taken => (Fate::Delivered, true),
-                OnBind::NotNow => (Fate::Failed, true),
                 OnBind::Never => (Fate::Refused, true),
-                OnBind::Unreachable => (Fate::Failed, false),
-            }
+                OnBind::NotNow => (Fate::Failed, false),
+            })
         }
         Content::Invitation(content) => {
             let InvitationContent { invitation, described, link, language } = *content;
@@ -138,19 +142,26 @@ async fn send(tasks: &Tasks, content: Content) -> (Fate, bool) {
                 expire_days: tasks.core.config.invites.expire_days.get(),
                 language,
             };
-            match tasks.mailer.invite(&mail).await {
+            Some(match tasks.mailer.invite(&mail).await {
                 Ok(()) => (Fate::Delivered, true),
                 Err(NotSent::Now) => (Fate::Failed, true),
                 Err(NotSent::Unreachable) => (Fate::Failed, false),
                 Err(NotSent::Ever) => (Fate::Refused, true),
-            }
+            })
         }
     }
 }
 
+/// Ready shortly after it is time to stop.
+async fn last_words(mut stop: watch::Receiver<bool>) {
+    // Whoever would have said so may be gone.
+    let _ = stop.wait_for(|stop| *stop).await;
+    sleep(LAST_WORDS).await;
+}
+
 /// Writes down what became of rows, and says so where an operator looks.
 async fn settle(tasks: &Tasks, rows: Vec<Row>, fate: Fate) -> Result<(), Failure> {
-    let kinds: Vec<Kind> = rows.iter().map(|(key, _)| key.kind).collect();
+    let kinds: Vec<_> = rows.iter().map(|(key, _)| key.kind).collect();
     let settled = outbox::settle(&tasks.core, rows, fate).await.inspect_err(|error| {
         tracing::error!(%error, "what was sent could not be written down");
     })?;

@@ -195,7 +195,7 @@ fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
     let Association { address, user_id, .. } = association(number);
     let snapshot = store.read();
     let is_bound = snapshot.association(&address).expect("readable").is_some();
-    let due = snapshot.due(Millis(u64::MAX), 10_000).expect("readable");
+    let due = snapshot.due(Millis(u64::MAX), None, 10_000).expect("readable");
     let tokens = snapshot.invitations_to(&address).expect("readable");
     for token in &tokens {
         let key = OutboxKey { kind: Kind::OnBind, token: token.clone() };
@@ -247,7 +247,7 @@ async fn frozen_while_invited_addresses_are_published() {
         validation::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
         associations::bind(&core, user_id.clone(), sid, secret(), user_id).await.expect("bound");
         storage.state().acknowledged = 2 * number + 2;
-        let due = outbox::due(&core, 100).expect("readable");
+        let due = outbox::due(&core, None, 100).expect("readable");
         let told = due.into_iter().filter(|(key, _)| key.kind == Kind::OnBind).collect::<Vec<_>>();
         assert_eq!(told.len(), 2);
         outbox::settle(&core, told, Fate::Delivered).await.expect("written");

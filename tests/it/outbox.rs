@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bindery::config::SmtpSecurity;
+use bindery::{config::SmtpSecurity, domain::bucket::Rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -197,6 +197,47 @@ async fn one_that_is_gone_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn one_that_fails_rests_and_what_was_not_tried_stays_as_it_is() {
+    let (server, alice, carol) = invited(Answer::Json(503, json!({}))).await;
+    for room in ["!second:hs.test", "!third:hs.test"] {
+        server.invite(&alice, ADDRESS, room).await;
+    }
+    server.bind(&carol, ADDRESS, "secret").await;
+    server.until_counted(&counted("onbind", "waiting", 1)).await;
+    // A mail that arrives shows that the outbox was looked at once more.
+    for address in ["dave@example.org", "erin@example.org"] {
+        server.invite(&alice, address, ROOM).await;
+        server.mail_to(address, 0).await;
+    }
+    assert_eq!(server.homeserver.told().len(), 1);
+    server.clock.forward(Duration::from_secs(5));
+    server.until_counted(&counted("onbind", "waiting", 2)).await;
+    server.homeserver.answer(ON_BIND, taken());
+    server.clock.forward(Duration::from_millis(9999));
+    server.invite(&alice, "frank@example.org", ROOM).await;
+    server.mail_to("frank@example.org", 0).await;
+    assert_eq!(server.homeserver.told().len(), 2, "it rests longer the second time");
+    server.clock.forward(Duration::from_millis(1));
+    server.until_counted(&counted("onbind", "delivered", 3)).await;
+}
+
+#[tokio::test]
+async fn a_homeserver_that_does_not_answer_keeps_no_server_from_stopping() {
+    // Were its answer waited for, stopping would take as long as a mail may take, and longer.
+    let (server, _, carol) = invited(Answer::Silence).await;
+    server.bind(&carol, ADDRESS, "secret").await;
+    server.homeserver.until_told(1).await;
+    server.homeserver.answer(ON_BIND, taken());
+    let begun = std::time::Instant::now();
+    let server = server.restart(|_| {});
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    // It was neither delivered nor counted as a failure.
+    let told = server.homeserver.until_told(2).await;
+    assert_eq!(told[0], told[1]);
+    server.until_counted(&counted("onbind", "delivered", 1)).await;
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_back_in_time_is_told_to_nobody() {
     let (server, alice, carol) = invited(Answer::Json(503, json!({}))).await;
     let bound = server.bind(&carol, ADDRESS, "secret").await;
@@ -221,7 +262,9 @@ async fn the_invitations_of_two_people_never_meet() {
     let dave = server.user("dave").await;
     server.invite(&alice, "dave@example.org", "!daves:hs.test").await;
     server.bind(&carol, ADDRESS, "secret").await;
+    server.until_counted(&counted("onbind", "waiting", 1)).await;
     server.bind(&dave, "dave@example.org", "daves").await;
+    server.clock.forward(Duration::from_secs(5));
     server.until_counted(&counted("onbind", "waiting", 2)).await;
     // dave has carol's address now, before her homeserver has heard of anything.
     server.bind(&dave, ADDRESS, "takeover").await;
@@ -273,7 +316,11 @@ async fn a_mail_waits_for_a_relay_that_is_gone_and_not_for_one_that_refuses() {
 #[tokio::test]
 async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
     let relay = Relay::start(SmtpSecurity::None);
-    let server = Server::start_with(|config| relay.configure(config)).await;
+    let server = Server::start_with(|config| {
+        relay.configure(config);
+        config.limits.invite_per_address = Rate::new(100, 100);
+    });
+    let server = server.await;
     let alice = server.user("alice").await;
     let mut counts = [0, 0];
     for (stage, words, is_final) in [

@@ -64,7 +64,7 @@ impl Invited {
 
     /// Sends whatever is due, and this becomes of it.
     pub async fn deliver(&mut self, core: &Core, fate: Fate) {
-        for (key, row) in outbox::due(core, 1000).expect("readable") {
+        for (key, row) in outbox::due(core, None, 1000).expect("readable") {
             let token = key.token.as_str().to_owned();
             let content = outbox::content(core, &key, &row).expect("readable");
             let Some(one) = self.0.get_mut(&token) else {
