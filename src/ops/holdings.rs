@@ -151,7 +151,7 @@ fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
 fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     let mut count =
         Count::of("what waits to be sent", &format!("until it arrives, at most {}", days(GIVE_UP)));
-    for key in snapshot.due(Millis(u64::MAX), usize::MAX)? {
+    for key in snapshot.due(Millis(u64::MAX), None, usize::MAX)? {
         if let Some(row) = snapshot.outgoing(&key)? {
             count.add(row.since, row.since.after(GIVE_UP));
         }
