@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::OpenError;
 
 /// The held lock.
-pub struct Lock(#[expect(dead_code, reason = "held open, never read")] File);
+pub struct Lock(File);
 
 impl Lock {
     /// Takes the lock of `dir` and leaves this process's number in it for the next one to name.
@@ -45,5 +45,12 @@ impl Lock {
         };
         write_pid(&mut file).map_err(at_path)?;
         Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough while a process that was just forked still has the file open.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
