@@ -120,7 +120,8 @@ mod tests {
         let mut all = Tally::<2>::new(tally.hasher.clone(), 50);
         tally.take().for_each(|row| all.add(&row));
         assert_eq!(tally.rows.len(), 0);
-        assert_eq!(all.rows.len(), 51);
+        // The row of the others may be among the first fifty.
+        assert!((50..=51).contains(&all.rows.len()));
         assert_eq!(all.rows().map(|row| row.counts[1]).sum::<u64>(), 2000);
     }
 }
