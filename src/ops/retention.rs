@@ -168,6 +168,7 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
     );
     let consents = consents.await?;
     let audit = audit(core, now).await?;
+    core.store.write(move |tables| tables.put_round(now)).await?;
     Ok(Deleted { sessions, invitations, visits, tokens, consents, audit, rewritten: false })
 }
 

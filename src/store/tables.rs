@@ -17,7 +17,7 @@ use crate::domain::{secret::Key32, time::Millis};
 type Bytes = &'static [u8];
 
 /// Facts about the database itself: `schema`, `server_name`, `session_key`; and, for the rewrite,
-/// `removed` (whether something personal was since the last one) and `rewritten` (when that was).
+/// `removed` (whether something personal was since the last one) and `rewritten` (when that was); `round`, when the last round of retention was begun.
 pub const META: TableDefinition<&str, Bytes> = TableDefinition::new("meta");
 /// Key identifier (`ed25519:0`) -> seed and time of creation. Retired keys stay.
 pub const SIGNING_KEYS: TableDefinition<&str, Bytes> = TableDefinition::new("signing_keys");
@@ -251,6 +251,11 @@ impl<T: Transaction> Tables<T> {
     /// Whether something personal was removed since the last rewrite.
     pub fn has_removed(&self) -> Result<bool, StoreError> {
         Ok(self.meta.get("removed").map_err(StoreError::new)?.is_some())
+    }
+
+    /// When the last round of retention was begun, if there was one.
+    pub fn last_round(&self) -> Result<Option<Millis>, StoreError> {
+        self.meta.get("round").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
     }
 
     /// When the file was last rewritten, if it ever was.

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use redb::WriteTransaction;
 
 use super::{StoreError, codec::encode, tables::Tables};
+use crate::domain::time::Millis;
 
 /// The tables inside a write transaction.
 pub struct Writes<'txn> {
@@ -37,6 +38,13 @@ impl<'txn> Writes<'txn> {
         if self.removed && !self.has_removed()? {
             self.tables.meta.insert("removed", encode(&true)?.as_slice()).map_err(StoreError::new)?;
         }
+        Ok(())
+    }
+
+    /// Notes when a round of retention was begun.
+    pub fn put_round(&mut self, begun: Millis) -> Result<(), StoreError> {
+        self.written += 1;
+        self.tables.meta.insert("round", encode(&begun)?.as_slice()).map_err(StoreError::new)?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{Tasks, tick};
 use crate::{
     domain::time::{DAY, Millis, as_millis},
     logs,
-    ops::{accounts, retention},
+    ops::{Core, accounts, retention},
 };
 
 /// How long it is from one round to the next.
@@ -22,6 +22,12 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     let core = &tasks.core;
     let mut next = core.clock.now();
     let (mut last, mut last_real) = (next, real_time());
+    // A machine that starts with an unset clock is back in the past.
+    if let Ok(Some(before)) = core.store.read().last_round()
+        && has_jumped(before, last.min(before), Duration::ZERO)
+    {
+        halt(core);
+    }
     loop {
         if let Err(error) = accounts::note_uses(core).await {
             tracing::error!(%error, "it could not be noted which tokens were used");
@@ -29,10 +35,7 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
         let (now, real) = (core.clock.now(), real_time());
         let elapsed = real.saturating_sub(last_real);
         if has_jumped(last, now, elapsed) && !core.retention.is_halted() {
-            core.retention.halt();
-            tracing::error!(
-                "the clock has jumped by more than a day: nothing is deleted for its age any more; when the time is right, run 'bindery retention run', or start again"
-            );
+            halt(core);
         }
         (last, last_real) = (now, real);
         core.metrics.show_retention_halted(core.retention.is_halted());
@@ -46,6 +49,13 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
             return;
         }
     }
+}
+
+fn halt(core: &Core) {
+    core.retention.halt();
+    tracing::error!(
+        "the clock has jumped by more than a day: nothing is deleted for its age any more; when the time is right, run 'bindery retention run'"
+    );
 }
 
 async fn round(tasks: &Tasks) {

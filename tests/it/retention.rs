@@ -126,3 +126,14 @@ async fn audit_entries_go_after_a_year() {
     assert_eq!(server.control("/audit", &all).await, json!([]));
     assert!(UserId::parse(&alice.id).is_some());
 }
+
+#[tokio::test]
+async fn a_start_with_a_clock_that_went_back_deletes_nothing() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    server.round_is_done().await;
+    server.clock.back(2 * DAY);
+    let server = server.restart(|_| {});
+    server.until_counted("bindery_retention_halted 1").await;
+    assert!(knows(&server, &alice).await);
+}

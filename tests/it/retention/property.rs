@@ -142,10 +142,15 @@ async fn take(core: &Core, step: Step, sessions: &mut Sessions, clock: &TestCloc
                 next_link: None,
                 language: Language::En,
             };
-            let sid = validation::request_token(core, request, async |message: Message| {
-                sent = Some(message.token);
-                Ok(())
-            });
+            let sid = validation::request_token(
+                core,
+                request,
+                || Ok(()),
+                async |message: Message| {
+                    sent = Some(message.token);
+                    Ok(())
+                },
+            );
             let Ok(sid) = sid.await else { return };
             sessions.insert((who, at, with), sid.clone());
             if let Some(token) = sent.filter(|_| confirm) {
@@ -166,7 +171,7 @@ async fn take(core: &Core, step: Step, sessions: &mut Sessions, clock: &TestCloc
             let _ = invitations::store(core, &user(who), request).await;
         }
         Step::Deliver => {
-            let due = outbox::due(core, 100).expect("readable");
+            let due = outbox::due(core, None, 100).expect("readable");
             outbox::settle(core, due, outbox::Fate::Delivered).await.expect("written");
         }
         Step::Visit { address: at } => {
