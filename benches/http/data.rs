@@ -5,14 +5,14 @@
 
 use std::{
     collections::HashSet,
+    num::NonZeroU64,
     time::{Duration, SystemTime},
 };
 
 use bindery::{
-    config::{Config, Limits},
+    config::Config,
     domain::{
         association::Association,
-        bucket::Rate,
         ids::{ClientSecret, Sid, Token, UserId},
         language::Language,
         lookup::LookupHash,
@@ -42,6 +42,9 @@ const BATCH: u64 = 20_000;
 
 /// Numbers from here on are nobody's.
 const STRANGERS: u64 = 1 << 40;
+
+/// A lookup budget that one machine cannot use up.
+pub const BOUNDLESS: NonZeroU64 = NonZeroU64::new(1 << 50).expect("not zero");
 
 /// The document that everybody has accepted, and its version.
 const TERMS: (&str, &str) = ("terms", "1");
@@ -103,13 +106,7 @@ pub fn config(data_dir: std::path::PathBuf) -> Config {
     let mut config = Config { data_dir, ..Config::default() };
     config.http.workers = 1;
     config.log.level = "error".to_owned();
-    let rate = Rate::new(u32::MAX, 3_600_000_000);
-    config.limits = Limits {
-        lookup_per_account: rate,
-        lookup_per_homeserver: rate,
-        lookup_per_ip: rate,
-        ..Limits::default()
-    };
+    config.lookup.daily_budget = BOUNDLESS;
     let (id, version) = TERMS;
     let text = Text { name: "Terms".to_owned(), url: "http://localhost:8090/terms".to_owned() };
     let languages = [("en".to_owned(), text)].into();
@@ -140,6 +137,20 @@ impl Data {
         in_batches(&store, SESSIONS, move |tables, session| put_session(tables, session, bindings, &key))?;
         drop(store);
         Ok(Self { bindings, config, file_length, in_use, pepper, directory })
+    }
+
+    /// Removes a binding, so that the file has something to be rewritten for, but not by itself
+    /// today.
+    pub fn remove_something(&self) -> anyhow::Result<()> {
+        let (config, runtime) = (&self.config, tokio::runtime::Builder::new_current_thread().build()?);
+        let genesis = || ops::genesis(now());
+        let store = Store::open(&config.data_dir, config.store.cache_mib << 20, &config.name(), genesis)?;
+        runtime.block_on(store.rewrite(now()))?;
+        let remove = store.write(|tables| {
+            put_binding(tables, STRANGERS)?;
+            tables.remove_association(&address(STRANGERS))
+        });
+        Ok(runtime.block_on(remove)?)
     }
 
     /// A place beside the data directory.

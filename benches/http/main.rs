@@ -1,6 +1,6 @@
 //! What Bindery costs, measured side by side with what it could cost at least.
 //!
-//! `cargo bench --bench http -- [--bindings 10000,1000000] [--seconds S] [--only lookups|binds|size]`
+//! `cargo bench --bench http -- [--bindings 10000,1000000] [--seconds S] [--only lookups|binds|size|meanwhile]`
 //! starts the real executable on one core, loads it from another, and prints Markdown for
 //! `docs/performance.md`. Lookups run beside a handler that reads the same request and returns a
 //! constant, binds beside plain redb on the same disk, in turns within one run: absolute figures
@@ -14,6 +14,7 @@ mod constant;
 mod data;
 mod load;
 mod lookups;
+mod meanwhile;
 mod process;
 mod raw;
 mod size;
@@ -46,8 +47,8 @@ impl Arguments {
                 "--seconds" => arguments.time = Duration::try_from_secs_f64(value()?.parse()?)?,
                 "--only" => {
                     let part = value()?;
-                    if !["lookups", "binds", "size"].contains(&part.as_str()) {
-                        bail!("--only takes lookups, binds or size, not {part}");
+                    if !["lookups", "binds", "size", "meanwhile"].contains(&part.as_str()) {
+                        bail!("--only takes lookups, binds, size or meanwhile, not {part}");
                     }
                     arguments.only = Some(part);
                 }
@@ -76,6 +77,7 @@ fn run(words: Vec<String>) -> anyhow::Result<()> {
     let command = format!("cargo bench --bench http -- {}", words.join(" ").replace("--bench", ""));
     let arguments = Arguments::parse(words.into_iter())?;
     let (mut lookup_rows, mut bind_rows, mut size_rows) = (Vec::new(), Vec::new(), Vec::new());
+    let mut meanwhile_rows = Vec::new();
     for &bindings in &arguments.bindings {
         eprintln!("{bindings} bindings: filling the database");
         let data = Data::fill(bindings)?;
@@ -88,9 +90,14 @@ fn run(words: Vec<String>) -> anyhow::Result<()> {
         if arguments.wants("binds") {
             bind_rows.extend(binds::measure(&data, arguments.time)?);
         }
+        // Last, since the pepper is another one afterwards.
+        if arguments.wants("meanwhile") {
+            meanwhile_rows.extend(meanwhile::measure(data, arguments.time)?);
+        }
     }
     println!("```sh\n{}\n```\n\n{}\n", command.trim_end(), process::machine());
     tables::print("Lookups", lookups::NOTE, lookups::HEAD, &lookup_rows);
+    tables::print("Lookups meanwhile", meanwhile::NOTE, meanwhile::HEAD, &meanwhile_rows);
     tables::print("Durable binds", binds::NOTE, binds::HEAD, &bind_rows);
     tables::print("Size and start", size::NOTE, size::HEAD, &size_rows);
     Ok(())

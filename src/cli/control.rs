@@ -24,6 +24,9 @@ use crate::{
 /// Enough for a command; the server has a setting for its own.
 const CACHE_BYTES: usize = 16 << 20;
 
+/// What takes longest is replacing the pepper of many millions of addresses.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 /// Where the data is to be had.
 pub enum Data {
     /// From the server that runs.
@@ -40,7 +43,7 @@ impl Data {
             Ok(_) => {
                 // Only the first call installs it.
                 let _ = rustls::crypto::ring::default_provider().install_default();
-                let client = Client::builder().unix_socket(path).timeout(Duration::from_secs(600)).build()?;
+                let client = Client::builder().unix_socket(path).timeout(PATIENCE).build()?;
                 Ok(Self::Server(client))
             }
             // Nobody listens, or nobody ever did.

@@ -8,6 +8,7 @@ mod demo;
 mod invitations;
 mod log;
 mod people;
+mod pepper;
 mod retention;
 mod serve;
 mod table;
@@ -76,6 +77,15 @@ enum Command {
     /// Read who looked up, and who called, whether or not the server runs
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Look after the pepper that addresses are hashed with, whether or not the server runs
+    #[command(subcommand)]
+    Pepper(PepperCommand),
+}
+
+#[derive(Subcommand)]
+enum PepperCommand {
+    /// Replace it now; hashes that somebody has collected are worthless from then on
+    Rotate(WithConfig),
 }
 
 #[derive(Subcommand)]
@@ -166,6 +176,9 @@ pub fn run() -> ExitCode {
             with.load().map_err(Into::into).and_then(retention::run)
         }
         Command::Log(log) => log::show(log),
+        Command::Pepper(PepperCommand::Rotate(with)) => {
+            with.load().map_err(Into::into).and_then(pepper::rotate)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,12 +35,6 @@ pub struct Limits {
     pub bind_per_ip: Rate,
     /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
     pub unbind_per_ip: Rate,
-    /// Addresses that one account looks up.
-    pub lookup_per_account: Rate,
-    /// Addresses that one homeserver's users look up.
-    pub lookup_per_homeserver: Rate,
-    /// Addresses looked up from one IP address.
-    pub lookup_per_ip: Rate,
     /// Copies of its data that one account asks for, and its erasures.
     pub rights_per_account: Rate,
     /// The same, from one IP address.
@@ -84,9 +78,6 @@ impl Default for Limits {
             bind_per_account: rate(20, 60),
             bind_per_ip: rate(100, 2000),
             unbind_per_ip: rate(100, 2000),
-            lookup_per_account: rate(10_000, 210),
-            lookup_per_homeserver: rate(100_000, 2100),
-            lookup_per_ip: rate(100_000, 2100),
             rights_per_account: rate(10, 10),
             rights_per_ip: rate(50, 100),
             invite_per_account: rate(20, 60),

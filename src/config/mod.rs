@@ -11,7 +11,12 @@ mod load;
 mod privacy;
 mod sms;
 
-use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -208,7 +213,7 @@ pub struct Lookup {
     /// Whether clients may send addresses in the clear (algorithm "none").
     pub allow_none: bool,
     /// How many addresses an account may look up in a day, beyond the first max_addresses; ten times that for all users of a homeserver, and for all callers from an IP address.
-    pub daily_budget: NonZeroU32,
+    pub daily_budget: NonZeroU64,
     /// After how many days a new pepper replaces the one that addresses are hashed with, 1 to 365.
     pub pepper_rotation_days: NonZeroU32,
 }
@@ -324,7 +329,7 @@ impl Default for Lookup {
         Self {
             max_addresses: 10_000,
             allow_none: false,
-            daily_budget: at_least_one(5000),
+            daily_budget: NonZeroU64::from(at_least_one(5000)),
             pepper_rotation_days: at_least_one(7),
         }
     }

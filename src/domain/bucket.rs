@@ -1,4 +1,4 @@
-//! A token bucket: so many at once, so many an hour, and how long to wait otherwise.
+//! A token bucket: so many at once, so many in a time, and how long to wait otherwise.
 //!
 //! Implemented as one point in time (the generic cell rate algorithm), so that a bucket is eight
 //! bytes. Who has which bucket is not its business.
@@ -8,7 +8,7 @@ use std::{num::NonZeroU32, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::time::{HOUR, Millis, as_millis};
+use super::time::{DAY, HOUR, Millis, as_millis};
 
 /// The size of a bucket and the speed at which it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,40 @@ impl Rate {
     }
 }
 
+/// How many fit into a bucket, and how fast they come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    burst: u64,
+    /// How many come back in the period.
+    refill: u64,
+    /// The period in microseconds.
+    period: u64,
+}
+
+impl Pace {
+    /// So many at once, and so many that come back in a day; zeros count as one.
+    pub fn daily(burst: u64, per_day: u64) -> Self {
+        Self { burst: burst.max(1), refill: per_day.max(1), period: as_millis(DAY) * 1000 }
+    }
+
+    /// How long an empty bucket takes to be full again.
+    pub fn time_to_fill(self) -> Duration {
+        Duration::from_micros(self.micros(self.burst))
+    }
+
+    /// How long so many take to come back, in microseconds.
+    fn micros(self, count: u64) -> u64 {
+        count.saturating_mul(self.period) / self.refill
+    }
+}
+
+impl From<Rate> for Pace {
+    fn from(rate: Rate) -> Self {
+        let period = as_millis(HOUR) * 1000;
+        Self { burst: rate.burst.get().into(), refill: rate.per_hour.get().into(), period }
+    }
+}
+
 /// The state of a bucket: the moment, in microseconds, at which it will be full again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket(u64);
@@ -43,37 +77,77 @@ impl Bucket {
         self.0
     }
 
-    /// Takes `cost` out of the bucket.
-    ///
-    /// A cost greater than the burst is allowed from a full bucket and then paid off, so that
-    /// one large request is slowed down and never impossible.
+    /// Takes `cost` out of the bucket; who asks for more than fits into it is asked for all of it.
     ///
     /// # Errors
     /// How long to wait until the same request would be allowed; nothing was taken.
-    pub fn take(&mut self, rate: Rate, cost: u32, now: Millis) -> Result<(), Duration> {
-        let now = now.0.saturating_mul(1000);
-        let each = micros_each(rate);
-        let room = each.saturating_mul(u64::from(rate.burst.get().max(cost)));
-        let full_at = self.0.max(now).saturating_add(each.saturating_mul(u64::from(cost)));
-        let earliest = full_at.saturating_sub(room);
-        if earliest > now {
-            return Err(Duration::from_micros(earliest - now));
+    pub fn take(&mut self, pace: impl Into<Pace>, cost: u64, now: Millis) -> Result<(), Duration> {
+        let pace = pace.into();
+        let room = pace.micros(pace.burst);
+        *self = self.no_emptier_than(Duration::from_micros(room), now);
+        let now = micros(now);
+        let full_at = self.0.max(now).saturating_add(pace.micros(cost.min(pace.burst)));
+        let wait = full_at.saturating_sub(room).saturating_sub(now);
+        if wait > 0 {
+            // Clocks and answers count milliseconds.
+            return Err(Duration::from_millis(wait.div_ceil(1000)));
         }
         self.0 = full_at;
         Ok(())
     }
 
     /// Gives back what [`Bucket::take`] took.
-    pub fn give_back(&mut self, rate: Rate, cost: u32) {
-        self.0 = self.0.saturating_sub(micros_each(rate).saturating_mul(u64::from(cost)));
+    pub fn give_back(&mut self, pace: impl Into<Pace>, cost: u64) {
+        let pace = pace.into();
+        self.0 = self.0.saturating_sub(pace.micros(cost.min(pace.burst)));
+    }
+
+    /// The bucket, or an empty one that takes `to_fill` to be full if it seems to take longer: the
+    /// clock was set back then, and nobody must wait until it has caught up.
+    pub fn no_emptier_than(self, to_fill: Duration, now: Millis) -> Self {
+        let to_fill = u64::try_from(to_fill.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.min(micros(now).saturating_add(to_fill)))
     }
 
     /// Whether it is full, and so no different from one that was never used.
     pub fn is_full(self, now: Millis) -> bool {
-        self.0 <= now.0.saturating_mul(1000)
+        self.0 <= micros(now)
     }
 }
 
-fn micros_each(rate: Rate) -> u64 {
-    as_millis(HOUR) * 1000 / u64::from(rate.per_hour.get())
+fn micros(now: Millis) -> u64 {
+    now.0.saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_800_000_000_000);
+
+    #[test]
+    fn the_wait_is_the_shortest_that_does() {
+        for (burst, per_day) in [(1, 1), (10_000, 5000), (100_000, 50_000), (7, 1_000_003), (3, u64::MAX)] {
+            let (pace, mut bucket) = (Pace::daily(burst, per_day), Bucket::default());
+            bucket.take(pace, burst, NOW).expect("it was full");
+            let Err(wait) = bucket.take(pace, 1, NOW) else {
+                assert_eq!(per_day, u64::MAX, "an empty bucket gives nothing");
+                continue;
+            };
+            let just_before = NOW.after(wait - Duration::from_millis(1));
+            assert_eq!(bucket.take(pace, 1, just_before), Err(Duration::from_millis(1)));
+            assert_eq!(bucket.take(pace, 1, NOW.after(wait)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_no_bucket() {
+        let (pace, mut bucket) = (Pace::daily(10_000, 5000), Bucket::default());
+        let ahead = NOW.after(365 * DAY);
+        bucket.take(pace, 1, ahead).expect("it was full");
+        let wait = bucket.take(pace, 10_000, NOW).expect_err("it is empty at worst");
+        assert_eq!(wait, 2 * DAY);
+        let wait = bucket.take(pace, 1, NOW.after(DAY));
+        assert_eq!(wait, Ok(()), "half of it has come back a day later");
+    }
 }

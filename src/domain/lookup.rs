@@ -116,7 +116,15 @@ impl PepperState {
         match self {
             Self::Next => false,
             Self::Current => true,
-            Self::Previous { until } => now < until,
+            Self::Previous { .. } => !self.is_over(now),
+        }
+    }
+
+    /// Whether it is time to forget it.
+    pub fn is_over(self, now: Millis) -> bool {
+        match self {
+            Self::Next | Self::Current => false,
+            Self::Previous { until } => now >= until,
         }
     }
 }

@@ -9,13 +9,14 @@ use std::{os::unix::net::UnixListener, time::Duration};
 use actix_web::{
     App, HttpResponse, HttpServer,
     dev::Server,
-    web::{self, Data},
+    web::{self, Data, Json},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{State, body::Body, error::ApiError};
 use crate::{
     domain::{
+        audit::By,
         ids::{Token, UserId},
         refusal::Refusal,
         threepid::Address,
@@ -23,11 +24,15 @@ use crate::{
     ops::{
         Failure,
         invitations::{self, Which},
+        peppers::{self, Rotated},
     },
 };
 
 /// The path of [`CancelInvitations`].
 pub const CANCEL_INVITATIONS: &str = "/invitations/cancel";
+
+/// The path of a command that replaces the pepper and answers with a [`Rotated`].
+pub const ROTATE_PEPPER: &str = "/pepper/rotate";
 
 /// Starts to answer on `listener`.
 ///
@@ -44,9 +49,11 @@ pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Serv
             .route(people::AUDIT, web::post().to(people::audit))
             .route(retention::STATUS, web::post().to(retention::status))
             .route(retention::RUN, web::post().to(retention::run))
+            .route(ROTATE_PEPPER, web::post().to(rotate_pepper))
             .default_service(web::to(unknown))
     };
-    let server = HttpServer::new(app).workers(1).max_connections(16).disable_signals();
+    // A server that is to stop does not wait for a command that takes long.
+    let server = HttpServer::new(app).workers(1).max_connections(16).disable_signals().shutdown_timeout(5);
     Ok(server.client_request_timeout(Duration::from_secs(10)).listen_uds(listener)?.run())
 }
 
@@ -111,4 +118,10 @@ async fn cancel_invitations(state: Data<State>, body: Body) -> Result<HttpRespon
     let which = body.json::<CancelInvitations>()?.parse().map_err(Refusal::InvalidParam)?;
     let cancelled = invitations::cancel(&state.core.store, which).await?;
     Ok(HttpResponse::Ok().json(Cancelled { cancelled }))
+}
+
+async fn rotate_pepper(state: Data<State>) -> Result<Json<Rotated>, ApiError> {
+    let core = state.core.clone();
+    // It goes on when whoever asked does not wait.
+    Ok(Json(state.off_thread(async move { peppers::rotate(&core, By::Operator).await }).await?))
 }

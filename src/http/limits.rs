@@ -1,20 +1,16 @@
 //! How often who may do what: token buckets for accounts, homeservers, IP addresses and mail
-//! addresses, in bounded memory.
+//! addresses.
 //!
-//! A request that one bucket refuses takes nothing out of the others. What a request costs is
-//! said by the handler; the rates are the operator's.
+//! What a request costs is said by the handler; the rates are the operator's. How many addresses may
+//! be looked up is in `ops::budgets`, since that survives restarts.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use super::caller::Caller;
 use crate::{
     config,
     domain::{
-        bucket::{Bucket, Rate},
+        bucket::Rate,
         ids::UserId,
         phone::PhoneNumber,
         refusal::Refusal,
@@ -22,30 +18,23 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
+    ops::{
+        buckets::{Buckets, Take},
+        budgets::Budgets,
+    },
 };
-
-const SHARDS: usize = 16;
-/// Sixteen shards of so many buckets of 16 bytes are a few MiB at most.
-const BUCKETS_IN_SHARD: usize = 8192;
 
 /// The buckets of everybody.
 pub struct Limits {
     rates: config::Limits,
     hasher: RandomState,
-    shards: [Mutex<HashMap<u64, Bucket>>; SHARDS],
-}
-
-/// A bucket to take from: whose it is, how large, and how much.
-struct Take {
-    key: u64,
-    rate: Rate,
-    cost: u32,
+    buckets: Buckets,
 }
 
 impl Limits {
     /// All buckets full.
     pub fn new(rates: config::Limits) -> Self {
-        Self { rates, hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { rates, hasher: RandomState::new(), buckets: Buckets::default() }
     }
 
     /// An attempt to register, by anybody.
@@ -135,31 +124,11 @@ impl Limits {
         )
     }
 
-    /// A lookup of so many addresses.
-    pub fn lookup(
-        &self,
-        caller: Caller,
-        account: &UserId,
-        addresses: usize,
-        now: Millis,
-    ) -> Result<(), Refusal> {
-        self.take(now, &self.of_lookup(caller, account, u32::try_from(addresses).unwrap_or(u32::MAX).max(1)))
-    }
-
-    fn of_lookup(&self, caller: Caller, account: &UserId, cost: u32) -> [Take; 3] {
-        let rates = &self.rates;
-        let homeserver = host_key(account.server_name());
-        [
-            self.of("lookup ip", caller.network(), rates.lookup_per_ip, cost),
-            self.of("lookup account", account.as_str(), rates.lookup_per_account, cost),
-            self.of("lookup homeserver", homeserver, rates.lookup_per_homeserver, cost),
-        ]
-    }
-
     /// An invitation to an address. It says whether the address leads to a Matrix ID, so it costs a
     /// lookup as well.
     pub fn invite(
         &self,
+        budgets: &Budgets,
         caller: Caller,
         account: &UserId,
         address: &Address,
@@ -167,19 +136,17 @@ impl Limits {
     ) -> Result<(), Refusal> {
         let rates = &self.rates;
         let homeserver = host_key(account.server_name());
-        let [ip, user, server] = self.of_lookup(caller, account, 1);
-        self.take(
+        budgets.take(account, caller.network(), 1, now)?;
+        let taken = self.take(
             now,
             &[
                 self.of("invite ip", caller.network(), rates.invite_per_ip, 1),
                 self.of("invite account", account.as_str(), rates.invite_per_account, 1),
                 self.of("invite homeserver", homeserver, rates.invite_per_homeserver, 1),
                 self.of("invite address", address.as_str(), rates.invite_per_address, 1),
-                ip,
-                user,
-                server,
             ],
-        )
+        );
+        taken.inspect_err(|_| budgets.give_back(account, caller.network(), 1))
     }
 
     /// A signature with an invitation's key, for anybody.
@@ -219,77 +186,11 @@ impl Limits {
         )
     }
 
-    fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u32) -> Take {
-        Take { key: self.hasher.hash_one((kind, subject)), rate, cost }
+    fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u64) -> Take {
+        Take { key: self.hasher.hash_one((kind, subject)), pace: rate.into(), cost }
     }
 
-    /// Takes from all of the buckets or from none.
     fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Refusal> {
-        for (taken, take) in takes.iter().enumerate() {
-            let mut shard = self.shard(take.key);
-            make_room(&mut shard, take.key, now);
-            let refused = shard.entry(take.key).or_default().take(take.rate, take.cost, now).err();
-            drop(shard);
-            if let Some(retry_after) = refused {
-                for before in &takes[..taken] {
-                    if let Some(bucket) = self.shard(before.key).get_mut(&before.key) {
-                        bucket.give_back(before.rate, before.cost);
-                    }
-                }
-                return Err(Refusal::LimitExceeded { retry_after });
-            }
-        }
-        Ok(())
-    }
-
-    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Bucket>> {
-        self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// When a shard is full, forgets the buckets that are full again, and an eighth of all if that is
-/// not enough: the fullest ones, since forgetting those forgives the least. An eighth at once, so
-/// that looking through them all is rare.
-fn make_room(shard: &mut HashMap<u64, Bucket>, key: u64, now: Millis) {
-    if shard.len() < BUCKETS_IN_SHARD || shard.contains_key(&key) {
-        return;
-    }
-    shard.retain(|_, bucket| !bucket.is_full(now));
-    if shard.len() > BUCKETS_IN_SHARD / 8 * 7 {
-        let mut buckets: Vec<Bucket> = shard.values().copied().collect();
-        let (_, eighth, _) = buckets.select_nth_unstable(BUCKETS_IN_SHARD / 8);
-        let eighth = *eighth;
-        shard.retain(|_, bucket| *bucket > eighth);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_bounded_and_the_emptiest_buckets_survive() {
-        let limits = Limits::new(config::Limits::default());
-        let rate = Rate::new(10, 10);
-        let now = Millis(1_000_000_000);
-        let spent = limits.of("test", "spender", rate, 10);
-        limits.take(now, &[spent]).expect("a full bucket gives its burst");
-        for subject in 0..(SHARDS * BUCKETS_IN_SHARD * 2) {
-            limits.take(now, &[limits.of("test", subject, rate, 1)]).expect("each has a bucket of its own");
-        }
-        let kept: usize = limits.shards.iter().map(|shard| shard.lock().expect("not poisoned").len()).sum();
-        assert!(kept <= SHARDS * BUCKETS_IN_SHARD);
-        assert!(limits.take(now, &[limits.of("test", "spender", rate, 1)]).is_err());
-    }
-
-    #[test]
-    fn a_refusal_takes_nothing() {
-        let limits = Limits::new(config::Limits::default());
-        let (wide, narrow) = (Rate::new(2, 1), Rate::new(1, 1));
-        let now = Millis(1_000_000_000);
-        let both = || [limits.of("wide", "a", wide, 1), limits.of("narrow", "a", narrow, 1)];
-        limits.take(now, &both()).expect("both are full");
-        limits.take(now, &both()).expect_err("the narrow one is empty");
-        limits.take(now, &[limits.of("wide", "a", wide, 1)]).expect("the wide one was given back");
+        self.buckets.take(now, takes)
     }
 }

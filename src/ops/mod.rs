@@ -6,6 +6,8 @@
 
 pub mod accounts;
 pub mod associations;
+pub mod buckets;
+pub mod budgets;
 mod codes;
 pub mod erasure;
 pub mod export;
@@ -15,6 +17,7 @@ pub mod keys;
 pub mod lookup;
 pub mod mailed_link;
 pub mod outbox;
+pub mod peppers;
 pub mod retention;
 mod sending;
 pub mod terms;
@@ -29,7 +32,6 @@ use crate::{
     config::Config,
     domain::{
         ids::{OpenIdToken, UserId},
-        lookup::pepper_from_random,
         refusal::Refusal,
         secret::Key32,
         server_name::ServerName,
@@ -100,6 +102,10 @@ pub struct Core {
     signing_keys: Vec<KeyPair>,
     sending: sending::Sending,
     codes: codes::Codes,
+    /// How much everybody may look up.
+    pub budgets: budgets::Budgets,
+    /// Held while the pepper is replaced, so that only one at a time does that.
+    rotating: tokio::sync::Mutex<()>,
     /// What monitoring may count.
     pub metrics: Metrics,
     /// Whether what has reached its age is deleted.
@@ -123,6 +129,7 @@ impl Core {
         let session_key = store.read().session_key()?;
         let signing_keys = store.read().signing_keys()?;
         let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
+        let budgets = budgets::Budgets::load(&config.lookup, &session_key, &store)?;
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
         Ok(Self {
             config,
@@ -134,6 +141,8 @@ impl Core {
             signing_keys,
             sending: sending::Sending::default(),
             codes: codes::Codes::default(),
+            budgets,
+            rotating: tokio::sync::Mutex::default(),
             metrics: Metrics::default(),
             retention: retention::Switch::default(),
             used_tokens: accounts::Uses::default(),
@@ -154,12 +163,12 @@ impl Core {
 /// # Panics
 /// If the operating system has no random numbers, since nothing can be safe then.
 pub fn genesis(now: Millis) -> Genesis {
-    let pepper = loop {
-        if let Some(pepper) = pepper_from_random(&random::<64>()) {
-            break pepper;
-        }
-    };
-    Genesis { signing_seed: Key32::new(random()), pepper, session_key: Key32::new(random()), now }
+    Genesis {
+        signing_seed: Key32::new(random()),
+        pepper: peppers::new(),
+        session_key: Key32::new(random()),
+        now,
+    }
 }
 
 /// Bytes from the operating system's generator.

@@ -1,7 +1,7 @@
 //! Published associations, each found by its address, by its account, and by its lookup hash under
 //! every pepper.
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::{
     StoreError, Tables, Transaction, Writes,
@@ -21,6 +21,11 @@ impl<T: Transaction> Tables<T> {
     /// The published association of an address.
     pub fn association(&self, address: &Address) -> Result<Option<Association>, StoreError> {
         Ok(self.association_row(address)?.map(|(association, _)| association))
+    }
+
+    /// How many addresses are published.
+    pub fn published(&self) -> Result<u64, StoreError> {
+        self.associations.len().map_err(StoreError::new)
     }
 
     /// The language in which the owner of a published address is written to.

@@ -53,7 +53,8 @@ pub const DATABASE_FILE: &str = "bindery.redb";
 pub struct StoreError(Arc<str>);
 
 impl StoreError {
-    fn new(what: impl std::fmt::Display) -> Self {
+    /// An error in these words.
+    pub(crate) fn new(what: impl std::fmt::Display) -> Self {
         Self(what.to_string().into())
     }
 }

@@ -1,12 +1,14 @@
 //! What runs by itself, as long as the server does: sending what lies in the outbox, deleting what
-//! has expired.
+//! has expired, replacing the pepper, writing down lookup budgets.
 //!
 //! A task is woken by the clock or a bell, does bounded steps, and may be stopped between any two
 //! of them; what it works on is in the database.
 
+mod budgets;
 mod lanes;
 mod outbox;
 mod retention;
+mod rotation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +35,12 @@ impl Tasks {
     /// Runs until `stop` says so and what is under way has ended.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let tasks = Arc::new(self);
-        tokio::join!(outbox::run(tasks.clone(), stop.clone()), retention::run(&tasks, stop));
+        tokio::join!(
+            outbox::run(tasks.clone(), stop.clone()),
+            retention::run(&tasks, stop.clone()),
+            rotation::run(&tasks, stop.clone()),
+            budgets::run(&tasks, stop),
+        );
     }
 }
 

@@ -5,6 +5,15 @@ use std::{
     process::{Command, Output},
 };
 
+use bindery::{
+    domain::{
+        audit::{By, Deed},
+        server_name::ServerName,
+        time::Millis,
+    },
+    ops::genesis,
+    store::Store,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -168,6 +177,38 @@ async fn an_operator_cancels_invitations_whether_or_not_the_server_runs() {
     for wrong in [&[][..], &["--token", "a", "--sender", "@a:b"]] {
         assert_eq!(cancel(wrong).0, Some(2));
     }
+}
+
+#[test]
+fn an_operator_replaces_the_pepper_whether_or_not_the_server_runs() {
+    let homeserver = Homeserver::start();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let config = config_file(dir.path(), &homeserver);
+    let rotate = || {
+        let output = run(&["pepper", "rotate", "--config", config.to_str().expect("UTF-8")], &[]);
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (status, said) = rotate();
+    assert!(status == Some(1) && said.contains("there is no database in"), "{said}");
+    let mut program = Program::start(&config);
+    for is_running in [true, false] {
+        let (status, said) = rotate();
+        assert!(status == Some(0) && said.starts_with("A new pepper is in use"), "{said}");
+        if is_running {
+            kill_process(Pid::from_child(&program.child), Signal::TERM).expect("a signal");
+            program.child.wait().expect("it ends");
+        }
+    }
+    let name = ServerName::parse("id.test").expect("a name");
+    let store = Store::open(&dir.path().join("data"), 1 << 20, &name, || genesis(Millis(1)));
+    let store = store.expect("the same database");
+    let (snapshot, audit) = (store.read(), store.read().audit_since(Millis(0)).expect("readable"));
+    let audit = audit.iter().map(|entry| (entry.deed, entry.by, entry.subject)).collect::<Vec<_>>();
+    assert_eq!(audit, [(Deed::PepperRotation, By::Operator, None); 2]);
+    assert_eq!(snapshot.peppers().len(), 3);
+    let mut said = String::new();
+    program.log.read_to_string(&mut said).expect("what it has logged");
+    assert!(snapshot.peppers().iter().all(|index| !said.contains(&index.pepper)), "{said}");
 }
 
 #[test]

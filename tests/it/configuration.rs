@@ -94,10 +94,7 @@ fn unknown_keys_name_the_nearest() {
             "there is no configuration key 'http.listen_on'; did you mean 'http.listen'?",
         ),
         ("[mail.smtp]\nusernam = 'x'", "'mail.smtp.usernam'; did you mean 'mail.smtp.username'?"),
-        (
-            "[limits]\nlookup_per_ip = { burts = 1, per_hour = 1 }",
-            "'limits.lookup_per_ip.burts'; did you mean",
-        ),
+        ("[limits]\nsign_per_ip = { burts = 1, per_hour = 1 }", "'limits.sign_per_ip.burts'; did you mean"),
         ("[terms.tos]\nversoin = '1'", "'terms.tos.versoin'; did you mean 'terms.tos.version'?"),
         ("[emial]\nx = 1", "did you mean 'mail'?"),
     ] {

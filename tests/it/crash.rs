@@ -39,24 +39,24 @@ use crate::{
 };
 
 /// What the disk would hold if the machine had stopped at some moment.
-struct Image {
+pub struct Image {
     /// How many operations had been acknowledged by then.
-    acknowledged: usize,
-    bytes: Vec<u8>,
+    pub acknowledged: usize,
+    pub bytes: Vec<u8>,
 }
 
 /// Storage in memory that keeps what a crash could leave at each sync: everything written so far,
 /// and the last synced state with only half of the writes since.
 #[derive(Clone, Default)]
-struct Frozen(Arc<Mutex<State>>);
+pub struct Frozen(Arc<Mutex<State>>);
 
 #[derive(Default)]
-struct State {
+pub struct State {
     bytes: Vec<u8>,
     synced: Vec<u8>,
     unsynced: Vec<(u64, Vec<u8>)>,
-    acknowledged: usize,
-    images: Vec<Image>,
+    pub acknowledged: usize,
+    pub images: Vec<Image>,
 }
 
 impl fmt::Debug for Frozen {
@@ -66,11 +66,11 @@ impl fmt::Debug for Frozen {
 }
 
 impl Frozen {
-    fn holding(bytes: Vec<u8>) -> Self {
+    pub fn holding(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(State { synced: bytes.clone(), bytes, ..State::default() })))
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().expect("not poisoned")
     }
 }
@@ -125,7 +125,7 @@ impl StorageBackend for Frozen {
     }
 }
 
-fn association(number: usize) -> Association {
+pub fn association(number: usize) -> Association {
     Association {
         address: Address::email(&format!("person{number}@example.org")).expect("an address"),
         user_id: UserId::parse(&format!("@person{number}:example.org")).expect("a user ID"),
@@ -133,13 +133,13 @@ fn association(number: usize) -> Association {
     }
 }
 
-fn open(backend: Frozen) -> Store {
+pub fn open(backend: Frozen) -> Store {
     let name = ServerName::parse("id.test").expect("a name");
     Store::on_backend(backend, &name, || genesis(Millis(1))).expect("a database")
 }
 
 /// Whether association `number` is there, whole.
-fn holds(store: &Store, number: usize) -> bool {
+pub fn holds(store: &Store, number: usize) -> bool {
     let expected = association(number);
     let snapshot = store.read();
     let row = snapshot.association(&expected.address).expect("readable");

@@ -164,7 +164,7 @@ async fn what_cannot_be_an_invitation() {
 
 #[tokio::test]
 async fn a_bound_address_is_named_and_that_costs_a_lookup() {
-    let server = Server::start_with(|config| config.limits.lookup_per_account = Rate::new(2, 60)).await;
+    let server = Server::start_with(|config| config.lookup.max_addresses = 2).await;
     let (alice, carol) = (server.user("alice").await, server.user("carol").await);
     server.bind(&carol, ADDRESS, "secret").await;
     let refused = store(&server, &alice, json!({})).await.refused(400, "M_THREEPID_IN_USE");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bindery::{config::Config, domain::bucket::Rate};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{Reply, Server, User, v2};
 
@@ -136,44 +136,19 @@ async fn addresses_published_by_one_account_and_from_one_ip() {
 }
 
 #[tokio::test]
-async fn lookups_cost_what_they_ask_for() {
-    let server = limited(|config| config.limits.lookup_per_account = Rate::new(10, 3600)).await;
-    let alice = server.user("alice").await;
-    let pepper = server.get("/hash_details", &alice).await.ok()["lookup_pepper"].clone();
-    let look = async |user: &User, pepper: &Value, count: usize| {
-        let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": vec!["x"; count] });
-        server.post("/lookup", user, &body).await
-    };
-    look(&alice, &pepper, 6).await.ok();
-    look(&alice, &json!("stale"), 9).await.refused(400, "M_INVALID_PEPPER");
-    look(&alice, &pepper, 4).await.ok();
-    let refused = look(&alice, &pepper, 1).await;
-    look(&server.user("bob").await, &pepper, 10).await.ok();
-    wait(&server, refused);
-    look(&alice, &pepper, 1).await.ok();
-    // More than a full bucket holds is slow, and not impossible.
-    let refused = look(&alice, &pepper, 100).await;
-    wait(&server, refused);
-    look(&alice, &pepper, 100).await.ok();
-    let refused = look(&alice, &pepper, 1).await.refused(429, "M_LIMIT_EXCEEDED");
-    assert!(refused["retry_after_ms"].as_u64().expect("a number") > 80_000);
-}
-
-#[tokio::test]
 async fn the_proxy_says_who_calls() {
-    let server = limited(|config| config.limits.lookup_per_ip = one()).await;
-    let alice = server.user("alice").await;
-    let pepper = server.get("/hash_details", &alice).await.ok()["lookup_pepper"].clone();
-    let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": ["x"] }).to_string();
-    let look = async |from: &str| {
-        let request = server.build(Method::POST, &v2("/lookup")).bearer_auth(&alice.token);
-        server.send(request.header("x-forwarded-for", from).body(body.clone())).await.status
+    let server = limited(|config| config.limits.sign_per_ip = one()).await;
+    let body = json!({ "mxid": "@a:b", "token": "x", "private_key": "x" }).to_string();
+    let sign = async |from: &str| {
+        let request = server.build(Method::POST, &v2("/sign-ed25519")).header("x-forwarded-for", from);
+        let request = request.header("content-type", "application/json").body(body.clone());
+        server.send(request).await.status
     };
-    assert_eq!(look("198.51.100.1").await, 200);
-    assert_eq!(look("198.51.100.1").await, 429);
-    assert_eq!(look("6.6.6.6, 198.51.100.1").await, 429, "what a client adds in front does not count");
-    assert_eq!(look("198.51.100.2").await, 200);
-    assert_eq!(look("2001:db8::1").await, 200);
-    assert_eq!(look("2001:db8::2").await, 429, "an IPv6 network is one client");
-    assert_eq!(look("2001:db8:0:1::1").await, 200);
+    assert_eq!(sign("198.51.100.1").await, 404);
+    assert_eq!(sign("198.51.100.1").await, 429);
+    assert_eq!(sign("6.6.6.6, 198.51.100.1").await, 429, "what a client adds in front does not count");
+    assert_eq!(sign("198.51.100.2").await, 404);
+    assert_eq!(sign("2001:db8::1").await, 404);
+    assert_eq!(sign("2001:db8::2").await, 429, "an IPv6 network is one client");
+    assert_eq!(sign("2001:db8:0:1::1").await, 404);
 }

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Read,
+    num::NonZeroU64,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -16,7 +17,7 @@ use std::{
 
 use bindery::{
     config::{Config, LookupLog, Privacy},
-    domain::{bucket::Rate, day::Day, server_name::ServerName, threepid::Address, time::Millis},
+    domain::{day::Day, server_name::ServerName, threepid::Address, time::Millis},
     logs::{self, Held, LogKind, MARGIN},
     ops::{Clock, genesis},
     store::Store,
@@ -446,9 +447,7 @@ async fn the_writer_waits_for_the_disk_and_no_request_does() {
     fs::create_dir(data_dir.join("logs/access-2027-01-15.jsonl")).expect("a folder");
     let (server, alice, pepper) = server_with(|config| {
         config.data_dir = data_dir.clone();
-        config.limits.lookup_per_account = Rate::new(u32::MAX, u32::MAX);
-        config.limits.lookup_per_homeserver = Rate::new(u32::MAX, u32::MAX);
-        config.limits.lookup_per_ip = Rate::new(u32::MAX, u32::MAX);
+        config.lookup.daily_budget = NonZeroU64::new(1 << 50).expect("not zero");
     })
     .await;
     let addresses: Vec<String> = (0..10_000).map(|number| format!("{number:0>42}0")).collect();

@@ -4,6 +4,7 @@
 #![allow(clippy::panic, reason = "a test that panics has failed, and that is what it is for")]
 
 mod bad_input;
+mod budgets;
 mod commands;
 mod configuration;
 mod crash;
@@ -21,6 +22,7 @@ mod mail;
 mod model;
 mod outbox;
 mod pages;
+mod peppers;
 mod phone;
 mod phones;
 mod promises;

@@ -6,14 +6,18 @@
 mod physical;
 mod reverse;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use bindery::config::Config;
+use bindery::{config::Config, domain::ids::UserId, ops::Clock};
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Server, files_with, hash, published::Published, v2};
+use crate::{
+    budgets::refused,
+    model::core_in_memory,
+    support::{Server, TestClock, files_with, hash, published::Published, v2},
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -59,7 +63,7 @@ async fn p3_single_and_bulk_lookup() {
     for addresses in [vec![known.clone()], addresses] {
         let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": addresses });
         let found = server.post("/lookup", &alice, &body).await;
-        // The second is more than is left of a day's budget after the first, and is paid off later.
+        // The second is more than is left of the budget after the first.
         if found.status == 429 {
             server.clock.forward(DAY);
             let found = server.post("/lookup", &alice, &body).await.ok();
@@ -185,6 +189,23 @@ async fn p12_rights_do_not_depend_on_consent() {
     let url = &server.config.terms["terms"].languages["en"].url;
     server.post("/terms", &bob, &json!({ "user_accepts": [url] })).await.ok();
     assert_eq!(server.find(&bob, "alice@example.org").await, None);
+}
+
+#[test]
+fn p16_a_million_addresses_take_one_account_half_a_year() {
+    let account = UserId::parse("@curious:hs.test").expect("a user ID");
+    for at_once in [1, 100, 10_000] {
+        let clock = TestClock::new();
+        let core = core_in_memory(clock.clone());
+        let (began, mut seen) = (clock.now(), 0);
+        while seen < 1_000_000 {
+            match core.budgets.take(&account, Ipv4Addr::LOCALHOST.into(), at_once, clock.now()) {
+                Ok(()) => seen += at_once,
+                refusal => clock.forward(refused(refusal)),
+            }
+        }
+        assert_eq!((clock.now().0 - began.0) / DAY.as_millis() as u64, 198, "{at_once} at once");
+    }
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub async fn store_invite(state: Data<State>, account: Account, caller: Caller, 
     };
     let room_id = parsed(wire.room_id, "room_id", RoomId::parse)?;
     let sender = parsed(wire.sender, "sender", UserId::parse)?;
-    state.limits.invite(caller, &account.0, &address, state.core.clock.now())?;
+    state.limits.invite(&state.core.budgets, caller, &account.0, &address, state.core.clock.now())?;
     let request = Request { address, room_id, sender, described };
     let stored = invitations::store(&state.core, &account.0, request).await?;
     let base = format!("{}/_matrix/identity/v2/pubkey", state.core.config.public_base_url);

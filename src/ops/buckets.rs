@@ -1,0 +1,156 @@
+//! Many token buckets in bounded memory, of which a request takes from several at once.
+//!
+//! A request that one bucket refuses takes nothing out of the others. Whose a bucket is, and what
+//! it is for, is not its business.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::domain::{
+    bucket::{Bucket, Pace},
+    refusal::Refusal,
+    time::Millis,
+};
+
+const SHARDS: usize = 16;
+/// Sixteen shards of so many buckets of 16 bytes are a few MiB at most.
+const BUCKETS_IN_SHARD: usize = 8192;
+
+/// The buckets of everybody, full at first.
+#[derive(Default)]
+pub struct Buckets([Mutex<HashMap<u64, Bucket>>; SHARDS]);
+
+/// A bucket to take from: whose it is, how large and fast, and how much.
+pub struct Take {
+    /// A hash of whose it is.
+    pub key: u64,
+    /// Its size, and how fast it fills.
+    pub pace: Pace,
+    /// How much to take.
+    pub cost: u64,
+}
+
+impl Buckets {
+    /// Takes from all of the buckets or from none.
+    ///
+    /// # Errors
+    /// `LimitExceeded` with the time after which none of them refuses.
+    pub fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Refusal> {
+        let refuses = |take: &Take| {
+            let mut shard = self.shard(take.key);
+            make_room(&mut shard, take.key, now);
+            shard.entry(take.key).or_default().take(take.pace, take.cost, now).is_err()
+        };
+        let Some(first) = takes.iter().position(refuses) else { return Ok(()) };
+        self.give_back(&takes[..first]);
+        let waits = takes[first..].iter().map(|take| self.wait(take, now));
+        Err(Refusal::LimitExceeded { retry_after: waits.max().unwrap_or_default() })
+    }
+
+    /// Gives back what [`Buckets::take`] took.
+    pub fn give_back(&self, takes: &[Take]) {
+        for take in takes {
+            if let Some(bucket) = self.shard(take.key).get_mut(&take.key) {
+                bucket.give_back(take.pace, take.cost);
+            }
+        }
+    }
+
+    /// How long until a bucket gives what is asked of it.
+    fn wait(&self, take: &Take, now: Millis) -> Duration {
+        let mut shard = self.shard(take.key);
+        let Some(bucket) = shard.get_mut(&take.key) else { return Duration::ZERO };
+        let taken = bucket.take(take.pace, take.cost, now);
+        taken.map(|()| bucket.give_back(take.pace, take.cost)).err().unwrap_or_default()
+    }
+
+    /// Every bucket that is not full, none of which takes longer than `to_fill` to be; those that
+    /// are full are forgotten.
+    pub(super) fn in_use(&self, to_fill: Duration, now: Millis) -> HashMap<u64, Bucket> {
+        let mut in_use = HashMap::new();
+        for shard in &self.0 {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|key, bucket| {
+                *bucket = bucket.no_emptier_than(to_fill, now);
+                let keep = !bucket.is_full(now);
+                if keep {
+                    in_use.insert(*key, *bucket);
+                }
+                keep
+            });
+        }
+        in_use
+    }
+
+    /// Puts a bucket back that was in use before.
+    pub(super) fn put(&self, key: u64, bucket: Bucket) {
+        let mut shard = self.shard(key);
+        if shard.len() < BUCKETS_IN_SHARD {
+            shard.insert(key, bucket);
+        }
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Bucket>> {
+        self.0[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a shard is full, forgets the buckets that are full again, and an eighth of all if that is
+/// not enough: the fullest ones, since forgetting those forgives the least. An eighth at once, so
+/// that looking through them all is rare.
+fn make_room(shard: &mut HashMap<u64, Bucket>, key: u64, now: Millis) {
+    if shard.len() < BUCKETS_IN_SHARD || shard.contains_key(&key) {
+        return;
+    }
+    shard.retain(|_, bucket| !bucket.is_full(now));
+    if shard.len() > BUCKETS_IN_SHARD / 8 * 7 {
+        let mut buckets: Vec<Bucket> = shard.values().copied().collect();
+        let (_, eighth, _) = buckets.select_nth_unstable(BUCKETS_IN_SHARD / 8);
+        let eighth = *eighth;
+        shard.retain(|_, bucket| *bucket > eighth);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+    use crate::domain::bucket::Rate;
+
+    const NOW: Millis = Millis(1_000_000_000);
+
+    fn take(key: u64, burst: u32, per_hour: u32, cost: u64) -> Take {
+        Take { key, pace: Rate::new(burst, per_hour).into(), cost }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_emptiest_buckets_survive() {
+        let (buckets, hasher) = (Buckets::default(), RandomState::new());
+        let spender = hasher.hash_one("spender");
+        buckets.take(NOW, &[take(spender, 10, 10, 10)]).expect("a full bucket gives its burst");
+        for subject in 0..(SHARDS * BUCKETS_IN_SHARD * 2) {
+            let key = hasher.hash_one(subject);
+            buckets.take(NOW, &[take(key, 10, 10, 1)]).expect("each has a bucket of its own");
+        }
+        let kept = buckets.in_use(Duration::MAX, NOW);
+        assert!(kept.len() <= SHARDS * BUCKETS_IN_SHARD && kept.contains_key(&spender));
+        assert!(buckets.take(NOW, &[take(spender, 10, 10, 1)]).is_err());
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing_and_names_the_longest_wait() {
+        let buckets = Buckets::default();
+        let all = || [take(1, 3, 1, 1), take(2, 1, 60, 1), take(3, 1, 30, 1)];
+        buckets.take(NOW, &all()).expect("all are full");
+        let refusal = buckets.take(NOW, &all()).expect_err("two are empty");
+        assert_eq!(refusal, Refusal::LimitExceeded { retry_after: Duration::from_secs(120) });
+        for _ in 0..2 {
+            buckets.take(NOW, &[take(1, 3, 1, 1)]).expect("it was given back");
+        }
+        buckets.take(NOW, &[take(1, 3, 1, 1)]).expect_err("three and no more");
+    }
+}
