@@ -8,12 +8,13 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     sync::Arc,
+    thread,
     time::{Duration, SystemTime},
 };
 
 use actix_web::{dev::Server, web};
 use anyhow::Context;
-use tokio::{sync::watch, time::timeout};
+use tokio::{runtime::Runtime, sync::watch, time::timeout};
 
 use crate::{
     config::Config,
@@ -78,7 +79,7 @@ pub struct Application {
     metrics_listeners: Vec<TcpListener>,
     control: UnixListener,
     tasks: Tasks,
-    background: tokio::runtime::Runtime,
+    background: Runtime,
 }
 
 impl Application {
@@ -95,6 +96,7 @@ impl Application {
         let cache = config.store.cache_mib << 20;
         let genesis = || ops::genesis(clock.now());
         let store = Store::open(&config.data_dir, cache, &config.name(), genesis)?;
+        publish_notice(&config, &store, clock.now(), &background)?;
         let homeservers = {
             let _entered = background.enter();
             let dns = dns.map_or_else(Dns::system, Ok)?;
@@ -187,8 +189,19 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     outward(config).map(|_| ())
 }
 
+/// Publishes the privacy notice that belongs to the configuration, if it says something new.
+fn publish_notice(config: &Config, store: &Store, now: Millis, background: &Runtime) -> anyhow::Result<()> {
+    let notice = config.notice();
+    let texts = http::notice_texts(&notice)?;
+    let publish = ops::notices::publish(store, notice.facts, texts, now);
+    // On a thread of its own, because whoever builds a server may be on one that must not wait.
+    let published = thread::scope(|scope| scope.spawn(|| background.block_on(publish)).join());
+    published.map_err(|_| anyhow::anyhow!("the privacy notice could not be published"))??;
+    Ok(())
+}
+
 /// The runtime that everything slow runs on.
-fn background_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn background_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("background")

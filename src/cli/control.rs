@@ -38,29 +38,17 @@ pub enum Data {
 impl Data {
     /// Finds out whether a server runs, and opens the database if not.
     pub fn find(config: Config) -> anyhow::Result<Self> {
-        let path = config.data_dir.join(CONTROL_SOCKET);
-        match UnixStream::connect(&path) {
-            Ok(_) => {
-                // Only the first call installs it.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let client = Client::builder().unix_socket(path).timeout(PATIENCE).build()?;
-                Ok(Self::Server(client))
-            }
-            // Nobody listens, or nobody ever did.
-            Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
-                let database = config.data_dir.join(DATABASE_FILE);
-                if !database.exists() {
-                    bail!("there is no database in {}; is data_dir right?", config.data_dir.display());
-                }
-                let genesis = || ops::genesis(SystemClock.now());
-                let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
-                let core = Core::new(Arc::new(config), store, Arc::new(SystemClock), Arc::new(Nobody))?;
-                Ok(Self::Database(Box::new(core)))
-            }
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot reach the server at {}", path.display()))
-            }
+        if let Some(client) = server(&config)? {
+            return Ok(Self::Server(client));
         }
+        let database = config.data_dir.join(DATABASE_FILE);
+        if !database.exists() {
+            bail!("there is no database in {}; is data_dir right?", config.data_dir.display());
+        }
+        let genesis = || ops::genesis(SystemClock.now());
+        let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
+        let core = Core::new(Arc::new(config), store, Arc::new(SystemClock), Arc::new(Nobody))?;
+        Ok(Self::Database(Box::new(core)))
     }
 
     /// Has the server that runs do a command, or does it here: `offline` is then what it does.
@@ -82,6 +70,24 @@ impl Data {
             }
             Self::Database(core) => runtime.block_on(offline(&core)),
         }
+    }
+}
+
+/// A way to the server that runs; `None` if none does.
+///
+/// # Errors
+/// If it is not certain whether one does.
+pub fn server(config: &Config) -> anyhow::Result<Option<Client>> {
+    let path = config.data_dir.join(CONTROL_SOCKET);
+    match UnixStream::connect(&path) {
+        Ok(_) => {
+            // Only the first call installs it.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            Ok(Some(Client::builder().unix_socket(path).timeout(PATIENCE).build()?))
+        }
+        // Nobody listens, or nobody ever did.
+        Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot reach the server at {}", path.display())),
     }
 }
 
@@ -110,7 +116,7 @@ impl Homeservers for Nobody {
 ///
 /// # Errors
 /// What the server says is wrong, in its words.
-async fn ask(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+pub async fn ask(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
     let request = client.post(format!("http://control{path}")).body(serde_json::to_vec(body)?);
     let response = request.send().await.context("the server does not answer on its socket")?;
     let is_good = response.status().is_success();

@@ -3,6 +3,7 @@
 //! Exit status: 0 when all is well, 1 when something failed, 2 for a command that cannot be
 //! understood, 78 (`EX_CONFIG`) for a configuration that cannot be used.
 
+mod check;
 mod control;
 mod demo;
 mod invitations;
@@ -154,7 +155,9 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(with) => with.load().map_err(Into::into).and_then(serve::serve),
         Command::Demo { once } => demo::demo(once),
-        Command::Config(ConfigCommand::Check(with)) => check(&with),
+        Command::Config(ConfigCommand::Check(with)) => {
+            with.load().map_err(Into::into).and_then(|config| check::check(&config))
+        }
         Command::Config(ConfigCommand::Example) => say(&config::example()),
         Command::Invitations(InvitationsCommand::Cancel { meant, with }) => {
             with.load().map_err(Into::into).and_then(|config| invitations::cancel(config, meant))
@@ -187,15 +190,6 @@ pub fn run() -> ExitCode {
             ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
         }
     }
-}
-
-fn check(with: &WithConfig) -> anyhow::Result<()> {
-    let config = with.load()?;
-    say(&format!(
-        "The configuration is good. This is {}, storing in {}.\n",
-        config.server_name,
-        config.data_dir.display()
-    ))
 }
 
 /// Prints to standard output.

@@ -16,7 +16,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     let mail_directory = (config.mail.transport == MailTransport::Directory).then(|| config.mail_directory());
     let sms_directory = (config.sms.gateway == Gateway::Directory).then(|| config.sms_directory());
     let is_open = config.delegates_to_a_proxy();
-    let has_terms = !config.terms.is_empty();
+    let unsaid = config.operator.unsaid();
     let (name, base) = (config.server_name.clone(), config.public_base_url.clone());
     let application = Application::build(config, Surroundings::default())?;
     for address in application.addresses() {
@@ -39,8 +39,8 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             "delegation.allowed_networks has the address of a trusted proxy: unless the proxy sends X-Forwarded-For, everybody may have messages sent"
         );
     }
-    if !has_terms {
-        tracing::warn!("there are no [terms], so nobody is asked to accept any: see bindery config example");
+    for key in unsaid {
+        tracing::warn!("{key} is empty: the privacy notice says that nobody has said so");
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     application.run_until(async {

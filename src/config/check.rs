@@ -68,6 +68,7 @@ impl Config {
         let days = self.lookup.pepper_rotation_days;
         require(days.get() <= 365, format!("lookup.pepper_rotation_days: {days} is not between 1 and 365"));
         self.privacy.problems().for_each(|problem| require(false, problem));
+        self.operator.problems().into_iter().for_each(|problem| require(false, problem));
         self.check_invites(&mut require);
         self.check_sms(&mut require);
         let max = self.lookup.max_addresses;

@@ -2,13 +2,19 @@
 //!
 //! The greatest periods are the policy's (`domain::retention`); a longer one is refused.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::at_least_one;
-use crate::domain::{retention::LIMITS, time::DAY};
+use super::{Config, at_least_one};
+pub use crate::domain::notice::{LookupLog, Processor};
+use crate::domain::{
+    notice::{Controller, Facts, Notice, Period},
+    retention::LIMITS,
+    threepid::Address,
+    time::DAY,
+};
 
 /// How long things are kept, and what is logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,18 +34,6 @@ pub struct Privacy {
     pub idle_account_days: NonZeroU32,
     /// Whether the owner of an e-mail address is told by mail when it is published or withdrawn.
     pub notify_owners: bool,
-}
-
-/// How much the log of lookups holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LookupLog {
-    /// Nothing.
-    Off,
-    /// Who looked up how many addresses, and how many were found.
-    Summary,
-    /// The hashes of the addresses as well.
-    Full,
 }
 
 impl Default for Privacy {
@@ -106,18 +100,95 @@ pub struct Operator {
     pub authority: String,
     /// The web page of that authority.
     pub authority_url: String,
-    /// Others who process data for you: for each a name, what they do, and the URL of their policy.
+    /// Others who process data for you, like the one who hosts this server or the relay of its mails: for each a name, a purpose and the url of their policy, like { name = "Example Hosting", purpose = "hosts this server", url = "https://hosting.example/privacy" }.
     pub processors: Vec<Processor>,
 }
 
-/// Somebody who processes data for the operator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Processor {
-    /// Who.
-    pub name: String,
-    /// What they do, in a few words.
-    pub purpose: String,
-    /// Their own policy.
-    pub url: String,
+impl Operator {
+    /// Where to report a weakness, as a URL; `None` if there is no such place.
+    pub fn security_contact(&self) -> Option<String> {
+        let contact = || (!self.contact.is_empty()).then(|| format!("mailto:{}", self.contact));
+        Some(self.security_contact.clone()).filter(|url| !url.is_empty()).or_else(contact)
+    }
+
+    /// The keys that the privacy notice cannot do without and that are empty.
+    pub fn unsaid(&self) -> Vec<&'static str> {
+        let keys = [
+            ("operator.name", &self.name),
+            ("operator.postal_address", &self.postal_address),
+            ("operator.contact", &self.contact),
+        ];
+        keys.into_iter().filter(|(_, value)| value.is_empty()).map(|(key, _)| key).collect()
+    }
+
+    /// What of it nobody could use.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let web = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+        let plain = |url: &str| url.bytes().all(|b| b.is_ascii_graphic());
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, problem: String| problems.extend((!holds).then_some(problem));
+        let contact = &self.contact;
+        require(
+            contact.is_empty() || Address::email(contact).is_some(),
+            format!("operator.contact: '{contact}' is not an e-mail address, like 'privacy@example.org'"),
+        );
+        let url = &self.security_contact;
+        require(
+            url.is_empty() || plain(url) && (url.starts_with("https://") || url.starts_with("mailto:")),
+            format!("operator.security_contact: '{url}' must begin with mailto: or https://"),
+        );
+        let url = &self.authority_url;
+        require(
+            url.is_empty() || plain(url) && web(url),
+            format!("operator.authority_url: '{url}' must begin with https://"),
+        );
+        for Processor { name, purpose, url } in &self.processors {
+            require(
+                ![name, purpose].iter().any(|text| text.trim().is_empty()),
+                "operator.processors: each needs a name and a purpose".to_owned(),
+            );
+            require(
+                plain(url) && web(url),
+                format!("operator.processors: the url of '{name}', '{url}', must begin with https://"),
+            );
+        }
+        problems
+    }
+}
+
+impl Config {
+    /// What the privacy notice is made from.
+    pub fn notice(&self) -> Notice {
+        let Self { privacy, operator, .. } = self;
+        // There is no such log, so there is no period for it.
+        let logs_lookups = privacy.lookup_log != LookupLog::Off;
+        let lookup_log = logs_lookups.then_some((Period::LookupLog, privacy.lookup_log_days));
+        let periods = lookup_log.into_iter().chain([
+            (Period::AccessLog, privacy.access_log_days),
+            (Period::ConnectionLog, privacy.connection_log_days),
+            (Period::DeletedBinding, privacy.deleted_binding_days),
+            (Period::Invitation, self.invites.expire_days),
+            (Period::IdleAccount, privacy.idle_account_days),
+        ]);
+        let facts = Facts {
+            controller: Controller {
+                name: operator.name.clone(),
+                postal_address: operator.postal_address.clone(),
+                contact: operator.contact.clone(),
+            },
+            peers: BTreeSet::new(),
+            lookup_log: privacy.lookup_log,
+            periods: periods.map(|(period, days)| (period, days.get())).collect(),
+            processors: operator.processors.iter().cloned().collect(),
+        };
+        Notice {
+            facts,
+            server_name: self.server_name.clone(),
+            base_url: self.public_base_url.clone(),
+            authority: operator.authority.clone(),
+            authority_url: operator.authority_url.clone(),
+            security_contact: operator.security_contact().unwrap_or_default(),
+            notify_owners: privacy.notify_owners,
+        }
+    }
 }

@@ -31,12 +31,26 @@ pub struct Text {
     pub url: String,
 }
 
-/// The documents that accepting these URLs accepts: ID and version of each.
-pub fn accepted_by<'a>(terms: &'a Terms, urls: &[String]) -> Vec<(&'a str, &'a str)> {
-    let has_url = |document: &Document| document.languages.values().any(|text| urls.contains(&text.url));
-    terms
-        .iter()
-        .filter(|(_, document)| has_url(document))
-        .map(|(id, document)| (id.as_str(), document.version.as_str()))
-        .collect()
+/// A document that has to be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Required {
+    /// The ID of the document.
+    pub id: String,
+    /// The document as it is offered.
+    pub document: Document,
+    /// The versions of which one must have been accepted; the one that is offered is among them.
+    pub enough: Vec<String>,
+}
+
+impl Required {
+    /// A document of which only the version that is offered will do.
+    pub fn just(id: &str, document: &Document) -> Self {
+        let enough = vec![document.version.clone()];
+        Self { id: id.to_owned(), document: document.clone(), enough }
+    }
+
+    /// Whether one of these URLs is the document's, in any language.
+    pub fn is_accepted_by(&self, urls: &[String]) -> bool {
+        self.document.languages.values().any(|text| urls.contains(&text.url))
+    }
 }

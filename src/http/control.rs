@@ -3,6 +3,7 @@
 
 pub mod people;
 pub mod retention;
+pub mod terms;
 
 use std::{os::unix::net::UnixListener, time::Duration};
 
@@ -50,6 +51,7 @@ pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Serv
             .route(retention::STATUS, web::post().to(retention::status))
             .route(retention::RUN, web::post().to(retention::run))
             .route(ROTATE_PEPPER, web::post().to(rotate_pepper))
+            .route(terms::PLAN, web::post().to(terms::plan))
             .default_service(web::to(unknown))
     };
     // A server that is to stop does not wait for a command that takes long.

@@ -23,6 +23,7 @@ use actix_web::{
     web,
 };
 
+pub use self::pages::notice_texts;
 use self::{counting::Counting, error::ApiError, limits::Limits, pages::Pages};
 use crate::{
     logs::Logs,

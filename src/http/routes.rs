@@ -72,6 +72,9 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(
             at("/confirm", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
         )
+        .service(at("/privacy", "GET, HEAD").route(get().to(pages::editions)))
+        .service(at("/privacy/{name}/{language}", "GET, HEAD").route(get().to(pages::text)))
+        .service(at("/.well-known/security.txt", "GET, HEAD").route(get().to(pages::security_txt)))
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
     let own = web::scope("/_bindery/v1")

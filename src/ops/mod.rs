@@ -16,6 +16,7 @@ pub mod invitations;
 pub mod keys;
 pub mod lookup;
 pub mod mailed_link;
+pub mod notices;
 pub mod outbox;
 pub mod peppers;
 pub mod retention;
@@ -31,11 +32,13 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     domain::{
+        edition::Edition,
         ids::{OpenIdToken, UserId},
         refusal::Refusal,
         secret::Key32,
         server_name::ServerName,
         signing::{KeyPair, PublicKeys},
+        terms::Required,
         time::Millis,
     },
     metrics::Metrics,
@@ -96,6 +99,10 @@ pub struct Core {
     pub store: Store,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The editions of the privacy notice, the one in force last.
+    pub editions: Vec<Edition>,
+    /// What has to be accepted.
+    pub terms: Vec<Required>,
     homeservers: Arc<dyn Homeservers>,
     names: Vec<String>,
     session_key: Key32,
@@ -116,7 +123,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// Brings the parts together and reads the keys from the database.
+    /// Brings the parts together, and reads the keys and the editions of the notice from the database.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -130,11 +137,15 @@ impl Core {
         let signing_keys = store.read().signing_keys()?;
         let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
         let budgets = budgets::Budgets::load(&config.lookup, &session_key, &store)?;
+        let editions = store.read().editions()?;
+        let terms = notices::Planned::by(&config).required(&editions);
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
         Ok(Self {
             config,
             store,
             clock,
+            editions,
+            terms,
             homeservers,
             names,
             session_key,

@@ -1,24 +1,21 @@
 //! Consent: which documents an account has accepted, and the gate in front of everything else
 //! (specification, Identity Service API, "Terms of service").
 
-use super::{Core, Failure};
+use super::{Core, Failure, notices::has_accepted_all};
 use crate::{
-    domain::{ids::UserId, refusal::Refusal, terms::accepted_by},
+    domain::{ids::UserId, refusal::Refusal, terms::Required},
     store::Writes,
 };
 
-/// Lets an account pass that has accepted the current version of every document.
+/// Lets an account pass that has accepted every document that has to be.
 ///
 /// # Errors
 /// `TermsNotSigned`.
 pub fn require_accepted(core: &Core, account: &UserId) -> Result<(), Failure> {
-    let snapshot = core.store.read();
-    for (id, document) in &core.config.terms {
-        if !snapshot.has_accepted(account, id, &document.version)? {
-            return Err(Refusal::TermsNotSigned.into());
-        }
+    match has_accepted_all(&core.store.read(), account, &core.terms)? {
+        true => Ok(()),
+        false => Err(Refusal::TermsNotSigned.into()),
     }
-    Ok(())
 }
 
 /// Notes the documents whose URL, in any language, the account accepts. Unknown URLs mean
@@ -27,14 +24,14 @@ pub fn require_accepted(core: &Core, account: &UserId) -> Result<(), Failure> {
 /// # Errors
 /// Only if the database fails.
 pub async fn accept(core: &Core, account: UserId, urls: &[String]) -> Result<(), Failure> {
-    let accepted = accepted_by(&core.config.terms, urls);
-    let accepted: Vec<_> =
-        accepted.into_iter().map(|(id, version)| (id.to_owned(), version.to_owned())).collect();
+    let accepted: Vec<Required> =
+        core.terms.iter().filter(|required| required.is_accepted_by(urls)).cloned().collect();
     let now = core.clock.now();
     let write = move |tables: &mut Writes<'_>| {
-        for (id, version) in &accepted {
-            if !tables.has_accepted(&account, id, version)? {
-                tables.put_consent(&account, id, version, now)?;
+        for Required { id, document, .. } in &accepted {
+            // The first time counts.
+            if !tables.has_accepted(&account, id, &[&document.version])? {
+                tables.put_consent(&account, id, &document.version, now)?;
             }
         }
         Ok(())

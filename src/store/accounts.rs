@@ -85,10 +85,17 @@ impl<T: Transaction> Tables<T> {
             .collect()
     }
 
-    /// Whether an account accepted this version of a document, and no other one since.
-    pub fn has_accepted(&self, user: &UserId, document: &str, version: &str) -> Result<bool, StoreError> {
+    /// Whether an account accepted one of these versions of a document, and no other one since.
+    pub fn has_accepted(
+        &self,
+        user: &UserId,
+        document: &str,
+        versions: &[impl AsRef<str>],
+    ) -> Result<bool, StoreError> {
         let row = self.consents.get((user.as_str(), document)).map_err(StoreError::new)?;
-        row.map_or(Ok(false), |row| Ok(decode::<ConsentRow<'_>>(row.value())?.version == version))
+        let Some(row) = row else { return Ok(false) };
+        let accepted = decode::<ConsentRow<'_>>(row.value())?.version;
+        Ok(versions.iter().any(|version| version.as_ref() == accepted))
     }
 
     /// Every document that an account has accepted.

@@ -10,7 +10,9 @@ mod budgets;
 mod codec;
 mod invitations;
 mod lock;
+mod look;
 mod migrations;
+mod notices;
 mod outbox;
 mod peppers;
 mod rewrite;
@@ -35,6 +37,7 @@ use redb::{Database, StorageBackend};
 
 pub use self::{
     accounts::{Consent, StoredToken},
+    look::Look,
     migrations::SCHEMA,
     peppers::{Index, Reached},
     tables::{Counts, Snapshot, Tables, Transaction},

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::domain::{
     code::CodeHash,
+    edition::{Edition, Texts},
     ids::{RoomId, Token, UserId},
     invitation::{Described, Invitation},
     language::Language,
     lookup::PepperState,
+    notice::Version,
     outbox::{Outgoing, Parcel},
     secret::SecretHash,
     session::{Progress, Session},
@@ -206,6 +208,33 @@ pub struct VisitRow {
     pub address: String,
     pub stage: Stage,
     pub until: Millis,
+}
+
+/// A value of `notices`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NoticeRow {
+    version: Version,
+    consent: Version,
+    published: Millis,
+    /// As JSON, since a later program may know more facts and must still read these.
+    facts: String,
+    pub texts: Texts,
+}
+
+impl NoticeRow {
+    /// The row of an edition.
+    pub fn of(edition: &Edition, texts: &Texts) -> Result<Self, StoreError> {
+        let Edition { version, consent, published, facts, .. } = edition.clone();
+        let facts = serde_json::to_string(&facts).map_err(StoreError::new)?;
+        Ok(Self { version, consent, published, facts, texts: texts.clone() })
+    }
+}
+
+/// The edition with this number.
+pub fn edition(number: u64, row: NoticeRow) -> Result<Edition, StoreError> {
+    let NoticeRow { version, consent, published, facts, .. } = row;
+    let facts = serde_json::from_str(&facts).map_err(StoreError::new)?;
+    Ok(Edition { number, version, consent, published, facts })
 }
 
 pub fn user_id(text: &str) -> Result<UserId, StoreError> {

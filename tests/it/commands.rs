@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     crash::{Program, config_file},
-    support::{homeserver::Homeserver, v2},
+    support::{accept_terms, homeserver::Homeserver, v2},
 };
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -42,6 +42,65 @@ fn a_wrong_configuration_is_status_78_and_says_what_to_do() {
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("/nowhere/ca.pem"));
     assert_eq!(run(&["dance"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn p18_a_period_that_is_too_long_is_refused_with_the_sentence_it_breaks() {
+    for (key, days, sentence) in [
+        ("LOOKUP_LOG_DAYS", "8", "which addresses were looked up is kept for seven days at most"),
+        ("ACCESS_LOG_DAYS", "61", "user agent of a caller are kept for sixty days at most"),
+        ("CONNECTION_LOG_DAYS", "181", "the IP addresses of connections are kept for 180 days at most"),
+        ("DELETED_BINDING_DAYS", "31", "what was removed is gone from every database within thirty days"),
+        ("IDLE_ACCOUNT_DAYS", "366", "an account that nobody uses is forgotten after a year"),
+    ] {
+        for command in [&["serve"][..], &["config", "check"]] {
+            let output = run(command, &[(&format!("BINDERY_PRIVACY__{key}"), days)]);
+            assert_eq!(output.status.code(), Some(78), "{key}");
+            let said = text(&output.stderr);
+            assert!(said.contains(sentence) && said.contains(&key.to_ascii_lowercase()), "{said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn config_check_says_what_has_to_be_accepted_and_how_many_would_be_asked() {
+    let homeserver = Homeserver::start();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let config = config_file(dir.path(), &homeserver);
+    let config = config.to_str().expect("UTF-8");
+    let check = |days: &str| {
+        let days = [("BINDERY_PRIVACY__ACCESS_LOG_DAYS", days)];
+        let output = run(&["config", "check", "--config", config], &days);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = check("60");
+    assert!(said.contains("People have to accept the privacy notice privacy_policy, version "), "{said}");
+    assert!(said.contains("https://id.test/privacy/") && said.contains("There is no database yet"), "{said}");
+    assert!(said.contains("Warning: operator.name is empty"), "{said}");
+    assert!(!dir.path().join("data").exists(), "looking creates nothing");
+
+    let file = std::fs::read_to_string(config).expect("readable");
+    std::fs::write(config, file + "privacy.access_log_days = 50\n").expect("written");
+    let mut program = Program::start(config.as_ref());
+    invite(&program, &homeserver, &[]).await;
+    for is_running in [true, false] {
+        let said = check("60");
+        let expected = "have accepted something before: 1. Of these, 1 will be asked";
+        assert!(said.contains(expected), "running: {is_running}: {said}");
+        for shorter in ["50", "40"] {
+            let expected = "have accepted something before: 1. None is asked again.";
+            assert!(check(shorter).contains(expected), "running: {is_running}");
+        }
+        if is_running {
+            kill_process(Pid::from_child(&program.child), Signal::TERM).expect("a signal");
+            program.child.wait().expect("it ends");
+        }
+    }
+    let database = dir.path().join("data/bindery.redb");
+    std::fs::write(database, vec![7; 10_000]).expect("written");
+    let said = check("60");
+    assert!(said.contains("cannot be said: cannot open the database"), "{said}");
 }
 
 #[test]
@@ -129,6 +188,7 @@ async fn invite(program: &Program, homeserver: &Homeserver, addresses: &[&str]) 
     });
     let registered = post("/account/register", "", registration).await;
     let token = registered["token"].as_str().expect("a token");
+    accept_terms(&program.base, token).await;
     for address in addresses {
         let body = json!({ "medium": "email", "address": address, "room_id": "!a:b", "sender": alice });
         post("/store-invite", token, body).await;
@@ -221,6 +281,9 @@ fn the_demo_walks_from_registration_to_an_empty_lookup() {
         "/account/register",
         "M_TERMS_NOT_SIGNED",
         "/terms",
+        "\"privacy_policy\"",
+        "Privacy notice of",
+        "alice has accepted it",
         "/validate/email/requestToken",
         "The mail to alice@example.org",
         "Is this address yours?",

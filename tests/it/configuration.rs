@@ -61,6 +61,24 @@ fn the_example_has_every_key_and_its_default() {
 }
 
 #[test]
+fn the_example_shows_how_a_processor_is_named() {
+    let text = example();
+    let shown =
+        text.split("like { name").nth(1).and_then(|rest| rest.split(" }.").next()).expect("an example");
+    let config = load_text(&format!("operator.processors = [{{ name{shown} }}]"), &[]).expect("good");
+    assert_eq!(config.operator.processors[0].purpose, "hosts this server");
+    assert!(config.notice().facts.processors.iter().all(|processor| processor.url.starts_with("https://")));
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_one() {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let config = load_text(block, &[]).expect("good");
+    assert!(config.operator.unsaid().is_empty() && config.terms.is_empty());
+}
+
+#[test]
 fn the_environment_goes_over_the_file() {
     let environment = [
         ("BINDERY_SERVER_NAME", "id.example.org"),
@@ -148,6 +166,16 @@ fn values_that_cannot_be_are_refused_with_their_key() {
             "terms.tos.version",
         ),
         ("[terms.tos]\nversion = '1'\nlanguages = {}", "terms.tos.languages"),
+        ("operator.contact = 'nobody'", "operator.contact"),
+        ("operator.security_contact = 'security@example.org'", "must begin with mailto: or https://"),
+        ("operator.security_contact = \"mailto:a@b.example\\nCanonical: x\"", "operator.security_contact"),
+        ("operator.authority_url = 'javascript:alert(1)'", "operator.authority_url"),
+        ("operator.processors = [{ name = '', purpose = 'b', url = 'https://c' }]", "a name and a purpose"),
+        (
+            "operator.processors = [{ name = 'a', purpose = 'b', url = 'javascript:c' }]",
+            "operator.processors",
+        ),
+        ("operator.processors = [{ name = 'a', purpose = 'b' }]", "operator.processors"),
         ("server_name = ", "line 1"),
     ] {
         let error = load_text(text, &[]).expect_err(text);

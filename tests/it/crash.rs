@@ -35,7 +35,7 @@ use serde_json::json;
 
 use crate::{
     model::core_on,
-    support::{TestClock, homeserver::Homeserver, v2},
+    support::{TestClock, accept_terms, homeserver::Homeserver, v2},
 };
 
 /// What the disk would hold if the machine had stopped at some moment.
@@ -379,6 +379,8 @@ async fn killed_under_load() {
         acknowledged.append(&mut tokens.lock().expect("not poisoned"));
     }
     let mut program = Program::start(&config);
+    // All are one account's.
+    accept_terms(&program.base, &acknowledged[0]).await;
     for token in &acknowledged {
         let url = format!("{}{}", program.base, v2("/account"));
         let response = client.get(&url).bearer_auth(token).send().await.expect("an answer");

@@ -69,6 +69,7 @@ fn every_column_is_named() {
         ("peppers", "PepperRow"),
         ("signing_keys", "SigningKeyRow"),
         ("visits", "VisitRow"),
+        ("notices", "NoticeRow"),
     ] {
         let (_, cells) = rows(&document).into_iter().find(|(name, _)| name == table).expect("a row");
         let columns = columns(source, row);

@@ -33,7 +33,7 @@ use tempfile::TempDir;
 use crate::{
     crash::{Program, config_file},
     support::{
-        Reply, Server, User, at_least_one, files_with, hash,
+        Reply, Server, User, accept_terms, at_least_one, files_with, hash,
         homeserver::{Homeserver, PATIENCE},
         v2,
     },
@@ -562,6 +562,7 @@ async fn an_operator_reads_the_logs_whether_or_not_the_server_runs() {
         "matrix_server_name": homeserver.name(), "expires_in": 3600,
     });
     let token = post("/account/register", "", registration).await["token"].as_str().expect("one").to_owned();
+    accept_terms(&program.base, &token).await;
     let lookup = |pepper: &Value, addresses: Value| json!({ "algorithm": "sha256", "pepper": pepper, "addresses": addresses });
     let pepper = post("/lookup", &token, lookup(&json!("stale"), json!([]))).await["lookup_pepper"].clone();
     let unknown = hash(UNKNOWN, "email", pepper.as_str().expect("a pepper"));

@@ -20,6 +20,7 @@ mod logs;
 mod lookup;
 mod mail;
 mod model;
+mod notice;
 mod outbox;
 mod pages;
 mod peppers;

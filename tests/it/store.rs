@@ -4,8 +4,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use bindery::{
+    config::Config,
     domain::{
         association::Association,
+        edition::Edition,
         ids::{ClientSecret, RoomId, Sid, Token, UserId},
         invitation::Invitation,
         language::Language,
@@ -134,6 +136,9 @@ async fn write_database(path: &Path) {
         let outgoing = Outgoing::new(Parcel::OnBind(owner.clone()), Millis(1));
         tables.put_outgoing(&OutboxKey { kind: Kind::OnBind, token }, &outgoing)?;
         tables.count_sms(7)?;
+        let facts = Config::default().notice().facts;
+        let texts = [(Language::En, "an old text".to_owned())].into();
+        tables.put_edition(&Edition::following(&[], facts, Millis(1)), &texts)?;
         tables.put_association(&Association { address, user_id: owner, ts: Millis(1) }, Language::En)
     });
     written.await.expect("written");
@@ -170,7 +175,7 @@ async fn old_databases_still_open() {
         let own = snapshot.associations_of(&association.user_id).expect("readable");
         assert_eq!(own, [association.clone()], "the account finds its addresses");
         assert_eq!(snapshot.tokens_of(&association.user_id).expect("readable").len(), 1, "and its tokens");
-        assert!(snapshot.has_accepted(&association.user_id, "terms", "1").expect("readable"));
+        assert!(snapshot.has_accepted(&association.user_id, "terms", &["1"]).expect("readable"));
         let (sid, session) = snapshot.session_by_index(&[1; 32]).expect("readable").expect("it is there");
         assert!(sid.as_str() == "an-old-session" && session.address == address);
         let invitations = snapshot.invitations_to(&address).expect("readable");
@@ -186,5 +191,12 @@ async fn old_databases_still_open() {
         let outgoing = snapshot.outgoing(&due[0]).expect("readable").expect("it is there");
         assert_eq!(outgoing.parcel, Parcel::OnBind(association.user_id));
         assert_eq!(snapshot.sms_sent(7).expect("readable"), 1);
+        if path.ends_with("schema-2.redb") {
+            assert!(snapshot.editions().expect("readable").is_empty(), "there were none before schema 3");
+            continue;
+        }
+        let editions = snapshot.editions().expect("readable");
+        assert_eq!((editions.len(), editions[0].number, editions[0].published), (1, 1, Millis(1)));
+        assert_eq!(snapshot.edition_texts(1).expect("readable")[&Language::En], "an old text");
     }
 }

@@ -1,7 +1,7 @@
 //! Consent: nothing before it, any language gives it, a new version asks again.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     endpoints::NEED_CONSENT,
@@ -62,13 +62,4 @@ async fn a_new_version_has_to_be_accepted_again() {
     server.get("/account", &user).await.refused(403, "M_TERMS_NOT_SIGNED");
     accept(&server, &user, &["https://id.test/terms/2/en"]).await;
     server.get("/account", &user).await.ok();
-}
-
-#[tokio::test]
-async fn without_documents_there_is_nothing_to_accept() {
-    let server = Server::start_with(|config| config.terms.clear()).await;
-    let user = server.register("alice").await;
-    server.get("/account", &user).await.ok();
-    let terms: Value = server.get("/terms", &user).await.ok();
-    assert_eq!(terms, json!({ "policies": {} }));
 }

@@ -18,7 +18,6 @@ use super::{say, serve::stop_signal};
 use crate::{
     app::{Application, Surroundings},
     config::{Config, Gateway},
-    domain::terms::{Document, Text},
 };
 
 /// Shows the job; then serves on until Ctrl-C, unless `once`.
@@ -73,8 +72,7 @@ fn configuration(directory: &Path, homeserver: &Homeserver) -> anyhow::Result<Co
     config.sms.gateway = Gateway::Directory;
     config.sms.directory = Some(directory.join("sms"));
     config.sms.countries = vec!["GB".to_owned()];
-    let text = Text { name: "Terms of the demo".to_owned(), url: format!("http://{address}/terms/1/en") };
-    let document = Document { version: "1".to_owned(), languages: [("en".to_owned(), text)].into() };
-    config.terms.insert("terms_of_service".to_owned(), document);
+    config.operator.name = "The demo".to_owned();
+    config.operator.contact = "demo@example.org".to_owned();
     Ok(config)
 }

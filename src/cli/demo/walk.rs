@@ -20,6 +20,7 @@ use crate::{
         lookup::LookupHash,
         threepid::{Address, Medium},
     },
+    ops::notices::DOCUMENT,
 };
 
 const ADDRESS: &str = "alice@example.org";
@@ -62,13 +63,15 @@ impl Walk {
         let alices = Some(alices.as_str());
 
         let refused = self.call(Method::GET, "/hash_details", alices, None).await?;
-        refused.expect(403, "Nothing works before the terms are accepted.")?;
+        refused.expect(403, "Nothing works before the privacy notice is accepted.")?;
         let terms = self.call(Method::GET, "/terms", None, None).await?;
-        let terms = terms.expect(200, "These are the documents to accept, in each language.")?.json()?;
-        let url = terms["policies"]["terms_of_service"]["en"]["url"].clone();
+        let terms = terms.expect(200, "This is the notice to accept, in each language.")?.json()?;
+        let url = terms["policies"][DOCUMENT]["en"]["url"].as_str().context("a URL")?.to_owned();
+        let page = self.client.open(&url).await?;
+        page.expect(200, "alice reads it: it is made from the settings that the server runs with.")?;
         let accepts = || Some(json!({ "user_accepts": [url] }));
         let accepted = self.call(Method::POST, "/terms", alices, accepts()).await?;
-        accepted.expect(200, "alice has accepted them; one language is enough.")?;
+        accepted.expect(200, "alice has accepted it; one language is enough.")?;
 
         let sid = self.confirm_address(alices).await?;
         let found = self.look_up(alices, ADDRESS).await?;
@@ -81,7 +84,7 @@ impl Walk {
         let bobs = self.register("bob").await?;
         let bobs = Some(bobs.as_str());
         let accepted = self.call(Method::POST, "/terms", bobs, accepts()).await?;
-        accepted.expect(200, "bob has an account as well, and has accepted the terms.")?;
+        accepted.expect(200, "bob has an account as well, and has accepted the notice.")?;
         let found = self.look_up(bobs, ADDRESS).await?;
         expect_found(&found, Some(&alice), "bob knows the address, so he finds alice.")?;
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, empty, json};
 use crate::{
+    domain::terms::Required,
     http::{
         State,
         body::{Body, required},
@@ -16,7 +17,7 @@ use crate::{
 
 /// `GET /terms`
 pub async fn terms(state: Data<State>) -> Answer {
-    let policies = state.core.config.terms.iter().map(|(id, document)| {
+    let policies = state.core.terms.iter().map(|Required { id, document, .. }| {
         let mut policy = Map::new();
         policy.insert("version".to_owned(), json!(document.version));
         for (language, text) in &document.languages {

@@ -4,7 +4,10 @@
 //! pages work without JavaScript, load nothing from elsewhere, and are kept by no cache.
 
 mod confirm;
+mod notice;
+mod privacy;
 mod render;
+mod security_txt;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -16,7 +19,10 @@ use serde_json::json;
 
 pub use self::{
     confirm::{ask, confirm_link, decide, submitted},
+    notice::texts as notice_texts,
+    privacy::{editions, text},
     render::Pages,
+    security_txt::security_txt,
 };
 use super::{State, body::query, error::ApiError};
 use crate::{assets, domain::language::Language};

@@ -17,7 +17,16 @@ pub struct Pages {
     policy: String,
 }
 
-const TEMPLATES: &[&str] = &["layout.html", "front.html", "confirm.html", "decision.html", "outcome.html"];
+const TEMPLATES: &[&str] = &[
+    "layout.html",
+    "front.html",
+    "confirm.html",
+    "decision.html",
+    "outcome.html",
+    "editions.html",
+    "edition.html",
+    "languages.html",
+];
 
 impl Pages {
     /// Reads the built-in templates and translations.
@@ -93,7 +102,8 @@ fn content_security_policy(config: &Config) -> String {
     policy
 }
 
-fn text(path: &str) -> anyhow::Result<String> {
+/// A text that is compiled in.
+pub(super) fn text(path: &str) -> anyhow::Result<String> {
     let bytes = assets::embedded(path).with_context(|| format!("{path} is missing"))?;
     Ok(String::from_utf8(bytes.into_owned())?)
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{REQUEST, sid, unlimited, wanted};
 use crate::support::{
-    at_least_one, client,
+    accept_terms, at_least_one, client,
     gateway::Gateway,
     homeserver::{Answer, Homeserver},
     invited::sign_url,
@@ -141,6 +141,7 @@ async fn nothing_personal_is_in_the_log() {
         });
         let registered = server.post("/account/register", None, &register).await;
         let token = registered["token"].as_str().expect("a token").to_owned();
+        accept_terms(&server.base, &token).await;
         let ask = async |attempt: u64| {
             let body = wanted("Private.Person@Secret-Place.example", "client-secret-1", attempt);
             server.post(REQUEST, Some(&token), &body).await
@@ -300,6 +301,7 @@ async fn the_log_says_why_a_relay_cannot_be_used() {
         });
         let registered = server.post("/account/register", None, &register).await;
         let token = registered["token"].as_str().expect("a token").to_owned();
+        accept_terms(&server.base, &token).await;
         let refused = server.post(REQUEST, Some(&token), &wanted("a@b.test", "secret", 1)).await;
         assert_eq!(refused["errcode"], "M_EMAIL_SEND_ERROR");
         let log = server.stop();

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod gateway;
 pub mod homeserver;
 pub mod invited;
+pub mod markup;
 pub mod network;
 pub mod openapi;
 pub mod passing;
@@ -335,10 +336,7 @@ impl Server {
     /// Registers and accepts the terms.
     pub async fn user(&self, name: &str) -> User {
         let user = self.register(name).await;
-        for document in self.config.terms.values() {
-            let url = &document.languages.values().next().expect("a language").url;
-            self.post("/terms", &user, &json!({ "user_accepts": [url] })).await.ok();
-        }
+        accept_terms(&self.base, &user.token).await;
         user
     }
 
@@ -401,6 +399,17 @@ pub fn client() -> Client {
 /// A setting that cannot be zero.
 pub fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).expect("not zero")
+}
+
+/// Accepts everything that has to be, at the server with this URL.
+pub async fn accept_terms(base: &str, token: &str) {
+    let url = format!("{base}{}", v2("/terms"));
+    let terms = client().get(&url).send().await.expect("an answer").bytes().await.expect("a body");
+    let terms: Value = serde_json::from_slice(&terms).expect("JSON");
+    let policies = terms["policies"].as_object().expect("policies").values();
+    let body = json!({ "user_accepts": policies.map(|policy| &policy["en"]["url"]).collect::<Vec<_>>() });
+    let accepted = client().post(url).bearer_auth(token).body(body.to_string()).send().await;
+    assert_eq!(accepted.expect("an answer").status(), 200);
 }
 
 /// A path of version 2 of the API.

@@ -1,0 +1,195 @@
+//! The published editions of the privacy notice, and which of them people must have agreed to
+//! (design, P17: a change for the worse asks for consent again, anything else asks nobody).
+//!
+//! Each time the notice says something new, an edition is added and kept for ever. The rule:
+//!
+//! * What was ever offered for consent is a promise with the facts of its edition. A promise is
+//!   *kept* as long as the facts in force are not worse than it. Who has agreed to a promise that is
+//!   kept is not asked again, however often the facts changed in between.
+//! * The promise that was offered last is offered further as long as it is kept, so that its URL,
+//!   which apps remember, stays the same. Otherwise the latest of the others that is kept is
+//!   offered again, which is what a revert comes to. If none is kept, the facts in force
+//!   become a new promise.
+//!
+//! Since facts are ordered ([`super::notice`]), nobody is ever held to something worse than what
+//! they agreed to, and nobody is asked without need.
+
+use std::collections::BTreeMap;
+
+use super::{
+    language::Language,
+    notice::{Facts, Version},
+    time::Millis,
+};
+
+/// The texts of an edition, as HTML, in each language.
+pub type Texts = BTreeMap<Language, String>;
+
+/// A published edition of the notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// Its number, in the order of publication from 1 on.
+    pub number: u64,
+    /// The version of its facts. Editions that differ in words only share it.
+    pub version: Version,
+    /// The version that people were asked to agree to when it was published.
+    pub consent: Version,
+    /// When it was published.
+    pub published: Millis,
+    /// Its facts.
+    pub facts: Facts,
+}
+
+impl Edition {
+    /// The edition that follows on `history`.
+    pub fn following(history: &[Self], facts: Facts, now: Millis) -> Self {
+        let number = history.last().map_or(1, |last| last.number + 1);
+        let consent = Consent::to(&facts, history).offered;
+        Self { number, version: facts.version(), consent, published: now, facts }
+    }
+}
+
+/// What people must have agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// The version that is offered.
+    pub offered: Version,
+    /// Every version that is enough, the offered one among them.
+    pub enough: Vec<Version>,
+}
+
+impl Consent {
+    /// What people must have agreed to for these facts, after what was published before.
+    pub fn to(facts: &Facts, history: &[Edition]) -> Self {
+        let mut kept: Vec<Version> = Vec::new();
+        for promise in history.iter().rev().filter(|edition| edition.version == edition.consent) {
+            if !kept.contains(&promise.version) && !facts.are_worse_than(&promise.facts) {
+                kept.push(promise.version.clone());
+            }
+        }
+        let last = history.last().map(|edition| &edition.consent).filter(|last| kept.contains(last));
+        let Some(offered) = last.or(kept.first()).cloned() else {
+            let offered = facts.version();
+            return Self { enough: vec![offered.clone()], offered };
+        };
+        Self { offered, enough: kept }
+    }
+}
+
+/// How a page names an edition: by its number, or by a version, which means the latest with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// The edition with this number.
+    Number(u64),
+    /// The latest edition with these facts.
+    Version(Version),
+}
+
+impl Name {
+    /// Reads a number of at most nine digits or a [`Version`]; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_number = (1..=9).contains(&text.len())
+            && !text.starts_with('0')
+            && text.bytes().all(|byte| byte.is_ascii_digit());
+        match is_number {
+            true => text.parse().ok().map(Self::Number),
+            false => Version::parse(text).map(Self::Version),
+        }
+    }
+
+    /// The edition that is meant, if there is one.
+    pub fn find<'a>(&self, editions: &'a [Edition]) -> Option<&'a Edition> {
+        editions.iter().rev().find(|edition| match self {
+            Self::Number(number) => edition.number == *number,
+            Self::Version(version) => edition.version == *version,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::notice::{Controller, LookupLog, Period, Processor};
+
+    fn names(bits: u8) -> impl Iterator<Item = String> {
+        (0..2).filter(move |bit| bits & (1 << bit) != 0).map(|bit| format!("n{bit}"))
+    }
+
+    fn facts() -> impl Strategy<Value = Facts> {
+        let log = prop_oneof![Just(LookupLog::Off), Just(LookupLog::Summary), Just(LookupLog::Full)];
+        (0u8..2, 0u8..4, log, 0u32..3, 0u32..3, 0u8..4, 0u8..2).prop_map(
+            |(controller, peers, lookup_log, one, other, processors, purpose)| Facts {
+                controller: Controller { name: format!("c{controller}"), ..Controller::default() },
+                peers: names(peers).collect(),
+                lookup_log,
+                periods: [(Period::LookupLog, one), (Period::Invitation, other)].into(),
+                processors: names(processors)
+                    .map(|name| Processor { name, purpose: purpose.to_string(), url: String::new() })
+                    .collect(),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn worse_is_an_order(a in facts(), b in facts(), c in facts()) {
+            prop_assert!(!a.are_worse_than(&a));
+            prop_assert!(a.are_worse_than(&b) || b.are_worse_than(&c) || !a.are_worse_than(&c));
+            prop_assert!(a == b || a.are_worse_than(&b) || b.are_worse_than(&a), "only equals are both no worse");
+            prop_assert_eq!(a == b, a.version() == b.version());
+        }
+
+        /// One person agrees to whatever is offered at some moments and is let in by the rule.
+        #[test]
+        fn nobody_is_held_to_worse_and_nobody_is_asked_without_need(
+            steps in proptest::collection::vec((facts(), any::<bool>()), 1..12),
+        ) {
+            let mut history: Vec<Edition> = Vec::new();
+            let mut agreed: Option<(Version, Facts)> = None;
+            for (facts, agrees) in steps {
+                let before = history.last().cloned();
+                let edition = Edition::following(&history, facts.clone(), Millis(0));
+                history.push(edition.clone());
+                let consent = Consent::to(&facts, &history);
+                prop_assert_eq!(&consent.offered, &edition.consent, "publishing offers what was announced");
+                prop_assert!(consent.enough.contains(&consent.offered));
+                let offered = Name::Version(consent.offered.clone()).find(&history).expect("it can be read");
+                prop_assert!(!facts.are_worse_than(&offered.facts), "what is offered is kept");
+                if let Some(before) = before {
+                    let promised = Name::Version(before.consent.clone()).find(&history).expect("kept").clone();
+                    prop_assert_eq!(
+                        before.consent == edition.consent,
+                        !facts.are_worse_than(&promised.facts),
+                        "the URL changes only for the worse"
+                    );
+                }
+                if let Some((version, promise)) = &agreed {
+                    prop_assert_eq!(consent.enough.contains(version), !facts.are_worse_than(promise));
+                }
+                if agrees {
+                    agreed = Some((consent.offered.clone(), offered.facts.clone()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn editions_have_two_names() {
+        for (text, expected) in [
+            ("1", Some(Name::Number(1))),
+            ("123456789", Some(Name::Number(123_456_789))),
+            ("0", None),
+            ("01", None),
+            ("1234567890", None),
+            ("", None),
+            ("..", None),
+            ("0123456789AB", None),
+            ("0123456789abc", None),
+        ] {
+            assert_eq!(Name::parse(text), expected, "{text}");
+        }
+        assert!(matches!(Name::parse("012345678901"), Some(Name::Version(_))));
+    }
+}

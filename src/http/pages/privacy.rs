@@ -1,0 +1,92 @@
+//! The privacy notice: the list of its editions with what changed in each, and their texts as they
+//! were published.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::StatusCode,
+    web::{Data, Path},
+};
+use serde_json::{Value, json};
+
+use super::language;
+use crate::{
+    domain::{
+        day::Day,
+        edition::{Edition, Name},
+        language::Language,
+        notice::Change,
+    },
+    http::{State, error::ApiError},
+    ops::{Failure, notices},
+};
+
+/// `GET /privacy`
+pub async fn editions(state: Data<State>, request: HttpRequest) -> HttpResponse {
+    let editions = &state.core.editions;
+    let before = std::iter::once(None).chain(editions.iter().map(Some));
+    let mut rows: Vec<Value> =
+        editions.iter().zip(before).map(|(edition, before)| row(edition, before)).collect();
+    rows.reverse();
+    let language = language(&state, &request);
+    let title = notices::title(language);
+    let page = json!({ "title": title, "editions": rows, "switch": switch(|language| format!("/privacy?lang={language}")) });
+    state.pages.show(StatusCode::OK, "editions.html", language, page)
+}
+
+fn row(edition: &Edition, before: Option<&Edition>) -> Value {
+    let changes = before.map(|before| edition.facts.changes_since(&before.facts)).unwrap_or_default();
+    let changes: Vec<Value> = changes.iter().map(change).collect();
+    json!({
+        "number": edition.number,
+        "date": Day::of(edition.published).to_string(),
+        "is_first": before.is_none(),
+        "asks": before.is_none_or(|before| before.consent != edition.consent),
+        "changes": changes,
+    })
+}
+
+fn change(change: &Change) -> Value {
+    let mut value = json!(change);
+    value["worse"] = json!(change.is_for_the_worse());
+    value
+}
+
+/// `GET /privacy/{name}/{language}`
+pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
+    let (name, code) = path.into_inner();
+    let wanted = Language::ALL.into_iter().find(|language| language.as_str() == code);
+    let edition = Name::parse(&name).and_then(|name| name.find(&state.core.editions).cloned());
+    let (Some(language), Some(edition)) = (wanted, edition) else {
+        let language = wanted.unwrap_or_else(|| language(&state, &request));
+        return outcome(&state, StatusCode::NOT_FOUND, language, "unknown_edition");
+    };
+    let text = match state.core.store.read().edition_texts(edition.number) {
+        Ok(mut texts) => texts.remove(&language).unwrap_or_default(),
+        Err(error) => {
+            // Writes what is wrong into the log.
+            let _ = ApiError::from(Failure::from(error));
+            return outcome(&state, StatusCode::INTERNAL_SERVER_ERROR, language, "failed");
+        }
+    };
+    let latest = state.core.editions.last().map_or(edition.number, |latest| latest.number);
+    let page = json!({
+        "title": notices::title(language),
+        "number": edition.number,
+        "date": Day::of(edition.published).to_string(),
+        "newer": (latest != edition.number).then_some(latest),
+        "text": text,
+        "switch": switch(|language| format!("/privacy/{name}/{language}")),
+    });
+    state.pages.show(StatusCode::OK, "edition.html", language, page)
+}
+
+/// Where the same page is in each language.
+fn switch(path: impl Fn(&str) -> String) -> Value {
+    let link = |language: Language| json!({ "code": language.as_str(), "name": language.own_name(), "url": path(language.as_str()) });
+    Language::ALL.map(link).into()
+}
+
+fn outcome(state: &State, status: StatusCode, language: Language, outcome: &str) -> HttpResponse {
+    let page = json!({ "outcome": outcome, "sid": null });
+    state.pages.show(status, "outcome.html", language, page)
+}
