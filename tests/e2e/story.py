@@ -253,10 +253,13 @@ def people_are_sent_on(world: World) -> None:
 
 @CHAPTER.step
 def other_pages(world: World) -> None:
-    """the front page and the page of an invalid link are in order"""
+    """the front page, the privacy notice and the page of an invalid link are in order"""
     home = f"https://{world.bindery.server_name}"
     world.browser.open(f"{home}/")
     world.browser.look("front")
+    for page, name in (("privacy", "notices"), ("privacy/1/en", "notice-en"), ("privacy/1/de", "notice-de")):
+        world.browser.open(f"{home}/{page}")
+        world.browser.look(name)
     world.browser.open(f"{home}/confirm?sid=x&token=y")
     expect(world.browser.outcome(), "invalid", "the outcome")
     world.browser.look("confirm-invalid")
