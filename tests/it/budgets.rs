@@ -252,6 +252,7 @@ async fn a_kill_forgives_seconds_at_most() {
     });
     let (_, registered) = ask(&program, Method::POST, "/account/register", "", registration).await;
     let token = registered["token"].as_str().expect("a token");
+    crate::support::accept_terms(&program.base, token).await;
     let (_, details) = ask(&program, Method::GET, "/hash_details", token, json!({})).await;
     let body = |count: usize| {
         let pepper = &details["lookup_pepper"];
