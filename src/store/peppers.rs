@@ -113,7 +113,7 @@ impl<T: Transaction> Tables<T> {
     }
 }
 
-impl<'txn> Indexes<&'txn WriteTransaction> {
+impl Indexes<&WriteTransaction> {
     pub(super) fn insert(&mut self, address: &Address, user: &UserId) -> Result<(), StoreError> {
         let row = encode(&user.as_str())?;
         self.0.iter_mut().try_for_each(|index| {

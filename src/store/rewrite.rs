@@ -211,7 +211,8 @@ mod tests {
         let transaction = old.begin_write().expect("a transaction");
         transaction.open_table(TableDefinition::<u8, u8>::new("forgotten")).expect("created");
         transaction.commit().expect("committed");
-        let error = copy(&old, &path, 0, Millis(1)).err().expect("one is not").to_string();
+        let Err(error) = copy(&old, &path, 0, Millis(1)) else { panic!("one is not known") };
+        let error = error.to_string();
         assert!(error.contains("every table"), "{error}");
         assert!(!new_file(&path).exists());
     }
