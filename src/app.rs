@@ -92,7 +92,7 @@ impl Application {
         let config = Arc::new(config);
         let background = background_runtime()?;
         let Outward { mailer, sms, fetch } = outward(&config)?;
-        let mailer = Arc::new(mailer);
+        let (mailer, sms) = (Arc::new(mailer), Arc::new(sms));
         let cache = config.store.cache_mib << 20;
         let genesis = || ops::genesis(clock.now());
         let store = Store::open(&config.data_dir, cache, &config.name(), genesis)?;
@@ -108,9 +108,14 @@ impl Application {
         let core = Arc::new(Core::new(config.clone(), store, clock, homeservers.clone())?);
         let logs =
             Arc::new(Logs::open(core.clone(), tick).context("cannot use the folder logs in data_dir")?);
-        let state =
-            http::State::new(core.clone(), mailer.clone(), sms, logs.clone(), background.handle().clone())?;
-        let tasks = Tasks { core: core.clone(), homeservers, mailer, tick };
+        let state = http::State::new(
+            core.clone(),
+            mailer.clone(),
+            sms.clone(),
+            logs.clone(),
+            background.handle().clone(),
+        )?;
+        let tasks = Tasks { core: core.clone(), homeservers, mailer, sms, tick };
         let listeners = bind("http.listen", &config.http.listen)?;
         let metrics_listeners = bind("http.metrics_listen", &config.http.metrics_listen)?;
         let control = control_socket(&config.data_dir)?;

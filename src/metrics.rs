@@ -18,6 +18,7 @@ pub struct Metrics {
     log_rows_lost: Family<Log, Counter>,
     retention_round: Gauge,
     retention_halted: Gauge,
+    visits: Family<Visits, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,9 +32,15 @@ struct Outbox {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Visits {
+    outcome: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
-        let (mut registry, outbox) = (Registry::with_prefix("bindery"), Family::default());
+        let mut registry = Registry::with_prefix("bindery");
+        let (outbox, visits) = (Family::default(), Family::default());
         let help = "Attempts to send what has to leave this machine, by kind and outcome";
         registry.register("outbox", help, outbox.clone());
         let log_rows_lost = Family::default();
@@ -45,7 +52,9 @@ impl Default for Metrics {
         let retention_halted = Gauge::default();
         let help = "1 after the clock has jumped, until the operator says that the time is right: nothing is deleted for its age";
         registry.register("retention_halted", help, retention_halted.clone());
-        Self { registry, outbox, log_rows_lost, retention_round, retention_halted }
+        let help = "People who asked for the link to their own page, by what became of it";
+        registry.register("visits", help, visits.clone());
+        Self { registry, outbox, log_rows_lost, visits, retention_round, retention_halted }
     }
 }
 
@@ -68,6 +77,11 @@ impl Metrics {
     /// Says whether rounds of retention rest.
     pub fn show_retention_halted(&self, is_halted: bool) {
         self.retention_halted.set(is_halted.into());
+    }
+
+    /// Counts what became of somebody who asked for the link to their page.
+    pub fn count_visit(&self, outcome: &'static str) {
+        self.visits.get_or_create(&Visits { outcome }).inc();
     }
 
     /// All of it as text (OpenMetrics 1.0).

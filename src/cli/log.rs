@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{WithConfig, say, table::date_time};
+use super::{WithConfig, say};
 use crate::{
     app::SystemClock,
     domain::{
@@ -85,7 +85,7 @@ impl Rows {
             && self.account.as_ref().is_none_or(|account| account.as_str() == lookup.account);
         let LookupSummary { ts, account, ip, algorithm, addresses, matches } = lookup;
         let table = || {
-            let (when, account) = (date_time(ts), printable(&account));
+            let (when, account) = (ts.utc(), printable(&account));
             let ip = ip.to_string();
             format!("{when}  {account:<40}  {ip:<39}  {algorithm:<9}  {addresses:>9}  {matches:>7}\n")
         };

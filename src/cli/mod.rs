@@ -12,6 +12,7 @@ mod people;
 mod pepper;
 mod retention;
 mod serve;
+mod suppression;
 mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -72,6 +73,9 @@ enum Command {
     /// See what is held and until when, and delete now what has reached its age
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Look after addresses whose owners want no messages any more
+    #[command(subcommand)]
+    Suppression(SuppressionCommand),
     /// Look after pending invitations, whether or not the server runs
     #[command(subcommand)]
     Invitations(InvitationsCommand),
@@ -112,6 +116,31 @@ enum RetentionCommand {
     },
     /// Delete now what has reached its age; says that the clock is right
     Run(WithConfig),
+}
+
+#[derive(Subcommand)]
+enum SuppressionCommand {
+    /// Say whether nothing is sent to an address; the list cannot be shown, since it holds hashes
+    Check {
+        #[command(flatten)]
+        about: Addressed,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+    /// Let an address be written to again, because its owner has asked you to
+    Lift {
+        #[command(flatten)]
+        about: Addressed,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+}
+
+#[derive(clap::Args)]
+struct Addressed {
+    /// An e-mail address, or a telephone number with its country code
+    #[arg(long)]
+    address: String,
 }
 
 #[derive(Subcommand)]
@@ -181,6 +210,12 @@ pub fn run() -> ExitCode {
         Command::Log(log) => log::show(log),
         Command::Pepper(PepperCommand::Rotate(with)) => {
             with.load().map_err(Into::into).and_then(pepper::rotate)
+        }
+        Command::Suppression(SuppressionCommand::Check { about, with }) => {
+            with.load().map_err(Into::into).and_then(|config| suppression::check(config, about.address))
+        }
+        Command::Suppression(SuppressionCommand::Lift { about, with }) => {
+            with.load().map_err(Into::into).and_then(|config| suppression::lift(config, about.address))
         }
     };
     match outcome {

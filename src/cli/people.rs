@@ -3,11 +3,7 @@
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{
-    control::Data,
-    say,
-    table::{Table, date_time},
-};
+use super::{control::Data, say, table::Table};
 use crate::{
     config::Config,
     domain::{
@@ -101,7 +97,7 @@ pub fn audit(config: Config, now: Millis, arguments: AuditArguments) -> anyhow::
     for entry in &entries {
         let Line { subject, .. } = Line::of(entry);
         let about = subject.as_deref().map_or("everybody", |hash| &hash[..12]);
-        table.row([&date_time(entry.at), entry.deed.as_str(), entry.by.as_str(), about]);
+        table.row([&entry.at.utc(), entry.deed.as_str(), entry.by.as_str(), about]);
     }
     say(&table.to_string())?;
     say(

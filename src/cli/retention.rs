@@ -1,12 +1,9 @@
 //! `bindery retention`: what is held and until when, and a round of deleting now.
 
-use super::{
-    control::Data,
-    say,
-    table::{Table, date_time},
-};
+use super::{control::Data, say, table::Table};
 use crate::{
     config::Config,
+    domain::time::Millis,
     http::control::retention::{RUN, STATUS, Status, run_on, status_of},
     ops::retention::Deleted,
 };
@@ -19,7 +16,7 @@ pub fn status(config: Config, json: bool) -> anyhow::Result<()> {
     }
     let mut table = Table::new(["what", "kept", "rows", "oldest (UTC)", "first goes (UTC)"]);
     for rule in &status.rules {
-        let time = |time: Option<_>| time.map_or_else(|| "-".to_owned(), date_time);
+        let time = |time: Option<Millis>| time.map_or_else(|| "-".to_owned(), Millis::utc);
         table.row([&rule.what, &rule.rule, &rule.rows.to_string(), &time(rule.oldest), &time(rule.goes)]);
     }
     say(&table.to_string())?;

@@ -1,8 +1,6 @@
-//! Tables and times as the commands print them.
+//! Tables as the commands print them.
 
 use std::fmt;
-
-use crate::domain::time::Millis;
 
 /// Rows of equally many cells, printed in columns.
 pub struct Table<const N: usize> {
@@ -32,11 +30,4 @@ impl<const N: usize> fmt::Display for Table<N> {
         }
         Ok(())
     }
-}
-
-/// A time in UTC, to the minute, as `2027-01-15 08:00`.
-pub fn date_time(time: Millis) -> String {
-    let (year, month, day) = time.date();
-    let minute = time.0 / 60_000 % 1440;
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minute / 60, minute % 60)
 }

@@ -49,6 +49,10 @@ pub struct Limits {
     pub invite_per_address: Rate,
     /// Signatures with an invitation's key asked for from one IP address.
     pub sign_per_ip: Rate,
+    /// Links to a person's own page asked for from one IP address.
+    pub visit_per_ip: Rate,
+    /// Links to the page of one address or number, whoever asks.
+    pub visit_per_address: Rate,
     /// Messages that leave for one telephone number, whoever asks.
     pub sms_per_number: Rate,
     /// Messages that leave for the numbers of one country, whoever asks.
@@ -85,6 +89,8 @@ impl Default for Limits {
             invite_per_ip: rate(500, 2000),
             invite_per_address: rate(10, 1),
             sign_per_ip: rate(50, 500),
+            visit_per_ip: rate(10, 30),
+            visit_per_address: rate(3, 2),
             sms_per_number: rate(4, 1),
             sms_per_country: rate(50, 50),
             sms_per_account: rate(4, 4),

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{secret::Key32, time::Millis};
+use super::{secret::Key32, threepid::Address, time::Millis};
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,4 +77,9 @@ pub struct Entry {
 /// find its entries, and nobody can read it from them.
 pub fn subject(key: &Key32, name: &str) -> [u8; 32] {
     key.mac(&[b"audit", name.as_bytes()])
+}
+
+/// What stands for an address.
+pub fn subject_of_address(key: &Key32, address: &Address) -> [u8; 32] {
+    subject(key, &format!("{} {}", address.medium().as_str(), address.as_str()))
 }

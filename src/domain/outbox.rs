@@ -1,13 +1,18 @@
 //! What has to leave this machine and may be late: a row each, written with the change that it
-//! tells of, tried again until it is delivered or a week has gone by.
+//! tells of, tried again until it is delivered or its time has gone by.
 //!
 //! How something travels, and to which place, is decided above.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     ids::{Token, UserId},
     invitation::Described,
+    language::Language,
+    secret::Key32,
+    threepid::Address,
     time::{DAY, HOUR, Millis},
 };
 
@@ -15,16 +20,27 @@ use super::{
 pub const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// ... up to this ...
 pub const RETRY_MOST: Duration = HOUR;
-/// ... until it has been tried for so long.
+/// ... until it has been tried for so long ...
 pub const GIVE_UP: Duration = Duration::from_secs(7 * DAY.as_secs());
+/// ... or, if nothing else is kept of the person, for so long only (design, P8).
+pub const GIVE_UP_NOTICE: Duration = DAY;
 
 /// What a row is about: there is one row for each, never two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxKey {
     /// What kind of thing leaves.
     pub kind: Kind,
-    /// The invitation that it belongs to.
+    /// The invitation that it belongs to; of a notice, see [`OutboxKey::of_notice`].
     pub token: Token,
+}
+
+impl OutboxKey {
+    /// The key of the notice to the owner of an address: a keyed hash, so that there is one for each
+    /// address and a newer one takes the place of an older one.
+    pub fn of_notice(address: &Address, key: &Key32) -> Self {
+        let (medium, text) = (address.medium().as_str().as_bytes(), address.as_str().as_bytes());
+        Self { kind: Kind::OwnerNotice, token: Token::from_bytes(key.mac(&[b"owner notice", medium, text])) }
+    }
 }
 
 /// The kinds of things that leave.
@@ -34,17 +50,22 @@ pub enum Kind {
     OnBind,
     /// Somebody hears by mail that they are invited.
     InvitationMail,
+    /// The owner of an address hears by mail that it was published or withdrawn.
+    OwnerNotice,
 }
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: [Self; 2] = [Self::OnBind, Self::InvitationMail];
+    pub const ALL: [Self; 3] = [Self::OnBind, Self::InvitationMail, Self::OwnerNotice];
+    /// Those that belong to an invitation and go with it.
+    pub const OF_INVITATION: [Self; 2] = [Self::OnBind, Self::InvitationMail];
 
     /// The number that keys of the store begin with. Never reuse one.
     pub fn number(self) -> u8 {
         match self {
             Self::OnBind => 1,
             Self::InvitationMail => 2,
+            Self::OwnerNotice => 3,
         }
     }
 
@@ -58,6 +79,15 @@ impl Kind {
         match self {
             Self::OnBind => "onbind",
             Self::InvitationMail => "invitation_mail",
+            Self::OwnerNotice => "owner_notice",
+        }
+    }
+
+    /// For how long it is tried.
+    pub fn give_up(self) -> Duration {
+        match self {
+            Self::OnBind | Self::InvitationMail => GIVE_UP,
+            Self::OwnerNotice => GIVE_UP_NOTICE,
         }
     }
 }
@@ -69,6 +99,30 @@ pub enum Parcel {
     OnBind(UserId),
     /// See [`Kind::InvitationMail`]; what the mail says of the room.
     InvitationMail(Described),
+    /// See [`Kind::OwnerNotice`].
+    OwnerNotice(Notice),
+}
+
+/// What the owner of an address is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The address.
+    pub address: Address,
+    /// What happened to it.
+    pub change: Change,
+    /// The Matrix ID that it leads to, or led to.
+    pub user_id: UserId,
+    /// The language that the person reads.
+    pub language: Language,
+}
+
+/// What happened to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// It was published.
+    Bound,
+    /// It was withdrawn.
+    Unbound,
 }
 
 impl Parcel {
@@ -77,6 +131,7 @@ impl Parcel {
         match self {
             Self::OnBind(_) => Kind::OnBind,
             Self::InvitationMail(_) => Kind::InvitationMail,
+            Self::OwnerNotice(_) => Kind::OwnerNotice,
         }
     }
 }
@@ -104,8 +159,20 @@ impl Outgoing {
     pub fn after_failure(mut self, now: Millis) -> Option<Self> {
         let wait = wait_after(self.failures, RETRY_MOST);
         self.failures = self.failures.saturating_add(1);
-        self.due = now.after(wait);
-        (now < self.since.after(GIVE_UP)).then_some(self)
+        // The last try is made when its time is up and not after.
+        self.due = now.after(wait).min(self.until());
+        (now < self.until()).then_some(self)
+    }
+
+    /// Whether it must be gone although it was not sent. What nothing else is kept of does not wait for
+    /// a relay that is gone.
+    pub fn is_late(&self, now: Millis) -> bool {
+        self.parcel.kind() == Kind::OwnerNotice && now >= self.until()
+    }
+
+    /// When its time is up.
+    pub fn until(&self) -> Millis {
+        self.since.after(self.parcel.kind().give_up())
     }
 }
 
@@ -128,6 +195,6 @@ mod tests {
             (row, now) = (next.clone(), next.due);
         }
         assert_eq!(waits[..12], [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
-        assert!(now >= start.after(GIVE_UP) && now < start.after(GIVE_UP + RETRY_MOST));
+        assert_eq!(now, start.after(GIVE_UP));
     }
 }

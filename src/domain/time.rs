@@ -31,6 +31,13 @@ impl Millis {
         civil_from_days(self.day())
     }
 
+    /// The date and time in UTC, to the minute, for people: `2027-01-15 08:00`.
+    pub fn utc(self) -> String {
+        let (year, month, day) = self.date();
+        let minute = self.0 / 60_000 % 1440;
+        format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minute / 60, minute % 60)
+    }
+
     /// How long it is until the next UTC day begins.
     pub fn rest_of_day(self) -> Duration {
         DAY - Duration::from_millis(self.0 % as_millis(DAY))

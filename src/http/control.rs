@@ -3,6 +3,7 @@
 
 pub mod people;
 pub mod retention;
+pub mod suppression;
 pub mod terms;
 
 use std::{os::unix::net::UnixListener, time::Duration};
@@ -52,6 +53,8 @@ pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Serv
             .route(retention::RUN, web::post().to(retention::run))
             .route(ROTATE_PEPPER, web::post().to(rotate_pepper))
             .route(terms::PLAN, web::post().to(terms::plan))
+            .route(suppression::CHECK, web::post().to(suppression::check))
+            .route(suppression::LIFT, web::post().to(suppression::lift))
             .default_service(web::to(unknown))
     };
     // A server that is to stop does not wait for a command that takes long.

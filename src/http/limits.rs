@@ -21,6 +21,7 @@ use crate::{
     ops::{
         buckets::{Buckets, Take},
         budgets::Budgets,
+        visits::Destination,
     },
 };
 
@@ -175,15 +176,37 @@ impl Limits {
     /// A message that leaves. Counted only then, or repeated requests, which send nothing, could use
     /// up what a number or a country has.
     pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
+        let to_number = self.of("sms number", number.address().as_str(), self.rates.sms_per_number, 1);
+        self.take(now, &[to_number, self.of_country(number)])
+    }
+
+    /// Somebody who asks for the link to their page, whatever address they name.
+    pub fn visit(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("visit ip", caller.network(), self.rates.visit_per_ip, 1)])
+    }
+
+    /// A link to this address, whether or not anything is stored about it: nobody may learn that from
+    /// what is left. To a number it counts as a message.
+    pub fn visit_to(&self, caller: Caller, to: &Destination, now: Millis) -> Result<(), Refusal> {
+        let (rates, address) = (&self.rates, to.address().as_str());
+        let mut takes = vec![self.of("visit address", address, rates.visit_per_address, 1)];
+        if let Destination::Telephone(_) = to {
+            takes.push(self.of("sms number", address, rates.sms_per_number, 1));
+            takes.push(self.of("sms ip", caller.network(), rates.sms_per_ip, 1));
+        }
+        self.take(now, &takes)
+    }
+
+    /// A link that leaves as a message. Counted only then, or strangers could use up what a country
+    /// has with numbers that nothing is sent to.
+    pub fn visit_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of_country(number)])
+    }
+
+    fn of_country(&self, number: &PhoneNumber) -> Take {
         // Countries with one calling code are as different as the United States and Jamaica.
         let country = (number.calling_code(), number.region());
-        self.take(
-            now,
-            &[
-                self.of("sms number", number.address().as_str(), self.rates.sms_per_number, 1),
-                self.of("sms country", country, self.rates.sms_per_country, 1),
-            ],
-        )
+        self.of("sms country", country, self.rates.sms_per_country, 1)
     }
 
     fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u64) -> Take {

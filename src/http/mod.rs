@@ -35,7 +35,7 @@ use crate::{
 pub struct State {
     core: Arc<Core>,
     mailer: Arc<Mailer>,
-    sms: SmsGateway,
+    sms: Arc<SmsGateway>,
     logs: Arc<Logs>,
     limits: Limits,
     pages: Pages,
@@ -50,7 +50,7 @@ impl State {
     pub fn new(
         core: Arc<Core>,
         mailer: Arc<Mailer>,
-        sms: SmsGateway,
+        sms: Arc<SmsGateway>,
         logs: Arc<Logs>,
         background: tokio::runtime::Handle,
     ) -> anyhow::Result<Self> {

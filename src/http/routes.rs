@@ -20,7 +20,7 @@ use super::{
         validation,
     },
     error::ApiError,
-    pages,
+    pages::{self, me},
 };
 
 /// Mounts everything; what is for homeservers only if the operator names some.
@@ -75,6 +75,19 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/privacy", "GET, HEAD").route(get().to(pages::editions)))
         .service(at("/privacy/{name}/{language}", "GET, HEAD").route(get().to(pages::text)))
         .service(at("/.well-known/security.txt", "GET, HEAD").route(get().to(pages::security_txt)))
+        .service(at("/me", "GET, HEAD, POST").route(get().to(me::ask)).route(post().to(me::send)))
+        .service(at("/me/visit", "GET, HEAD, POST").route(get().to(me::open)).route(post().to(me::confirm)))
+        .service(at("/me/data", "GET, HEAD").route(get().to(me::data)))
+        .service(at("/me/export", "POST").route(post().to(me::export)))
+        .service(at("/me/withdraw", "POST").route(post().to(me::withdraw)))
+        .service(
+            at("/me/erase", "GET, HEAD, POST")
+                .route(get().to(me::erase_question))
+                .route(post().to(me::erase)),
+        )
+        .service(at("/me/silence", "POST").route(post().to(me::silence)))
+        .service(at("/me/language", "POST").route(post().to(me::speak)))
+        .service(at("/me/close", "POST").route(post().to(me::close)))
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
     let own = web::scope("/_bindery/v1")

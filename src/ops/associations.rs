@@ -5,12 +5,14 @@ use serde_json::Value;
 
 use super::{
     Core, Failure, HomeserverError, invitations,
+    owner_notices::OwnerNotices,
     validation::{User, validated_session},
 };
 use crate::{
     domain::{
         association::Association,
         ids::{ClientSecret, Sid, UserId},
+        outbox::Change,
         refusal::Refusal,
         signing::XMatrix,
         threepid::Address,
@@ -35,6 +37,7 @@ pub async fn bind(
         return Err(Refusal::Forbidden("You can publish addresses for your own Matrix ID only").into());
     }
     let (now, lifetime) = (core.clock.now(), core.config.invites.lifetime());
+    let notices = OwnerNotices::of(core);
     let answer = core.store.write(move |tables| {
         let session = match validated_session(tables, &sid, &secret, now)? {
             Ok((session, _)) => session,
@@ -43,17 +46,19 @@ pub async fn bind(
         if session.account.as_ref() != Some(&account) {
             return Ok(Err(Refusal::Forbidden("Another account asked for this validation")));
         }
-        let replaced = tables.association(&session.address)?.map(|association| association.ts);
-        let ts = Association::next_ts(now, replaced);
+        let replaced = tables.association(&session.address)?;
+        let ts = Association::next_ts(now, replaced.as_ref().map(|association| association.ts));
+        let is_news = replaced.is_none_or(|association| association.user_id != account);
         let association = Association { address: session.address, user_id: account, ts };
         tables.put_association(&association, session.language)?;
-        let invited = invitations::announce(tables, &association, lifetime, now)?;
-        Ok(Ok((association, invited)))
+        invitations::announce(tables, &association, lifetime, now)?;
+        if is_news {
+            notices.tell(tables, &association, Change::Bound, session.language)?;
+        }
+        Ok(Ok(association))
     });
-    let (association, invited) = answer.await??;
-    if invited {
-        core.outbox_bell.notify_one();
-    }
+    let association = answer.await??;
+    core.outbox_bell.notify_one();
     Ok(association)
 }
 
@@ -68,7 +73,7 @@ pub async fn unbind_by_session(
     user_id: UserId,
     address: Address,
 ) -> Result<(), Failure> {
-    let now = core.clock.now();
+    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
     let answer = core.store.write(move |tables| {
         let session = match validated_session(tables, &sid, &secret, now)? {
             Ok((session, _)) => session,
@@ -80,9 +85,11 @@ pub async fn unbind_by_session(
         if session.address != address {
             return Ok(Err(Refusal::Forbidden("This session validated another address")));
         }
-        remove(tables, &user_id, &address).map(Ok)
+        remove(tables, &user_id, &address, notices).map(Ok)
     });
-    Ok(answer.await??)
+    answer.await??;
+    core.outbox_bell.notify_one();
+    Ok(())
 }
 
 /// Failed proof is 403 here, whatever failed: callers read 400 and 404 as a server that knows no
@@ -119,7 +126,9 @@ pub async fn unbind_by_homeserver(
     address: Address,
 ) -> Result<(), Failure> {
     verify(core, request, &user_id).await?;
-    core.store.write(move |tables| remove(tables, &user_id, &address)).await?;
+    let notices = OwnerNotices::of(core);
+    core.store.write(move |tables| remove(tables, &user_id, &address, notices)).await?;
+    core.outbox_bell.notify_one();
     Ok(())
 }
 
@@ -157,11 +166,18 @@ async fn verify(core: &Core, request: &SignedRequest, user_id: &UserId) -> Resul
     }
 }
 
-/// Removes the association of `address` if it is `user_id`'s.
-pub(super) fn remove(tables: &mut Writes<'_>, user_id: &UserId, address: &Address) -> Result<(), StoreError> {
-    if tables.association(address)?.is_some_and(|association| association.user_id == *user_id) {
+/// Removes the association of `address` if it is `user_id`'s, and has the owner told.
+pub(super) fn remove(
+    tables: &mut Writes<'_>,
+    user_id: &UserId,
+    address: &Address,
+    notices: OwnerNotices,
+) -> Result<(), StoreError> {
+    let found = tables.association(address)?.filter(|association| association.user_id == *user_id);
+    if let (Some(association), Some(language)) = (found, tables.language_of(address)?) {
         tables.remove_association(address)?;
         invitations::keep_quiet(tables, address)?;
+        notices.tell(tables, &association, Change::Unbound, language)?;
     }
     Ok(())
 }

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure, associations, invitations};
+use super::{Core, Failure, associations, invitations, owner_notices::OwnerNotices};
 use crate::{
     domain::{
-        audit::{By, Deed, Entry, subject},
+        audit::{By, Deed, Entry, subject, subject_of_address},
         ids::{Sid, Token, UserId},
+        outbox::OutboxKey,
         session::Session,
         threepid::Address,
         time::Millis,
@@ -45,11 +46,13 @@ impl Erased {
 pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Erased, Failure> {
     let sessions = sessions_where(core, |session| session.address == address)?;
     let subject = subject_of(core, &address);
-    let now = core.clock.now();
+    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
+    let waiting = OutboxKey::of_notice(&address, &core.session_key);
     let erased = core.store.write(move |tables| {
         let mut erased = Erased::default();
+        tables.remove_outgoing(&waiting)?;
         if let Some(association) = tables.association(&address)? {
-            associations::remove(tables, &association.user_id, &address)?;
+            associations::remove(tables, &association.user_id, &address, notices)?;
             erased.bindings += 1;
         }
         erased.others += remove_sessions(tables, &sessions)?;
@@ -63,7 +66,9 @@ pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Eras
         tables.put_audit(&Entry { at: now, deed: Deed::Erasure, by, subject: Some(subject) })?;
         Ok(erased)
     });
-    Ok(erased.await?)
+    let erased = erased.await?;
+    core.outbox_bell.notify_one();
+    Ok(erased)
 }
 
 /// Erases everything about an account: its addresses with all that [`erase_address`] erases of
@@ -94,12 +99,12 @@ async fn erase_once(core: &Core, user: UserId, by: By, is_first: bool) -> Result
     })?;
     let sent = invitations::sent_by(&core.store, &user)?;
     let subject = subject(&core.session_key, user.as_str());
-    let now = core.clock.now();
+    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
     let erased = core.store.write(move |tables| {
         let mut erased = Erased::default();
         for association in tables.associations_of(&user)? {
             let address = &association.address;
-            associations::remove(tables, &user, address)?;
+            associations::remove(tables, &user, address, notices)?;
             erased.bindings += 1;
             for token in tables.invitations_to(address)? {
                 erased.others += remove_invitation(tables, &token)?;
@@ -122,7 +127,9 @@ async fn erase_once(core: &Core, user: UserId, by: By, is_first: bool) -> Result
         }
         Ok(erased)
     });
-    Ok(erased.await?)
+    let erased = erased.await?;
+    core.outbox_bell.notify_one();
+    Ok(erased)
 }
 
 /// Withdraws the association of an address for its owner; whether there was one.
@@ -131,19 +138,21 @@ async fn erase_once(core: &Core, user: UserId, by: By, is_first: bool) -> Result
 /// Only if the database fails.
 pub async fn withdraw(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
     let subject = subject_of(core, &address);
-    let now = core.clock.now();
+    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
     let removed = core.store.write(move |tables| {
         let Some(association) = tables.association(&address)? else { return Ok(false) };
-        associations::remove(tables, &association.user_id, &address)?;
+        associations::remove(tables, &association.user_id, &address, notices)?;
         tables.put_audit(&Entry { at: now, deed: Deed::Erasure, by, subject: Some(subject) })?;
         Ok(true)
     });
-    Ok(removed.await?)
+    let removed = removed.await?;
+    core.outbox_bell.notify_one();
+    Ok(removed)
 }
 
 /// What stands for an address in the audit.
 pub fn subject_of(core: &Core, address: &Address) -> [u8; 32] {
-    subject(&core.session_key, &format!("{} {}", address.medium().as_str(), address.as_str()))
+    subject_of_address(&core.session_key, address)
 }
 
 /// The validation sessions for which `is_meant` holds.

@@ -12,13 +12,14 @@ use super::{
     Core, Failure,
     erasure::{note_export, sessions_where, subject_of},
     invitations,
+    suppressions::suppressed_since,
 };
 use crate::{
     domain::{
         audit::{By, subject},
         ids::UserId,
         invitation::{Invitation, display_name},
-        outbox::{Kind, OutboxKey},
+        outbox::{Kind, OutboxKey, Outgoing},
         session::{LIFETIME, Progress, Session},
         threepid::Address,
         time::Millis,
@@ -149,6 +150,8 @@ pub struct Waiting {
     pub since: u64,
     /// When it is tried next.
     pub due: u64,
+    /// Until when it is tried at most.
+    pub until: u64,
 }
 
 /// A lookup of the address.
@@ -206,14 +209,23 @@ pub async fn of_address(
     by: By,
     lookups: Vec<LookedUp>,
 ) -> Result<Export, Failure> {
+    note_export(core, subject_of(core, address), by, core.clock.now()).await?;
+    about_address(core, address, lookups)
+}
+
+/// The same, to be looked at by its owner, which is no export.
+///
+/// # Errors
+/// Only if the database fails.
+pub fn about_address(core: &Core, address: &Address, lookups: Vec<LookedUp>) -> Result<Export, Failure> {
     let (subject, now) = (subject_of(core, address), core.clock.now());
-    note_export(core, subject, by, now).await?;
     let mut export = empty(core, now, address.as_str());
     let sessions = sessions_where(core, |session| session.address == *address)?;
     let snapshot = core.store.read();
     export.bindings.extend(binding(&snapshot, address, Addresses::Whole)?);
     export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, Addresses::Whole)).collect();
     received(core, &snapshot, address, &mut export)?;
+    export.not_written_to_since = suppressed_since(&snapshot, address)?.map(|since| since.0);
     export.lookups = lookups;
     export.audit = audited(&snapshot, subject)?;
     Ok(export)
@@ -303,7 +315,8 @@ fn proof(session: &Session, addresses: Addresses) -> ValidationSession {
     }
 }
 
-/// The invitations to an address, and what is to be sent for them. Who invites is somebody else.
+/// The invitations to an address, and what is to be sent for them and to its owner. Who invites is
+/// somebody else.
 fn received(
     core: &Core,
     snapshot: &Snapshot,
@@ -315,13 +328,19 @@ fn received(
         let (since, until) = life(core, &invitation);
         let room_id = invitation.room_id.as_str().to_owned();
         export.invitations_received.push(ReceivedInvitation { room_id, since, until });
-        for kind in Kind::ALL {
+        for kind in Kind::OF_INVITATION {
             let row = snapshot.outgoing(&OutboxKey { kind, token: token.clone() })?;
-            let waiting = row.map(|row| Waiting { kind: kind.as_str(), since: row.since.0, due: row.due.0 });
-            export.waiting_to_be_sent.extend(waiting);
+            export.waiting_to_be_sent.extend(row.map(waiting));
         }
     }
+    let notice = snapshot.outgoing(&OutboxKey::of_notice(address, &core.session_key))?;
+    export.waiting_to_be_sent.extend(notice.map(waiting));
     Ok(())
+}
+
+fn waiting(row: Outgoing) -> Waiting {
+    let kind = row.parcel.kind().as_str();
+    Waiting { kind, since: row.since.0, due: row.due.0, until: row.until().0 }
 }
 
 fn life(core: &Core, invitation: &Invitation) -> (u64, u64) {

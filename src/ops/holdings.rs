@@ -12,7 +12,7 @@ use crate::{
     domain::{
         invitation::Invitation,
         lookup::PepperState,
-        outbox::GIVE_UP,
+        outbox::{GIVE_UP, GIVE_UP_NOTICE},
         retention::AUDIT,
         session::LIFETIME,
         time::{DAY, Millis},
@@ -149,11 +149,13 @@ fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
 }
 
 fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count =
-        Count::of("what waits to be sent", &format!("until it arrives, at most {}", days(GIVE_UP)));
+    let mut count = Count::of(
+        "what waits to be sent",
+        &format!("until it arrives, at most {}; mails to owners {}", days(GIVE_UP), days(GIVE_UP_NOTICE)),
+    );
     for key in snapshot.due(Millis(u64::MAX), None, usize::MAX)? {
         if let Some(row) = snapshot.outgoing(&key)? {
-            count.add(row.since, row.since.after(GIVE_UP));
+            count.add(row.since, row.until());
         }
     }
     Ok(count.0)

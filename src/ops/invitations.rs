@@ -120,26 +120,24 @@ fn require_allowed(
 }
 
 /// Has the homeserver of an association's user told of the invitations that waited for its
-/// address; `false` if there are none. What it is to be told already stays as it is: whoever
+/// address. What it is to be told already stays as it is: whoever
 /// publishes again and again must not have it tried again and again.
 pub(super) fn announce(
     tables: &mut Writes<'_>,
     association: &Association,
     lifetime: Duration,
     now: Millis,
-) -> Result<bool, StoreError> {
-    let mut any = false;
+) -> Result<(), StoreError> {
     for token in tables.invitations_to(&association.address)? {
         if tables.invitation(&token)?.is_some_and(|invitation| !invitation.is_expired(lifetime, now)) {
             let parcel = Parcel::OnBind(association.user_id.clone());
             let key = OutboxKey { kind: parcel.kind(), token };
             if tables.outgoing(&key)?.is_none_or(|row| row.parcel != parcel) {
                 tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
-                any = true;
             }
         }
     }
-    Ok(any)
+    Ok(())
 }
 
 /// Takes back what [`announce`] wanted said, for an association that is withdrawn.

@@ -5,6 +5,7 @@
 
 use super::{
     Core, Failure, associations,
+    owner_notices::OwnerNotices,
     validation::{Validated, submit},
 };
 use crate::domain::{
@@ -72,7 +73,7 @@ fn link_state(session: Session, now: Millis) -> Link {
 /// # Errors
 /// `NoValidSession` if the link is none of ours, `SessionExpired` if the session was over anyway.
 pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure> {
-    let now = core.clock.now();
+    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
     if token != Session::link_token(&sid, &core.session_key) {
         return Err(Refusal::NoValidSession.into());
     }
@@ -83,9 +84,11 @@ pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure
         }
         tables.put_session(&sid, &session)?;
         if let Some(account) = &session.account {
-            associations::remove(tables, account, &session.address)?;
+            associations::remove(tables, account, &session.address, notices)?;
         }
         Ok(Ok(()))
     });
-    Ok(answer.await??)
+    answer.await??;
+    core.outbox_bell.notify_one();
+    Ok(())
 }

@@ -18,11 +18,14 @@ pub mod lookup;
 pub mod mailed_link;
 pub mod notices;
 pub mod outbox;
+mod owner_notices;
 pub mod peppers;
 pub mod retention;
 mod sending;
+pub mod suppressions;
 pub mod terms;
 pub mod validation;
+pub mod visits;
 
 use std::sync::Arc;
 
@@ -120,6 +123,8 @@ pub struct Core {
     used_tokens: accounts::Uses,
     /// Rings when something new lies in the outbox.
     pub outbox_bell: Notify,
+    /// Who has asked for the link to their own page.
+    pub visits: visits::Queue,
 }
 
 impl Core {
@@ -158,6 +163,7 @@ impl Core {
             retention: retention::Switch::default(),
             used_tokens: accounts::Uses::default(),
             outbox_bell: Notify::new(),
+            visits: visits::Queue::default(),
         })
     }
 }

@@ -7,12 +7,12 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{Core, Failure, invitations::is_pending};
+use super::{Core, Failure, invitations::is_pending, suppressions::suppressed_since};
 use crate::domain::{
     ids::UserId,
     invitation::{Described, Invitation},
     language::Language,
-    outbox::{OutboxKey, Outgoing, Parcel},
+    outbox::{Notice, OutboxKey, Outgoing, Parcel},
     time::Millis,
 };
 
@@ -43,8 +43,10 @@ pub fn due(
 pub enum Content {
     /// The body of `/3pid/onbind` for the homeserver of this user.
     OnBind(UserId, Value),
-    /// A mail.
+    /// The mail of an invitation.
     Invitation(Box<InvitationContent>),
+    /// The mail to the owner of an address.
+    OwnerNotice(Box<Notice>),
 }
 
 /// What the mail of an invitation is made from.
@@ -64,26 +66,36 @@ pub struct InvitationContent {
 /// # Errors
 /// Only if the database fails.
 pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Content>, Failure> {
-    let (current, invitation) = {
-        let snapshot = core.store.read();
-        (snapshot.outgoing(key)?, snapshot.invitation(&key.token)?)
-    };
+    let snapshot = core.store.read();
+    if snapshot.outgoing(key)?.as_ref() != Some(row) {
+        return Ok(None);
+    }
+    let invitation = snapshot.invitation(&key.token)?;
     let invitation = invitation.filter(|invitation| is_pending(core, invitation));
-    let Some(invitation) = invitation.filter(|_| current.as_ref() == Some(row)) else { return Ok(None) };
-    Ok(Some(match &row.parcel {
-        Parcel::OnBind(user_id) => {
+    Ok(match (&row.parcel, invitation) {
+        (Parcel::OwnerNotice(notice), _) => {
+            let is_late = row.is_late(core.clock.now());
+            let may_leave = !is_late && suppressed_since(&snapshot, &notice.address)?.is_none();
+            may_leave.then(|| Content::OwnerNotice(Box::new(notice.clone())))
+        }
+        (_, None) => None,
+        (Parcel::OnBind(user_id), Some(invitation)) => {
+            drop(snapshot);
             let mut signed = invitation.claim(user_id);
             let key = &core.signing_keys[0];
             let has_form = key.sign_json(&core.config.server_name, &mut signed);
             has_form.expect("strings have a canonical form");
-            Content::OnBind(user_id.clone(), invitation.onbind(user_id, signed))
+            Some(Content::OnBind(user_id.clone(), invitation.onbind(user_id, signed)))
         }
-        Parcel::InvitationMail(described) => {
+        (Parcel::InvitationMail(described), Some(invitation)) => {
+            if suppressed_since(&snapshot, &invitation.address)?.is_some() {
+                return Ok(None);
+            }
             let link = join_link(core, &invitation, described);
             let (described, language) = (described.clone(), core.config.mail.default_language);
-            Content::Invitation(Box::new(InvitationContent { invitation, described, link, language }))
+            Some(Content::Invitation(Box::new(InvitationContent { invitation, described, link, language })))
         }
-    }))
+    })
 }
 
 /// The link of an invitation's mail, as web clients read it: the room, and a URL that signs for
@@ -167,7 +179,7 @@ pub async fn settle(
                     tables.remove_invitation(&key.token)?;
                     Settled::Delivered
                 }
-                (Fate::Delivered, Parcel::InvitationMail(_)) => {
+                (Fate::Delivered, Parcel::InvitationMail(_) | Parcel::OwnerNotice(_)) => {
                     tables.remove_outgoing(&key)?;
                     Settled::Delivered
                 }

@@ -4,7 +4,7 @@
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, random};
+use super::{Core, Failure, random, suppressions::suppressed_since};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token, UserId},
@@ -101,6 +101,13 @@ where
         })
         .await?;
     if due {
+        // To the caller no different from a relay that does not take it (design, P20).
+        if suppressed_since(&core.store.read(), &address)?.is_some() {
+            return Err(match address.medium() {
+                Medium::Email => Refusal::EmailSendError.into(),
+                Medium::Msisdn => Refusal::SmsSendError.into(),
+            });
+        }
         admit()?;
         let token = match address.medium() {
             Medium::Email => Session::link_token(&sid, &core.session_key),

@@ -21,7 +21,7 @@ use lettre::{
 
 use super::{
     fetch::read_certificates,
-    mail_text::{Invitation, Rendered, Texts, Validation, Variables},
+    mail_text::{About, Invitation, Owned, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
     relay::Relay,
     spool::Spool,
@@ -29,7 +29,13 @@ use super::{
 use crate::{
     config::{Config, MailTransport, SmtpSecurity, is_brand},
     domain::{
-        invitation::Described, language::Language, secret::url_text, server_name::Host, threepid::Address,
+        invitation::Described,
+        language::Language,
+        outbox::{Change, Notice},
+        secret::url_text,
+        server_name::Host,
+        threepid::Address,
+        visit::LINK,
     },
 };
 
@@ -65,6 +71,16 @@ pub struct InvitationMail {
     pub language: Language,
 }
 
+/// A mail with the link to the reader's own page.
+pub struct VisitMail {
+    /// To whom.
+    pub to: Address,
+    /// The link.
+    pub link: String,
+    /// The language it is written in.
+    pub language: Language,
+}
+
 /// The mail was not accepted for delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
@@ -85,6 +101,7 @@ pub struct Mailer {
     from: Mailbox,
     texts: Texts,
     server_name: String,
+    base_url: String,
 }
 
 enum Transport {
@@ -105,7 +122,8 @@ impl Mailer {
             MailTransport::Directory => Transport::Directory(Spool::new(config.mail_directory(), "eml")),
         };
         let texts = Texts::load(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
-        Ok(Self { transport, from, texts, server_name: config.server_name.clone() })
+        let (server_name, base_url) = (config.server_name.clone(), config.public_base_url.clone());
+        Ok(Self { transport, from, texts, server_name, base_url })
     }
 
     /// Hands a mail to the transport that asks whether an address is the reader's.
@@ -113,17 +131,9 @@ impl Mailer {
     /// # Errors
     /// If it was not accepted; why is in the log, without the address.
     pub async fn ask(&self, mail: &ValidationMail) -> Result<(), NotSent> {
-        let variables = Variables::Validation(Validation {
-            to: mail.to.as_str(),
-            from: &self.from.to_string(),
-            link: &mail.link,
-            token: &mail.token,
-            account: &mail.account,
-            server_name: &self.server_name,
-        });
+        let about = About::Validation(Validation { token: &mail.token, account: &mail.account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
-        let rendered = self.texts.render(brand, mail.language, &variables);
-        self.send(&mail.to, rendered).await
+        self.send(&mail.to, &mail.link, mail.language, brand, about).await
     }
 
     /// Hands a mail to the transport that says that its reader is invited.
@@ -131,28 +141,65 @@ impl Mailer {
     /// # Errors
     /// As [`Mailer::ask`].
     pub async fn invite(&self, mail: &InvitationMail) -> Result<(), NotSent> {
-        let variables = Variables::Invitation(Invitation {
-            to: mail.to.as_str(),
-            from: &self.from.to_string(),
-            link: &mail.link,
+        let about = About::Invitation(Invitation {
             sender: &mail.sender,
             inviter_name: mail.described.inviter_name.as_deref(),
             room_name: mail.described.room_name.as_deref(),
             is_space: mail.described.is_space,
             expire_days: mail.expire_days,
-            server_name: &self.server_name,
         });
-        let rendered = self.texts.render(None, mail.language, &variables);
-        self.send(&mail.to, rendered).await
+        self.send(&mail.to, &mail.link, mail.language, None, about).await
     }
 
-    async fn send(&self, to: &Address, rendered: anyhow::Result<Rendered>) -> Result<(), NotSent> {
-        let message = rendered.and_then(|rendered| self.compose(to, rendered)).map_err(|error| {
+    /// Hands a mail to the transport that tells the owner of an address what happened to it.
+    ///
+    /// # Errors
+    /// As [`Mailer::ask`].
+    pub async fn tell(&self, notice: &Notice) -> Result<(), NotSent> {
+        let owned = Owned { account: notice.user_id.as_str() };
+        let about = match notice.change {
+            Change::Bound => About::Bound(owned),
+            Change::Unbound => About::Unbound(owned),
+        };
+        self.send(&notice.address, &self.me(notice.language), notice.language, None, about).await
+    }
+
+    /// Hands a mail to the transport that leads its reader to their own page.
+    ///
+    /// # Errors
+    /// As [`Mailer::ask`].
+    pub async fn welcome(&self, mail: &VisitMail) -> Result<(), NotSent> {
+        let about = About::Visit(Visit { minutes: LINK.as_secs() / 60 });
+        self.send(&mail.to, &mail.link, mail.language, None, about).await
+    }
+
+    /// The page on which everybody can ask for what is stored about them. It holds no secret.
+    fn me(&self, language: Language) -> String {
+        format!("{}/me?lang={}", self.base_url, language.as_str())
+    }
+
+    async fn send(
+        &self,
+        to: &Address,
+        link: &str,
+        language: Language,
+        brand: Option<&str>,
+        about: About<'_>,
+    ) -> Result<(), NotSent> {
+        let (from, me) = (self.from.to_string(), self.me(language));
+        let (server_name, address) = (self.server_name.as_str(), to.as_str());
+        let variables = Variables { to: address, from: &from, link, me: &me, server_name, about };
+        let rendered = self.texts.render(brand, language, &variables);
+        let message = rendered.and_then(|rendered| self.compose(to, rendered, me)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
             NotSent::Ever
         })?;
+        self.hand_over(&message).await
+    }
+
+    async fn hand_over(&self, message: &Message) -> Result<(), NotSent> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.send(&message).await.map_err(|trouble| {
+            Transport::Smtp(relay) => relay.send(message).await.map_err(|trouble| {
                 tracing::warn!(reason = trouble.reason(), status = trouble.status(), "a mail was not sent");
                 match () {
                     () if trouble.is_for_good() => NotSent::Ever,
@@ -174,7 +221,7 @@ impl Mailer {
         Ok(format!("<{}@{}>", url_text(&unique), self.from.email.domain()))
     }
 
-    fn compose(&self, to: &Address, rendered: Rendered) -> anyhow::Result<Message> {
+    fn compose(&self, to: &Address, rendered: Rendered, me: String) -> anyhow::Result<Message> {
         let smtp_address = to.smtp().context("the address has no form for mail")?;
         let to = Mailbox::new(None, smtp_address.parse()?);
         let message = Message::builder()
@@ -183,7 +230,8 @@ impl Mailer {
             .subject(rendered.subject)
             .date(SystemTime::now())
             .message_id(Some(self.message_id()?))
-            .header(AutoSubmitted);
+            .header(AutoSubmitted)
+            .header(ListUnsubscribe(me));
         let text = SinglePart::plain(rendered.text);
         Ok(match rendered.html {
             Some(html) => message
@@ -208,6 +256,25 @@ impl header::Header for AutoSubmitted {
 
     fn display(&self) -> header::HeaderValue {
         header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+/// `List-Unsubscribe` (RFC 2369): where to say that nothing more is to be sent. Mail programs show
+/// it as a button.
+#[derive(Clone)]
+struct ListUnsubscribe(String);
+
+impl header::Header for ListUnsubscribe {
+    fn name() -> header::HeaderName {
+        header::HeaderName::new_from_ascii_str("List-Unsubscribe")
+    }
+
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self(text.trim_matches(['<', '>']).to_owned()))
+    }
+
+    fn display(&self) -> header::HeaderValue {
+        header::HeaderValue::new(Self::name(), format!("<{}>", self.0))
     }
 }
 

@@ -11,75 +11,89 @@ use serde::Serialize;
 
 use crate::{assets::template, config::is_brand, domain::language::Language};
 
-/// What a template may use, by what the mail is for. The names are those of Sydent's templates where
-/// it has them, so that an operator's texts carry over.
+/// What a template may use. The names are those of Sydent's templates where it has them, so that an
+/// operator's texts carry over.
+#[derive(Serialize)]
+pub struct Variables<'a> {
+    /// The address that is written to.
+    pub to: &'a str,
+    /// The sender of the mail.
+    pub from: &'a str,
+    /// The link to follow.
+    pub link: &'a str,
+    /// The page on which the reader sees what is stored about them, and can say that nothing more is
+    /// to be sent to them.
+    pub me: &'a str,
+    /// The name of this server.
+    pub server_name: &'a str,
+    /// What else, by what the mail is for.
+    #[serde(flatten)]
+    pub about: About<'a>,
+}
+
+/// What a mail is for.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum Variables<'a> {
+pub enum About<'a> {
     /// Is this address yours?
     Validation(Validation<'a>),
     /// You are invited.
     Invitation(Invitation<'a>),
+    /// Your address was published.
+    Bound(Owned<'a>),
+    /// Your address was withdrawn.
+    Unbound(Owned<'a>),
+    /// Here is the link to your page.
+    Visit(Visit),
 }
 
 /// The kinds of mails; the names of their templates.
-const KINDS: [&str; 2] = ["validate", "invite"];
+const KINDS: [&str; 5] = ["validate", "invite", "bound", "unbound", "visit"];
 
-impl Variables<'_> {
+impl About<'_> {
     fn kind(&self) -> &'static str {
         match self {
             Self::Validation(_) => KINDS[0],
             Self::Invitation(_) => KINDS[1],
+            Self::Bound(_) => KINDS[2],
+            Self::Unbound(_) => KINDS[3],
+            Self::Visit(_) => KINDS[4],
         }
     }
+}
 
-    /// One of each kind, to try templates with.
-    fn samples() -> [Self; 2] {
-        let (to, from, link, server_name) = ("a@b.c", "d@e.f", "l", "s");
-        let (sender, expire_days) = ("@a:b", 1);
-        [
-            Self::Validation(Validation { to, from, link, token: "t", account: sender, server_name }),
-            Self::Invitation(Invitation {
-                to,
-                from,
-                link,
-                sender,
-                inviter_name: None,
-                room_name: Some("r"),
-                is_space: false,
-                expire_days,
-                server_name,
-            }),
-        ]
-    }
+/// One mail of each kind, to try templates with.
+fn samples() -> [Variables<'static>; 5] {
+    let account = "@a:b";
+    let invitation = Invitation {
+        sender: account,
+        inviter_name: None,
+        room_name: Some("r"),
+        is_space: false,
+        expire_days: 1,
+    };
+    [
+        About::Validation(Validation { token: "t", account }),
+        About::Invitation(invitation),
+        About::Bound(Owned { account }),
+        About::Unbound(Owned { account }),
+        About::Visit(Visit { minutes: 60 }),
+    ]
+    .map(|about| Variables { to: "a@b.c", from: "d@e.f", link: "l", me: "m", server_name: "s", about })
 }
 
 /// What the mail may use that asks whether an address is the reader's.
 #[derive(Serialize)]
 pub struct Validation<'a> {
-    /// The address that is written to.
-    pub to: &'a str,
-    /// The sender.
-    pub from: &'a str,
-    /// The link to follow.
-    pub link: &'a str,
     /// The token, for clients that ask for it.
     pub token: &'a str,
     /// The Matrix ID that asked.
     pub account: &'a str,
-    /// The name of this server.
-    pub server_name: &'a str,
 }
 
 /// What the mail of an invitation may use.
 #[derive(Serialize)]
 pub struct Invitation<'a> {
-    /// The address that is written to.
-    pub to: &'a str,
-    /// The sender of the mail.
-    pub from: &'a str,
-    /// The link to join with.
-    pub link: &'a str,
     /// The Matrix ID that invites; verified.
     pub sender: &'a str,
     /// What the sender goes by; not verified.
@@ -90,8 +104,20 @@ pub struct Invitation<'a> {
     pub is_space: bool,
     /// After how many days the invitation is deleted.
     pub expire_days: u32,
-    /// The name of this server.
-    pub server_name: &'a str,
+}
+
+/// What a mail may use that tells the owner of an address what happened to it.
+#[derive(Serialize)]
+pub struct Owned<'a> {
+    /// The Matrix ID that the address leads to, or led to.
+    pub account: &'a str,
+}
+
+/// What the mail may use that leads its reader to their page.
+#[derive(Serialize)]
+pub struct Visit {
+    /// For how many minutes the link works.
+    pub minutes: u64,
 }
 
 /// A mail's content.
@@ -130,8 +156,7 @@ impl Texts {
         }
         let texts = Self { brands, default_brand: default_brand.to_owned() };
         for brand in texts.brands.keys() {
-            for (language, sample) in Language::ALL.iter().flat_map(|l| Variables::samples().map(|s| (*l, s)))
-            {
+            for (language, sample) in Language::ALL.iter().flat_map(|l| samples().map(|s| (*l, s))) {
                 texts.render(Some(brand), language, &sample).with_context(|| wrong(brand, language))?;
             }
         }
@@ -150,7 +175,7 @@ impl Texts {
     ) -> anyhow::Result<Rendered> {
         let chosen = brand.and_then(|brand| self.brands.get(brand));
         let environment = chosen.unwrap_or(&self.brands[&self.default_brand]);
-        let name = |part: &str| name(language, variables.kind(), part);
+        let name = |part: &str| name(language, variables.about.kind(), part);
         let render = |part: &str| environment.get_template(&name(part))?.render(Serde(variables));
         let subject = render("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");
         let html = environment.get_template(&name("html")).is_ok();

@@ -99,6 +99,11 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// Whether it is sent the text of a message, and not only the code in it.
+    pub fn takes_texts(&self) -> bool {
+        self.request.body.values().any(|value| value.to_string().contains("{text}"))
+    }
+
     /// Sends a message.
     ///
     /// # Errors

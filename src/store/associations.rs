@@ -78,6 +78,18 @@ impl Writes<'_> {
         self.tables.indexes.insert(address, user_id)
     }
 
+    /// Changes the language in which the owner of a published address is written to; `false` if it
+    /// is not published.
+    pub fn set_language(&mut self, address: &Address, language: Language) -> Result<bool, StoreError> {
+        let Some(association) = self.association(address)? else { return Ok(false) };
+        self.written += 1;
+        let (user_id, ts) = (association.user_id.as_str().to_owned(), association.ts.0);
+        let row = encode(&AssociationRow { user_id, ts, language })?;
+        let key = (address.medium().number(), address.as_str());
+        self.tables.associations.insert(key, row.as_slice()).map_err(StoreError::new)?;
+        Ok(true)
+    }
+
     /// Withdraws the association of an address: from here on, no lookup finds it.
     pub fn remove_association(&mut self, address: &Address) -> Result<(), StoreError> {
         if self.forget_association(address)? {

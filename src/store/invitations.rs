@@ -88,7 +88,7 @@ impl Writes<'_> {
         let key = (address.medium().number(), address.as_str(), token.as_str());
         self.tables.invited.remove(key).map_err(StoreError::new)?;
         self.tables.ephemeral_keys.remove(invitation.ephemeral_key.as_bytes()).map_err(StoreError::new)?;
-        for kind in Kind::ALL {
+        for kind in Kind::OF_INVITATION {
             self.remove_outgoing(&OutboxKey { kind, token: token.clone() })?;
         }
         Ok(())

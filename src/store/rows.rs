@@ -14,7 +14,7 @@ use crate::domain::{
     language::Language,
     lookup::PepperState,
     notice::Version,
-    outbox::{Outgoing, Parcel},
+    outbox::{Change, Notice, Outgoing, Parcel},
     secret::SecretHash,
     session::{Progress, Session},
     signing::PublicKey,
@@ -172,6 +172,7 @@ pub struct OutboxRow {
 enum ParcelRow {
     OnBind { user_id: String },
     InvitationMail { room_name: Option<String>, inviter_name: Option<String>, is_space: bool },
+    OwnerNotice { address: String, change: Change, user_id: String, language: Language },
 }
 
 impl From<&Outgoing> for OutboxRow {
@@ -182,6 +183,12 @@ impl From<&Outgoing> for OutboxRow {
                 let Described { room_name, inviter_name, is_space } = described.clone();
                 ParcelRow::InvitationMail { room_name, inviter_name, is_space }
             }
+            Parcel::OwnerNotice(Notice { address, change, user_id, language }) => ParcelRow::OwnerNotice {
+                address: address.as_str().to_owned(),
+                change: *change,
+                user_id: user_id.as_str().to_owned(),
+                language: *language,
+            },
         };
         Self { parcel, since: outgoing.since, failures: outgoing.failures, due: outgoing.due }
     }
@@ -195,6 +202,11 @@ impl TryFrom<OutboxRow> for Outgoing {
             ParcelRow::OnBind { user_id: text } => Parcel::OnBind(user_id(&text)?),
             ParcelRow::InvitationMail { room_name, inviter_name, is_space } => {
                 Parcel::InvitationMail(Described { room_name, inviter_name, is_space })
+            }
+            ParcelRow::OwnerNotice { address: text, change, user_id: owner, language } => {
+                // Only mail is sent of this kind.
+                let (address, user_id) = (address(Medium::Email, &text)?, user_id(&owner)?);
+                Parcel::OwnerNotice(Notice { address, change, user_id, language })
             }
         };
         Ok(Self { parcel, since: row.since, failures: row.failures, due: row.due })

@@ -39,7 +39,7 @@ pub enum Destination {
 impl Destination {
     fn of(parcel: &Parcel) -> Self {
         match parcel {
-            Parcel::InvitationMail(_) => Self::Relay,
+            Parcel::InvitationMail(_) | Parcel::OwnerNotice(_) => Self::Relay,
             Parcel::OnBind(user_id) => Self::Homeserver(host_key(user_id.server_name())),
         }
     }

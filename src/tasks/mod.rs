@@ -1,5 +1,5 @@
-//! What runs by itself, as long as the server does: sending what lies in the outbox, deleting what
-//! has expired, replacing the pepper, writing down lookup budgets.
+//! What runs by itself, as long as the server does: sending what lies in the outbox and the links
+//! that people ask for, deleting what has expired, replacing the pepper, writing down lookup budgets.
 //!
 //! A task is woken by the clock or a bell, does bounded steps, and may be stopped between any two
 //! of them; what it works on is in the database.
@@ -9,6 +9,7 @@ mod lanes;
 mod outbox;
 mod retention;
 mod rotation;
+mod visits;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     ops::Core,
-    remote::{homeservers::RemoteHomeservers, mail::Mailer},
+    remote::{homeservers::RemoteHomeservers, mail::Mailer, sms::SmsGateway},
 };
 
 /// What the tasks work with.
@@ -27,6 +28,8 @@ pub struct Tasks {
     pub homeservers: Arc<RemoteHomeservers>,
     /// The way out for mails.
     pub mailer: Arc<Mailer>,
+    /// The way out for messages to telephones.
+    pub sms: Arc<SmsGateway>,
     /// How often the clock is looked at.
     pub tick: Duration,
 }
@@ -37,6 +40,7 @@ impl Tasks {
         let tasks = Arc::new(self);
         tokio::join!(
             outbox::run(tasks.clone(), stop.clone()),
+            visits::run(tasks.clone(), stop.clone()),
             retention::run(&tasks, stop.clone()),
             rotation::run(&tasks, stop.clone()),
             budgets::run(&tasks, stop),

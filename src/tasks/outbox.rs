@@ -81,7 +81,12 @@ async fn next(tasks: &Tasks, lanes: &mut Lanes) -> HashMap<Destination, Vec<Row>
             Vec::new()
         });
         let goes_on = lanes.go_on_after(&rows);
-        lanes.choose(rows, tasks.core.clock.now(), &mut chosen);
+        let now = tasks.core.clock.now();
+        let (late, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|(_, row)| row.is_late(now));
+        if !late.is_empty() && settle(tasks, late, Fate::Withdrawn).await.is_err() {
+            break;
+        }
+        lanes.choose(rows, now, &mut chosen);
         if !goes_on {
             break;
         }
@@ -142,13 +147,19 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
                 expire_days: tasks.core.config.invites.expire_days.get(),
                 language,
             };
-            Some(match tasks.mailer.invite(&mail).await {
-                Ok(()) => (Fate::Delivered, true),
-                Err(NotSent::Now) => (Fate::Failed, true),
-                Err(NotSent::Unreachable) => (Fate::Failed, false),
-                Err(NotSent::Ever) => (Fate::Refused, true),
-            })
+            Some(mailed(tasks.mailer.invite(&mail).await))
         }
+        Content::OwnerNotice(notice) => Some(mailed(tasks.mailer.tell(&notice).await)),
+    }
+}
+
+/// What became of a mail, and whether the relay answers.
+fn mailed(sent: Result<(), NotSent>) -> (Fate, bool) {
+    match sent {
+        Ok(()) => (Fate::Delivered, true),
+        Err(NotSent::Now) => (Fate::Failed, true),
+        Err(NotSent::Unreachable) => (Fate::Failed, false),
+        Err(NotSent::Ever) => (Fate::Refused, true),
     }
 }
 
@@ -168,7 +179,7 @@ async fn settle(tasks: &Tasks, rows: Vec<Row>, fate: Fate) -> Result<(), Failure
     for (kind, settled) in kinds.into_iter().zip(settled) {
         let kind = kind.as_str();
         match settled {
-            Settled::GivenUp => tracing::warn!(kind, "given up after a week of trying"),
+            Settled::GivenUp => tracing::warn!(kind, "given up, its time is over"),
             Settled::Refused => tracing::warn!(kind, "refused by the other side, and not tried again"),
             Settled::Delivered | Settled::Waiting | Settled::Withdrawn => {}
         }

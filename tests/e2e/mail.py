@@ -33,6 +33,12 @@ class Mail:
         raise AssertionError(f"the mail has no {content_type} part")
 
     @property
+    def asks(self) -> bool:
+        """Whether it is about a validation or an invitation."""
+        text = self.part("text/plain")
+        return "/confirm?" in text or "signurl=" in text
+
+    @property
     def link(self) -> str:
         """The link to the confirmation page, from the text part."""
         for url in re.findall(r"https://[^\s<>]+", self.part("text/plain")):
@@ -76,7 +82,8 @@ class Mailbox:
         self._controller.stop()
 
     def to(self, address: str) -> list[Mail]:
-        return [mail for mail in self.mails if mail.recipients == [address]]
+        """Those that ask something; notices of what happened to the address come in between."""
+        return [mail for mail in self.mails if mail.recipients == [address] and mail.asks]
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         self.mails.append(Mail(list(envelope.rcpt_tos), envelope.original_content or b""))

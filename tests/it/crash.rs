@@ -327,6 +327,7 @@ pub fn config_file(dir: &std::path::Path, homeserver: &Homeserver) -> std::path:
     let text = format!(
         "server_name = 'id.test'\npublic_base_url = 'https://id.test'\ndata_dir = '{}'\nhttp.listen = ['127.0.0.1:0']\n\
          homeservers.extra_ca_file = '{}'\nhomeservers.allowed_special_addresses = ['127.0.0.0/8']\n\
+         privacy.notify_owners = false\n\
          limits.register_per_ip = {{ burst = 100000, per_hour = 100000 }}\n\
          limits.register_per_homeserver = {{ burst = 100000, per_hour = 100000 }}\n",
         data.display(),

@@ -4,6 +4,7 @@
 mod delivery;
 mod log;
 mod message;
+mod notices;
 mod sessions;
 mod templates;
 

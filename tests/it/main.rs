@@ -19,6 +19,7 @@ mod limits;
 mod logs;
 mod lookup;
 mod mail;
+mod me;
 mod model;
 mod notice;
 mod outbox;

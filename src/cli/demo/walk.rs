@@ -147,7 +147,6 @@ impl Walk {
             "sender": format!("@bob:{}", self.homeserver),
             "room_name": "Tea at five",
         });
-        let mails = mailbox::read(&self.mail)?.len();
         let reply = self.call(Method::POST, "/store-invite", token, Some(body)).await?;
         reply.expect(
             200,
@@ -155,8 +154,9 @@ impl Walk {
         )?;
         let comes = async {
             loop {
-                let mut mails = mailbox::read(&self.mail)?.into_iter().skip(mails);
-                match mails.next() {
+                // Mails to alice about her address come in between.
+                let mut mails = mailbox::read(&self.mail)?.into_iter();
+                match mails.find(|mail| mail.text.contains("/#/room/")) {
                     Some(mail) => return anyhow::Ok(mail),
                     None => tokio::time::sleep(Duration::from_millis(50)).await,
                 }

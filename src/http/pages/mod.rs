@@ -1,9 +1,10 @@
-//! The pages that people see: the front page, and the page that a mailed link opens.
+//! The pages that people see: the front page, the page that a mailed link opens, and a person's own.
 //!
 //! Opening a link changes nothing, because mail scanners open links; only the button does. All
 //! pages work without JavaScript, load nothing from elsewhere, and are kept by no cache.
 
 mod confirm;
+pub mod me;
 mod notice;
 mod privacy;
 mod render;
@@ -15,7 +16,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use self::{
     confirm::{ask, confirm_link, decide, submitted},
@@ -62,4 +63,10 @@ fn language(state: &State, request: &HttpRequest) -> Language {
 pub fn preferred_language(state: &State, request: &HttpRequest) -> Language {
     let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     header.and_then(Language::wanted).unwrap_or(state.core.config.mail.default_language)
+}
+
+/// Where the same page is in each language.
+fn switch(path: impl Fn(&str) -> String) -> Value {
+    let link = |language: Language| json!({ "code": language.as_str(), "name": language.own_name(), "url": path(language.as_str()) });
+    Language::ALL.map(link).into()
 }

@@ -8,7 +8,7 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::language;
+use super::{language, switch};
 use crate::{
     domain::{
         day::Day,
@@ -78,12 +78,6 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
         "switch": switch(|language| format!("/privacy/{name}/{language}")),
     });
     state.pages.show(StatusCode::OK, "edition.html", language, page)
-}
-
-/// Where the same page is in each language.
-fn switch(path: impl Fn(&str) -> String) -> Value {
-    let link = |language: Language| json!({ "code": language.as_str(), "name": language.own_name(), "url": path(language.as_str()) });
-    Language::ALL.map(link).into()
 }
 
 fn outcome(state: &State, status: StatusCode, language: Language, outcome: &str) -> HttpResponse {

@@ -26,6 +26,12 @@ const TEMPLATES: &[&str] = &[
     "editions.html",
     "edition.html",
     "languages.html",
+    "me.html",
+    "me_visit.html",
+    "me_data.html",
+    "me_button.html",
+    "me_erase.html",
+    "me_outcome.html",
 ];
 
 impl Pages {

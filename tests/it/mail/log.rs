@@ -19,7 +19,7 @@ use crate::support::{
     gateway::Gateway,
     homeserver::{Answer, Homeserver},
     invited::sign_url,
-    smtp::{Mood, Relay, Stage},
+    smtp::{Mood, Received, Relay, Stage},
     v2,
 };
 
@@ -168,6 +168,7 @@ async fn nothing_personal_is_in_the_log() {
         relay.set(Mood::Accept);
         let invited = invite(&server, &relay, &homeserver, &token, &id).await;
         let code = call(&server, &gateway, &token).await;
+        let visited = visit(&server, &relay).await;
 
         let lookup = |pepper: &Value| {
             let hashes = [format!("{:A<43}", "hash-of-private-person")];
@@ -210,6 +211,9 @@ async fn nothing_personal_is_in_the_log() {
             "secret society",
             &invited[0],
             &invited[1],
+            &visited[0],
+            &visited[1],
+            "visitors-agent",
             "400123456",
             "400 123456",
             "phone-secret-1",
@@ -257,6 +261,38 @@ async fn invite(
     homeserver.until_told(1).await;
     let (_, key) = query.split_once("private_key=").expect("a key");
     [stored["token"].as_str().expect("a token").to_owned(), key.to_owned()]
+}
+
+/// Opens the page of the invited person, silences the address, and asks again for it and for one that
+/// nobody has; gives the token of the link and the secret of the browser.
+async fn visit(server: &Process, relay: &Relay) -> [String; 2] {
+    let client = client();
+    let send = async |path: &str, cookie: &str, body: String| {
+        let request = client.post(format!("{}{path}", server.base)).header("cookie", cookie).body(body);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.header("user-agent", "visitors-agent").send().await.expect("an answer")
+    };
+    let ask = "address=invited.person@secret-place.example";
+    let is_link = |mail: &Received| mail.mail().text.contains("/me/visit?token=");
+    send("/me", "", ask.to_owned()).await;
+    relay.until(|seen| seen.mails.iter().any(is_link)).await;
+    let mail = relay.mails().into_iter().find(is_link).expect("a mail").mail();
+    let (_, rest) = mail.text.split_once("/me/visit?token=").expect("a link");
+    let token = rest.split_once('&').expect("its end").0.to_owned();
+    let opened = send("/me/visit", "", format!("token={token}")).await;
+    let cookie = opened.headers()["set-cookie"].to_str().expect("text");
+    let cookie = cookie.split_once(';').expect("attributes").0.to_owned();
+    let page = client.get(format!("{}/me/data", server.base)).header("cookie", &cookie);
+    let page = page.send().await.expect("an answer").text().await.expect("text");
+    let (_, form) = page.split_once("name=\"form\" value=\"").expect("a form");
+    let form = form.split_once('"').expect("its end").0;
+    for path in ["/me/export", "/me/language", "/me/silence", "/me/withdraw"] {
+        send(path, &cookie, format!("form={form}&language=fr")).await;
+    }
+    for address in [ask, "address=secret-place@nobody.example"] {
+        send("/me", "", address.to_owned()).await;
+    }
+    [token, cookie.split_once('=').expect("a value").1.to_owned()]
 }
 
 /// Asks for a code, tries a wrong one and the right one, and asks while the gateway fails; gives the code.

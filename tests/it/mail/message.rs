@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 /// The value of every header of this name at the top of the mail, unfolded.
-fn headers(raw: &[u8], name: &str) -> Vec<String> {
+pub(super) fn headers(raw: &[u8], name: &str) -> Vec<String> {
     let text = String::from_utf8_lossy(raw);
     let (head, _) = text.split_once("\r\n\r\n").expect("headers");
     let unfolded = head.replace("\r\n ", " ").replace("\r\n\t", " ");
@@ -29,7 +29,7 @@ fn headers(raw: &[u8], name: &str) -> Vec<String> {
 }
 
 /// What every mail must be, whatever is in it.
-fn assert_well_formed(mail: &Received) {
+pub(super) fn assert_well_formed(mail: &Received) {
     let raw = &mail.raw;
     for (at, byte) in raw.iter().enumerate() {
         match byte {
@@ -41,7 +41,9 @@ fn assert_well_formed(mail: &Received) {
     }
     let longest = raw.split(|byte| *byte == b'\n').map(|line| line.len().saturating_sub(1)).max();
     assert!(longest <= Some(998), "a line has {longest:?} bytes");
-    for name in ["Date", "Message-ID", "From", "To", "Subject", "Auto-Submitted", "MIME-Version"] {
+    for name in
+        ["Date", "Message-ID", "From", "To", "Subject", "Auto-Submitted", "List-Unsubscribe", "MIME-Version"]
+    {
         assert_eq!(headers(raw, name).len(), 1, "one {name}");
     }
     for name in ["Bcc", "Cc", "Reply-To", "Sender"] {
@@ -297,7 +299,7 @@ async fn whole_mails_are_as_they_were() {
 }
 
 /// A mail with its parts decoded and everything that changes from mail to mail named instead.
-fn legible(raw: &[u8]) -> String {
+pub(super) fn legible(raw: &[u8]) -> String {
     let message = MessageParser::default().parse(raw).expect("a mail");
     let mut text = String::new();
     for part in &message.parts {
@@ -327,7 +329,7 @@ fn legible(raw: &[u8]) -> String {
 
 /// Compares with a file of `tests/data/mail`, or writes it if `UPDATE_SNAPSHOTS` is set.
 #[track_caller]
-fn compare(name: &str, text: &str) {
+pub(super) fn compare(name: &str, text: &str) {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mail").join(name);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&path, text).expect("a snapshot");

@@ -93,6 +93,7 @@ impl Invited {
                     assert!(content.invitation.address == address(one.address));
                     Fate::Delivered
                 }
+                Some(Content::OwnerNotice(_)) => panic!("owners are not told here"),
                 None => {
                     assert!(one.age >= LIFETIME_HOURS, "it may still be taken up");
                     Fate::Withdrawn
@@ -100,7 +101,7 @@ impl Invited {
             };
             let settled = outbox::settle(core, vec![(key.clone(), row)], fate).await.expect("written");
             match (settled[0], key.kind) {
-                (_, Kind::InvitationMail) | (Settled::Waiting, _) => {}
+                (_, Kind::InvitationMail | Kind::OwnerNotice) | (Settled::Waiting, _) => {}
                 (Settled::Delivered, _) => drop(self.0.remove(&token)),
                 (Settled::GivenUp | Settled::Refused | Settled::Withdrawn, _) => one.told = None,
             }

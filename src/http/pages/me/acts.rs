@@ -1,0 +1,115 @@
+//! What the buttons of a person's own page do. Each form carries a token of the visit, so that no
+//! other page can press them.
+
+use std::io;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
+    web::Data,
+};
+use tokio::task::spawn_blocking;
+
+use super::{Visitor, back, end, failed, forget_cookie, over};
+use crate::{
+    domain::{audit::By, language::Language},
+    http::{State, body::Body, error::ApiError},
+    logs,
+    ops::{erasure, export, suppressions, visits},
+};
+
+/// `POST /me/export`: a copy, as a file.
+pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
+        return over(&state, &request, StatusCode::FORBIDDEN);
+    };
+    let (core, address) = (state.core.clone(), visitor.visit.address);
+    let copy = async move {
+        let (here, asked) = (core.clone(), address.clone());
+        let lookups = spawn_blocking(move || logs::lookups_of(&here, &asked)).await;
+        let lookups = lookups.map_err(io::Error::other).flatten().map_err(|error| {
+            tracing::error!(%error, "a log cannot be read");
+            ApiError::Internal
+        })?;
+        Ok::<_, ApiError>(export::of_address(&core, &address, By::Owner, lookups).await?)
+    };
+    match state.off_thread(copy).await.map(|copy| serde_json::to_vec_pretty(&copy)) {
+        Ok(Ok(copy)) => {
+            let mut response = state.pages.careful(StatusCode::OK);
+            response.insert_header((CONTENT_TYPE, "application/json"));
+            response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"my-data.json\""));
+            response.body(copy)
+        }
+        Ok(Err(_)) => failed(&state, &request, &ApiError::Internal),
+        Err(error) => failed(&state, &request, &error),
+    }
+}
+
+/// `POST /me/withdraw`: the address leads nowhere any more.
+pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
+        return over(&state, &request, StatusCode::FORBIDDEN);
+    };
+    match erasure::withdraw(&state.core, visitor.visit.address, By::Owner).await {
+        Ok(_) => back(&state, &request, Some("withdrawn")),
+        Err(failure) => failed(&state, &request, &failure.into()),
+    }
+}
+
+/// `POST /me/erase`: everything about the address goes, and the visit with it.
+pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let acting = Visitor::acting(&state, &request, &body);
+    let sure = acting.filter(|(_, form)| form.sure.as_deref() == Some("yes"));
+    let Some((visitor, _)) = sure else { return over(&state, &request, StatusCode::FORBIDDEN) };
+    let (core, address) = (state.core.clone(), visitor.visit.address);
+    let erased = async move { erasure::erase_address(&core, address, By::Owner).await };
+    match state.off_thread(erased).await {
+        Ok(_) => farewell(&state, &request, "me_erased"),
+        Err(error) => failed(&state, &request, &error),
+    }
+}
+
+/// `POST /me/silence`: nothing is sent to the address any more.
+pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
+        return over(&state, &request, StatusCode::FORBIDDEN);
+    };
+    let now = state.core.clock.now();
+    match suppressions::suppress(&state.core.store, visitor.visit.address, By::Owner, now).await {
+        Ok(()) => back(&state, &request, Some("silenced")),
+        Err(failure) => failed(&state, &request, &failure.into()),
+    }
+}
+
+/// `POST /me/language`: mails come in another language.
+pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let acting = Visitor::acting(&state, &request, &body);
+    let chosen = acting.and_then(|(visitor, form)| Some((visitor, Language::parse(&form.language?)?)));
+    let Some((visitor, chosen)) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
+    let (core, address) = (state.core.clone(), visitor.visit.address);
+    let spoken = async move { visits::speak(&core, address, chosen).await };
+    match state.off_thread(spoken).await {
+        Ok(()) => back(&state, &request, Some("spoken")),
+        Err(error) => failed(&state, &request, &error),
+    }
+}
+
+/// `POST /me/close`: the visit is over.
+pub async fn close(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
+        return over(&state, &request, StatusCode::FORBIDDEN);
+    };
+    match visits::close(&state.core, &visitor.secret).await {
+        Ok(()) => farewell(&state, &request, "me_closed"),
+        Err(failure) => failed(&state, &request, &failure.into()),
+    }
+}
+
+fn farewell(state: &State, request: &HttpRequest, outcome: &str) -> HttpResponse {
+    let mut response = end(state, request, StatusCode::OK, outcome);
+    forget_cookie(&mut response);
+    response
+}

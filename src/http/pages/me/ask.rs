@@ -1,0 +1,79 @@
+//! Asking for the link to one's own page.
+//!
+//! The answer is the same, and as quick, whatever is known of the address: it is given before anything
+//! is looked at (`ops::visits::Queue`).
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{empty_form, end, failed, form};
+use crate::{
+    domain::{
+        phone::PhoneNumber,
+        threepid::{Address, MAX_EMAIL_CHARS},
+    },
+    http::{State, body::Body, caller::Caller, pages::language},
+    ops::visits::{Asked, Destination},
+};
+
+/// `GET /me`
+pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
+    form(&state, &request, StatusCode::OK, None)
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    address: Option<String>,
+}
+
+/// `POST /me`
+pub async fn send(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
+    let now = state.core.clock.now();
+    if let Err(refusal) = state.limits.visit(caller, now) {
+        return failed(&state, &request, &refusal.into());
+    }
+    let typed = body.json_or_form::<Typed>().ok().and_then(|typed| typed.address).unwrap_or_default();
+    let typed = typed.trim();
+    if !is_plausible(typed) {
+        let mut page = empty_form(None);
+        (page["problem"], page["typed"]) = (json!("unreadable"), json!(typed));
+        return state.pages.show(StatusCode::BAD_REQUEST, "me.html", language(&state, &request), page);
+    }
+    if let Some(to) = destination(typed) {
+        enqueue(&state, caller, &request, to);
+    }
+    end(&state, &request, StatusCode::OK, "me_sent")
+}
+
+/// Whether somebody may have meant an address by this. All that looks like one has the same answer.
+fn is_plausible(typed: &str) -> bool {
+    typed.chars().count() <= MAX_EMAIL_CHARS && (typed.contains('@') || typed.starts_with('+'))
+}
+
+fn destination(typed: &str) -> Option<Destination> {
+    if typed.contains('@') {
+        return Address::email(typed).map(Destination::Mailbox);
+    }
+    // In the international form, so the country does not matter.
+    PhoneNumber::parse(typed, "GB").map(Destination::Telephone)
+}
+
+/// Has somebody looked for; what is refused here is refused in silence.
+fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Destination) {
+    let now = state.core.clock.now();
+    if state.limits.visit_to(caller, &to, now).is_err() {
+        return state.core.metrics.count_visit("limited");
+    }
+    let here = state.clone();
+    let number = match &to {
+        Destination::Telephone(number) if !state.sms.may_write_to(number) => return,
+        Destination::Telephone(number) => Some(number.clone()),
+        Destination::Mailbox(_) => None,
+    };
+    let may_leave = move || number.is_none_or(|number| here.limits.visit_sms(&number, now).is_ok());
+    let asked = Asked { to, language: language(state, request), may_leave: Box::new(may_leave) };
+    if !state.core.visits.put(asked) {
+        state.core.metrics.count_visit("queue_full");
+    }
+}

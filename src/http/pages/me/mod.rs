@@ -1,0 +1,133 @@
+//! A person's own page: what is stored about one address, and what its owner can do about it
+//! (design, P11 and P12).
+//!
+//! `ask` sends a link, `visit` turns the link into a cookie, `data` shows what there is, `acts` does
+//! what the buttons say. It needs no account, no consent and no JavaScript. It shows one address and
+//! nothing else of the account that the address belongs to, since mailboxes change hands.
+
+mod acts;
+mod ask;
+mod data;
+mod visit;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{COOKIE, HeaderValue, LOCATION, SET_COOKIE},
+    },
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use self::{
+    acts::{close, erase, export, silence, speak, withdraw},
+    ask::{ask, send},
+    data::{data, erase_question},
+    visit::{confirm, open},
+};
+use super::{language, switch};
+use crate::{
+    domain::{
+        ids::Token,
+        refusal::Refusal,
+        visit::{PAGE, Visit},
+    },
+    http::{State, body::Body, error::ApiError},
+    ops::visits,
+};
+
+/// The cookie of a visit. The prefix has browsers take it only from this very host, over TLS.
+const NAME: &str = "__Host-visit";
+
+/// Somebody whose browser has the secret of a visit that is not over.
+struct Visitor {
+    secret: Token,
+    visit: Visit,
+}
+
+impl Visitor {
+    fn of(state: &State, request: &HttpRequest) -> Option<Self> {
+        let secret = Token::parse(&cookie(request)?)?;
+        let visit = visits::look(&state.core, &secret).map_err(ApiError::from).ok()??;
+        Some(Self { secret, visit })
+    }
+
+    /// Somebody who has pressed a button of their own page, and what was in its form.
+    fn acting(state: &State, request: &HttpRequest, body: &Body) -> Option<(Self, Form)> {
+        let visitor = Self::of(state, request)?;
+        let form: Form = body.json_or_form().ok()?;
+        let shown = Token::parse(form.form.as_deref()?)?;
+        (shown == visits::form_token(&state.core, &visitor.secret)).then_some((visitor, form))
+    }
+}
+
+/// What the forms of the page send.
+#[derive(Deserialize)]
+struct Form {
+    /// Shows that the form is one of the page, see [`visits::form_token`].
+    form: Option<String>,
+    language: Option<String>,
+    sure: Option<String>,
+}
+
+fn cookie(request: &HttpRequest) -> Option<String> {
+    let lines = request.headers().get_all(COOKIE).filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == NAME).map(|(_, value)| value.to_owned())
+}
+
+/// Gives the browser the secret of a visit.
+fn set_cookie(response: &mut HttpResponse, secret: &Token) {
+    put_cookie(response, secret.as_str(), PAGE.as_secs());
+}
+
+/// Has the browser forget it.
+fn forget_cookie(response: &mut HttpResponse) {
+    put_cookie(response, "", 0);
+}
+
+fn put_cookie(response: &mut HttpResponse, value: &str, max_age: u64) {
+    let cookie = format!("{NAME}={value}; Path=/; Max-Age={max_age}; Secure; HttpOnly; SameSite=Strict");
+    // Secrets are of characters that a header may hold.
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+fn empty_form(reason: Option<&str>) -> Value {
+    let switch = switch(|language| format!("/me?lang={language}"));
+    json!({ "reason": reason, "problem": null, "typed": "", "switch": switch })
+}
+
+/// The form that asks for an address, with the reason why it is there instead of something else.
+fn form(state: &State, request: &HttpRequest, status: StatusCode, reason: Option<&str>) -> HttpResponse {
+    state.pages.show(status, "me.html", language(state, request), empty_form(reason))
+}
+
+/// To those who have no visit, or none any more.
+fn over(state: &State, request: &HttpRequest, status: StatusCode) -> HttpResponse {
+    form(state, request, status, Some("over"))
+}
+
+fn end(state: &State, request: &HttpRequest, status: StatusCode, outcome: &str) -> HttpResponse {
+    let page = json!({ "outcome": outcome, "switch": switch(|language| format!("/me?lang={language}")) });
+    state.pages.show(status, "me_outcome.html", language(state, request), page)
+}
+
+fn failed(state: &State, request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    match error {
+        ApiError::Refused(Refusal::LimitExceeded { .. }) => {
+            end(state, request, StatusCode::TOO_MANY_REQUESTS, "me_busy")
+        }
+        _ => end(state, request, StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+    }
+}
+
+/// On to the page with the data, which says what was done.
+fn back(state: &State, request: &HttpRequest, done: Option<&str>) -> HttpResponse {
+    let language = language(state, request).as_str();
+    let done = done.map(|done| format!("done={done}&")).unwrap_or_default();
+    let location = format!("/me/data?{done}lang={language}");
+    state.pages.careful(StatusCode::SEE_OTHER).insert_header((LOCATION, location)).finish()
+}

@@ -1,0 +1,48 @@
+//! Telling the owner of an e-mail address by mail that it was published or withdrawn
+//! (`privacy.notify_owners`).
+//!
+//! A row of the outbox, written with the change. Whether the address may be written to at all is
+//! looked at when the mail leaves.
+
+use super::Core;
+use crate::{
+    domain::{
+        association::Association,
+        language::Language,
+        outbox::{Change, Notice, OutboxKey, Outgoing, Parcel},
+        threepid::Medium,
+        time::Millis,
+    },
+    store::{StoreError, Writes},
+};
+
+/// Whether owners are told, and since when, for the closure that makes the change.
+#[derive(Clone, Copy)]
+pub struct OwnerNotices {
+    is_on: bool,
+    now: Millis,
+}
+
+impl OwnerNotices {
+    /// As the operator wants it.
+    pub fn of(core: &Core) -> Self {
+        Self { is_on: core.config.privacy.notify_owners, now: core.clock.now() }
+    }
+
+    /// Has the owner told, in place of what they were to be told of this address before.
+    pub(super) fn tell(
+        self,
+        tables: &mut Writes<'_>,
+        association: &Association,
+        change: Change,
+        language: Language,
+    ) -> Result<(), StoreError> {
+        let Association { address, user_id, .. } = association.clone();
+        if !self.is_on || address.medium() != Medium::Email {
+            return Ok(());
+        }
+        let key = OutboxKey::of_notice(&address, &tables.session_key()?);
+        let notice = Notice { address, change, user_id, language };
+        tables.put_outgoing(&key, &Outgoing::new(Parcel::OwnerNotice(notice), self.now))
+    }
+}

@@ -1,0 +1,66 @@
+//! Addresses that nothing is sent to any more because their owner said so (design, P20).
+//!
+//! Only a keyed hash of the address is kept, so the list names nobody and cannot be listed.
+
+use super::Failure;
+use crate::{
+    domain::{
+        audit::{By, Deed, Entry, subject_of_address},
+        secret::Key32,
+        threepid::Address,
+        time::Millis,
+    },
+    store::{Store, StoreError, Tables, Transaction},
+};
+
+/// What stands for an address in the list.
+fn hash(address: &Address, key: &Key32) -> [u8; 32] {
+    key.mac(&[b"suppressed", address.medium().as_str().as_bytes(), address.as_str().as_bytes()])
+}
+
+/// Since when nothing is sent to this address.
+///
+/// # Errors
+/// Only if the database fails.
+pub fn suppressed_since<T: Transaction>(
+    tables: &Tables<T>,
+    address: &Address,
+) -> Result<Option<Millis>, StoreError> {
+    tables.suppressed_since(&hash(address, &tables.session_key()?))
+}
+
+/// Sends nothing to this address from now on; mails that wait are not sent either.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn suppress(store: &Store, address: Address, by: By, now: Millis) -> Result<(), Failure> {
+    let written = store.write(move |tables| {
+        let key = tables.session_key()?;
+        let hash = hash(&address, &key);
+        if tables.suppressed_since(&hash)?.is_none() {
+            tables.suppress(&hash, now)?;
+            let subject = Some(subject_of_address(&key, &address));
+            tables.put_audit(&Entry { at: now, deed: Deed::Suppression, by, subject })?;
+        }
+        Ok(())
+    });
+    Ok(written.await?)
+}
+
+/// Lets this address be written to again; since when it could not. Needs no more than the
+/// database, so that it works while no server runs.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn lift(store: &Store, address: Address, by: By, now: Millis) -> Result<Option<Millis>, Failure> {
+    let lifted = store.write(move |tables| {
+        let key = tables.session_key()?;
+        let hash = hash(&address, &key);
+        let Some(since) = tables.suppressed_since(&hash)? else { return Ok(None) };
+        tables.lift_suppression(&hash)?;
+        let subject = Some(subject_of_address(&key, &address));
+        tables.put_audit(&Entry { at: now, deed: Deed::SuppressionLifted, by, subject })?;
+        Ok(Some(since))
+    });
+    Ok(lifted.await?)
+}

@@ -1,0 +1,206 @@
+//! The visit of a person to their own page: asking for a link, confirming it, looking, leaving
+//! (design, P11 and P12; section 4, rule 7).
+//!
+//! Nobody hears whether an address is known: who asks is answered before anything is looked at, and
+//! a link goes out only to an address that something is stored about. The secret of a link, and that
+//! of the browser, are stored as hashes.
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::{Core, Failure, erasure::sessions_where, random, suppressions::suppressed_since};
+use crate::domain::{
+    ids::Token,
+    language::Language,
+    outbox::{OutboxKey, Parcel},
+    phone::PhoneNumber,
+    refusal::Refusal,
+    secret::SecretHash,
+    session::Session,
+    threepid::Address,
+    visit::{Stage, Visit},
+};
+
+/// How many may wait to be looked at.
+const WAITING: usize = 256;
+
+/// Somebody has asked for the link to the page of an address.
+pub struct Asked {
+    /// Where the link is to go.
+    pub to: Destination,
+    /// The language that they read.
+    pub language: Language,
+    /// Asked when a message would leave: whether the limits let it.
+    pub may_leave: Box<dyn FnOnce() -> bool + Send>,
+}
+
+/// Where a link goes.
+#[derive(Clone)]
+pub enum Destination {
+    /// Into a mailbox.
+    Mailbox(Address),
+    /// To a telephone.
+    Telephone(PhoneNumber),
+}
+
+impl Destination {
+    /// The address whose owner is asked.
+    pub fn address(&self) -> &Address {
+        match self {
+            Self::Mailbox(address) => address,
+            Self::Telephone(number) => number.address(),
+        }
+    }
+}
+
+/// Those who have asked and were answered, and whose address has not been looked at yet.
+pub struct Queue {
+    sender: mpsc::Sender<Asked>,
+    receiver: Mutex<mpsc::Receiver<Asked>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+}
+
+impl Queue {
+    /// Puts somebody into the queue; `false` if there is no room.
+    pub fn put(&self, asked: Asked) -> bool {
+        self.sender.try_send(asked).is_ok()
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&self) -> Option<Asked> {
+        self.receiver.lock().await.recv().await
+    }
+}
+
+/// Begins a visit if something is stored about the address and it may be written to; the secret of
+/// the link. A message to a telephone is counted here, before it leaves.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn begin(core: &Core, asked: Asked) -> Result<Option<Token>, Failure> {
+    let Asked { to, may_leave, .. } = asked;
+    let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
+    if !is_known(core, &address)? || suppressed_since(&core.store.read(), &address)?.is_some() || !may_leave()
+    {
+        return Ok(None);
+    }
+    let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
+    let hash = SecretHash::of(secret.as_str());
+    let begun = core.store.write(move |tables| {
+        if let Destination::Telephone(_) = to {
+            if tables.sms_sent(now.day())? >= ceiling {
+                return Ok(false);
+            }
+            tables.count_sms(now.day())?;
+        }
+        tables.put_visit(hash, &Visit::by_link(address, now))?;
+        Ok(true)
+    });
+    Ok(begun.await?.then_some(secret))
+}
+
+/// Whether anything is stored about an address, beside that nothing is to be sent to it.
+fn is_known(core: &Core, address: &Address) -> Result<bool, Failure> {
+    {
+        let snapshot = core.store.read();
+        if snapshot.association(address)?.is_some()
+            || !snapshot.invitations_to(address)?.is_empty()
+            || snapshot.outgoing(&OutboxKey::of_notice(address, &core.session_key))?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(!sessions_where(core, |session| session.address == *address)?.is_empty())
+}
+
+/// The link to the page.
+pub fn link(core: &Core, secret: &Token, language: Language) -> String {
+    let (base, language) = (&core.config.public_base_url, language.as_str());
+    format!("{base}/me/visit?token={}&lang={language}", secret.as_str())
+}
+
+/// Whether a link still works. Changes nothing.
+///
+/// # Errors
+/// Only if the database fails.
+pub fn is_link(core: &Core, secret: &Token) -> Result<bool, Failure> {
+    Ok(visit(core, secret, Stage::Link)?.is_some())
+}
+
+/// Follows a link, which works no more from then on; the secret of the browser.
+///
+/// # Errors
+/// `NotFound` if it is no link of ours, was followed before, or is too old.
+pub async fn confirm(core: &Core, link: Token) -> Result<Token, Failure> {
+    let now = core.clock.now();
+    let secret = Token::from_bytes(random());
+    let (old, new) = (SecretHash::of(link.as_str()), SecretHash::of(secret.as_str()));
+    let answer = core.store.write(move |tables| {
+        let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
+        let Some(visit) = visit else {
+            return Ok(Err(Refusal::NotFound("This link was used before, or is too old")));
+        };
+        tables.remove_visit(old)?;
+        tables.put_visit(new, &visit.confirmed(now))?;
+        Ok(Ok(()))
+    });
+    answer.await??;
+    Ok(secret)
+}
+
+/// The visit of a browser; `None` if it is over.
+///
+/// # Errors
+/// Only if the database fails.
+pub fn look(core: &Core, secret: &Token) -> Result<Option<Visit>, Failure> {
+    visit(core, secret, Stage::Page)
+}
+
+fn visit(core: &Core, secret: &Token, stage: Stage) -> Result<Option<Visit>, Failure> {
+    let (now, visit) = (core.clock.now(), core.store.read().visit(SecretHash::of(secret.as_str()))?);
+    Ok(visit.filter(|visit| visit.stage == stage && !visit.is_over(now)))
+}
+
+/// What the forms of a visit's page carry, so that no other page can send them.
+pub fn form_token(core: &Core, secret: &Token) -> Token {
+    Token::from_bytes(core.session_key.mac(&[b"visit form", secret.as_str().as_bytes()]))
+}
+
+/// Ends a visit.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn close(core: &Core, secret: &Token) -> Result<(), Failure> {
+    let hash = SecretHash::of(secret.as_str());
+    Ok(core.store.write(move |tables| tables.remove_visit(hash)).await?)
+}
+
+/// Has the owner of an address written to in another language from now on.
+///
+/// # Errors
+/// Only if the database fails.
+pub async fn speak(core: &Core, address: Address, language: Language) -> Result<(), Failure> {
+    let notice = OutboxKey::of_notice(&address, &core.session_key);
+    let sessions = sessions_where(core, |session| session.address == address)?;
+    let written = core.store.write(move |tables| {
+        tables.set_language(&address, language)?;
+        for (sid, _) in sessions {
+            if let Some(session) = tables.session(&sid)? {
+                tables.put_session(&sid, &Session { language, ..session })?;
+            }
+        }
+        if let Some(mut row) = tables.outgoing(&notice)? {
+            if let Parcel::OwnerNotice(said) = &mut row.parcel {
+                said.language = language;
+            }
+            tables.put_outgoing(&notice, &row)?;
+        }
+        Ok(())
+    });
+    Ok(written.await?)
+}

@@ -1,0 +1,55 @@
+//! Sends the link to their own page to those who have asked for it, if something is stored about
+//! them (`ops::visits`).
+//!
+//! Whoever asked was answered long before, so what happens here tells them nothing, however long it
+//! takes.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::Tasks;
+use crate::{
+    ops::visits::{self, Asked, Destination},
+    remote::{mail::VisitMail, sms::VisitSms},
+};
+
+/// How many are looked at and written to at the same time.
+const AT_ONCE: usize = 4;
+
+pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
+    let mut under_way = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = under_way.join_next() => {}
+            Some(asked) = tasks.core.visits.next(), if under_way.len() < AT_ONCE => {
+                let tasks = tasks.clone();
+                under_way.spawn(async move { tasks.core.metrics.count_visit(invite(&tasks, asked).await) });
+            }
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    while under_way.join_next().await.is_some() {}
+}
+
+/// Sends the link if there is one; what came of it.
+async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
+    let core = &tasks.core;
+    let (to, language) = (asked.to.clone(), asked.language);
+    let secret = match visits::begin(core, asked).await {
+        Ok(Some(secret)) => secret,
+        Ok(None) => return "nothing_to_send",
+        Err(error) => {
+            tracing::error!(%error, "a visit could not begin");
+            return "failed";
+        }
+    };
+    let link = visits::link(core, &secret, language);
+    let was_sent = match to {
+        Destination::Mailbox(to) => tasks.mailer.welcome(&VisitMail { to, link, language }).await.is_ok(),
+        Destination::Telephone(to) => {
+            tasks.sms.welcome(&VisitSms { to: &to, link: &link, language }).await.is_ok()
+        }
+    };
+    if was_sent { "sent" } else { "not_sent" }
+}

@@ -1,0 +1,258 @@
+//! The buttons of the page: nobody else presses them, each does what it says, and none shows or touches
+//! anything beyond the one address.
+
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Guest, shows, visits};
+use crate::support::{Server, User, v2};
+
+const ADDRESS: &str = "alice@example.org";
+const OTHER: &str = "second@example.net";
+const BUTTONS: [(&str, &[(&str, &str)]); 6] = [
+    ("/me/export", &[]),
+    ("/me/withdraw", &[]),
+    ("/me/erase", &[("sure", "yes")]),
+    ("/me/silence", &[]),
+    ("/me/language", &[("language", "de")]),
+    ("/me/close", &[]),
+];
+
+/// alice, who has published two addresses, and bob, who looks.
+async fn with_alice() -> (Server, User, User) {
+    let server = Server::start().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    server.bind(&alice, ADDRESS, "secret").await;
+    server.bind(&alice, OTHER, "secret").await;
+    (server, alice, bob)
+}
+
+async fn copy_of(server: &Server, guest: &Guest) -> Value {
+    let reply = server.act(guest, "/me/export", &[]).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.headers["content-type"], "application/json");
+    assert_eq!(reply.headers["content-disposition"], "attachment; filename=\"my-data.json\"");
+    assert_eq!(reply.headers["cache-control"], "no-store");
+    reply.json()
+}
+
+#[tokio::test]
+async fn nobody_else_presses_the_buttons() {
+    let (server, alice, bob) = with_alice().await;
+    let (guest, other) = (server.guest(ADDRESS).await, server.guest(OTHER).await);
+    let with = |cookie: &str, form: &str| Guest { cookie: cookie.to_owned(), form: form.to_owned() };
+    let strangers = [
+        with("", &guest.form),
+        with(&guest.cookie, ""),
+        with(&guest.cookie, "wrong"),
+        with(&guest.cookie, &other.form),
+        with(&other.cookie, &guest.form),
+        with(&guest.cookie, guest.cookie.strip_prefix("__Host-visit=").expect("the name")),
+    ];
+    for stranger in &strangers {
+        for (path, fields) in BUTTONS {
+            shows(&server.act(stranger, path, fields).await, 403, "over");
+        }
+    }
+    for (path, fields) in BUTTONS {
+        shows(&server.fill(path, Some(&guest.cookie), fields).await, 403, "over");
+    }
+    // Without the second question, or with nonsense for a language, nothing happens either.
+    shows(&server.act(&guest, "/me/erase", &[]).await, 403, "over");
+    shows(&server.act(&guest, "/me/language", &[("language", "klingon")]).await, 403, "over");
+    for address in [ADDRESS, OTHER] {
+        assert_eq!(server.find(&bob, address).await, Some(alice.id.clone()));
+    }
+    let copy = copy_of(&server, &guest).await;
+    assert_eq!(copy["not_written_to_since"], json!(null));
+    assert_eq!(copy["bindings"][0]["language"], "en");
+    assert_eq!(copy["audit"].as_array().expect("rows").len(), 1, "this copy is the first");
+}
+
+#[tokio::test]
+async fn a_mailbox_that_changed_hands_shows_one_address_and_no_account() {
+    let (server, alice, bob) = with_alice().await;
+    server.request_token(&alice, "third@example.net", "secret", 1).await;
+    server.invite(&alice, "carol@example.org", "!alices:hs.test").await;
+    let guest = server.guest(ADDRESS).await;
+    let page = server.see("/me/data", &guest.cookie).await;
+    let copy = copy_of(&server, &guest).await;
+    for text in [page.text, copy.to_string()] {
+        assert!(text.contains(ADDRESS) && text.contains(&alice.id));
+        for others in [OTHER, "third@", "carol@", "!alices", &bob.id, &alice.token] {
+            assert!(!text.contains(others), "{others}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_copy_is_what_the_page_shows() {
+    let (server, alice, bob) = with_alice().await;
+    server.invite(&bob, "carol@example.org", "!room:hs.test").await;
+    let guest = server.guest("carol@example.org").await;
+    let page = server.see("/me/data", &guest.cookie).await;
+    assert!(page.text.contains("!room:hs.test") && !page.text.contains(&bob.id), "{}", page.text);
+    let copy = copy_of(&server, &guest).await;
+    assert_eq!(copy["lookups"], json!([]));
+    assert_eq!(copy["invitations_received"][0]["room_id"], "!room:hs.test");
+    let schema = serde_json::from_str(include_str!("../../../docs/export.schema.json")).expect("JSON");
+    assert!(jsonschema::validator_for(&schema).expect("a schema").is_valid(&copy), "{copy}");
+    let page = server.see("/me/data", &guest.cookie).await;
+    assert!(page.text.contains("a copy of the data was handed out"), "{}", page.text);
+    let guest = server.guest(ADDRESS).await;
+    let page = server.see("/me/data", &guest.cookie).await.text;
+    assert!(page.contains(&alice.id) && page.contains("2027-01-15 08:00 UTC"), "{page}");
+}
+
+#[tokio::test]
+async fn the_address_is_withdrawn() {
+    let (server, alice, bob) = with_alice().await;
+    let guest = server.guest(ADDRESS).await;
+    let reply = server.act(&guest, "/me/withdraw", &[]).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.headers["location"].as_bytes()),
+        (303, &b"/me/data?done=withdrawn&lang=en"[..])
+    );
+    assert_eq!(server.find(&bob, ADDRESS).await, None);
+    assert_eq!(server.find(&bob, OTHER).await, Some(alice.id.clone()));
+    let page = server.see("/me/data?done=withdrawn", &guest.cookie).await;
+    shows(&page, 200, "me_data");
+    assert!(page.text.contains("role=\"status\"") && !page.text.contains(&alice.id), "{}", page.text);
+    // Once more is no harm.
+    assert_eq!(server.act(&guest, "/me/withdraw", &[]).await.status, 303);
+}
+
+#[tokio::test]
+async fn everything_goes_after_a_second_question() {
+    let (server, alice, bob) = with_alice().await;
+    server.invite(&bob, "carol@example.org", "!room:hs.test").await;
+    let guest = server.guest(ADDRESS).await;
+    let question = server.see("/me/erase", &guest.cookie).await;
+    shows(&question, 200, "me_erase");
+    assert!(question.text.contains(ADDRESS) && question.text.contains("href=\"/me/data?lang=en\""));
+    let reply = server.act(&guest, "/me/erase", &[("sure", "yes")]).await;
+    shows(&reply, 200, "me_erased");
+    assert!(reply.headers["set-cookie"].to_str().expect("text").contains("Max-Age=0"));
+    assert_eq!(server.find(&bob, ADDRESS).await, None);
+    shows(&server.see("/me/data", &guest.cookie).await, 200, "over");
+    let bind = json!({ "sid": "none", "client_secret": "secret", "mxid": alice.id });
+    server.post("/3pid/bind", &alice, &bind).await.refused(404, "M_NO_VALID_SESSION");
+    shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
+    server.until_counted(&visits("nothing_to_send", 1)).await;
+    let before = server.links_to(ADDRESS).len();
+    assert_eq!(before, 1, "nothing is known any more");
+    assert_eq!(server.find(&bob, OTHER).await, Some(alice.id));
+}
+
+#[tokio::test]
+async fn never_write_again_holds_until_the_operator_lifts_it() {
+    let (server, alice, bob) = with_alice().await;
+    let guest = server.guest(ADDRESS).await;
+    let reply = server.act(&guest, "/me/silence", &[]).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.headers["location"].as_bytes()),
+        (303, &b"/me/data?done=silenced&lang=en"[..])
+    );
+    let page = server.see("/me/data?done=silenced", &guest.cookie).await;
+    assert!(
+        page.text.contains("Nothing is sent to your address since 2027-01-15 08:00 UTC."),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("action=\"/me/silence"));
+    let sent = server.mails().len();
+    let wanted = json!({ "email": "Alice@example.org", "client_secret": "new", "send_attempt": 1 });
+    let request = async || server.post("/validate/email/requestToken", &alice, &wanted).await;
+    request().await.refused(400, "M_EMAIL_SEND_ERROR");
+    shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
+    server.until_counted(&visits("nothing_to_send", 1)).await;
+    // An invitation is taken, and its mail does not leave.
+    server.act(&guest, "/me/withdraw", &[]).await;
+    assert!(server.invite(&bob, ADDRESS, "!room:hs.test").await["token"].is_string());
+    server.until_counted("bindery_outbox_total{kind=\"invitation_mail\",outcome=\"withdrawn\"} 1").await;
+    assert_eq!(server.mails().len(), sent);
+
+    let command = |verb: &str, address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+        command.args(["suppression", verb, "--address", address]);
+        let output = command.env("BINDERY_DATA_DIR", &server.config.data_dir).output().expect("it runs");
+        let words = if output.status.success() { output.stdout } else { output.stderr };
+        String::from_utf8(words).expect("UTF-8")
+    };
+    assert!(
+        command("check", "ALICE@example.org")
+            .starts_with("Nothing is sent to this address since 2027-01-15 08:00")
+    );
+    assert_eq!(command("check", OTHER), "This address may be written to.\n");
+    assert!(command("lift", "nonsense").contains("neither an e-mail address nor a telephone number"));
+    assert_eq!(command("lift", ADDRESS), "This address may be written to again.\n");
+    assert!(command("lift", ADDRESS).ends_with("nothing has changed.\n"));
+    request().await.ok();
+    let copy = copy_of(&server, &guest).await;
+    let deeds = copy["audit"].as_array().expect("rows").iter();
+    let deeds: Vec<_> = deeds.map(|row| (row["deed"].clone(), row["by"].clone())).collect();
+    assert!(deeds.contains(&(json!("suppression"), json!("owner"))), "{deeds:?}");
+    assert!(deeds.contains(&(json!("suppression_lifted"), json!("operator"))), "{deeds:?}");
+}
+
+#[tokio::test]
+async fn who_wants_no_mail_is_not_told_either_and_who_erases_is_told_once_more() {
+    for is_silent in [true, false] {
+        let server = Server::start_with(|config| config.privacy.notify_owners = true).await;
+        let alice = server.user("alice").await;
+        server.bind(&alice, ADDRESS, "secret").await;
+        let counted = |outcome: &str, count: u32| {
+            format!("bindery_outbox_total{{kind=\"owner_notice\",outcome=\"{outcome}\"}} {count}")
+        };
+        server.until_counted(&counted("delivered", 1)).await;
+        let guest = server.guest(ADDRESS).await;
+        if is_silent {
+            server.act(&guest, "/me/silence", &[]).await;
+        }
+        let before = server.mails().len();
+        shows(&server.act(&guest, "/me/erase", &[("sure", "yes")]).await, 200, "me_erased");
+        let outcome = if is_silent { counted("withdrawn", 1) } else { counted("delivered", 2) };
+        server.until_counted(&outcome).await;
+        let told: Vec<_> = server.mails().into_iter().skip(before).map(|mail| mail.subject).collect();
+        let farewell = "Your address leads to no Matrix account any more".to_owned();
+        assert_eq!(told, if is_silent { vec![] } else { vec![farewell] });
+        shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
+        server.until_counted(&visits("nothing_to_send", 1)).await;
+    }
+}
+
+#[tokio::test]
+async fn mails_come_in_the_language_that_was_chosen() {
+    let server = Server::start_with(|config| config.privacy.notify_owners = true).await;
+    let alice = server.user("alice").await;
+    server.bind(&alice, ADDRESS, "secret").await;
+    let guest = server.guest(ADDRESS).await;
+    assert_eq!(server.act(&guest, "/me/language", &[("language", "de")]).await.status, 303);
+    let page = server.see("/me/data", &guest.cookie).await;
+    assert!(page.text.contains("<option value=\"de\" lang=\"de\" selected>"), "{}", page.text);
+    let content = json!({ "mxid": alice.id, "threepid": { "medium": "email", "address": ADDRESS } });
+    let header = server.homeserver.sign_request(&v2("/3pid/unbind"), "destination", "id.test", &content);
+    let unbind = server.build(Method::POST, &v2("/3pid/unbind")).header("authorization", header);
+    server.send(unbind.body(content.to_string())).await.ok();
+    let told = || {
+        server
+            .mails()
+            .into_iter()
+            .any(|mail| mail.subject == "Ihre Adresse führt zu keinem Matrix-Konto mehr")
+    };
+    server.until("a mail in German", async || told()).await;
+}
+
+#[tokio::test]
+async fn a_closed_page_shows_nothing() {
+    let (server, ..) = with_alice().await;
+    let (guest, other) = (server.guest(ADDRESS).await, server.guest(OTHER).await);
+    let reply = server.act(&guest, "/me/close", &[]).await;
+    shows(&reply, 200, "me_closed");
+    let cookie = reply.headers["set-cookie"].to_str().expect("text");
+    assert_eq!(cookie, "__Host-visit=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
+    shows(&server.see("/me/data", &guest.cookie).await, 200, "over");
+    shows(&server.see("/me/data", &other.cookie).await, 200, "me_data");
+}

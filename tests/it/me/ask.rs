@@ -1,0 +1,227 @@
+//! Asking for the link: the same answer whatever is known, and a message only if something is.
+
+use std::time::Duration;
+
+use bindery::{
+    config::{Config, SmtpSecurity},
+    domain::bucket::Rate,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{link_in, shows, visits};
+use crate::support::{
+    Reply, Server, User, at_least_one,
+    gateway::Gateway,
+    smtp::{Mood, Relay, Stage},
+};
+
+const KNOWN: &str = "alice@example.org";
+
+/// What somebody can see of an answer, but for the time.
+fn visible(reply: &Reply) -> (u16, Vec<(String, String)>, String) {
+    let headers = reply.headers.iter().filter(|(name, _)| *name != "date");
+    let headers = headers.map(|(name, value)| (name.to_string(), format!("{value:?}"))).collect();
+    (reply.status.as_u16(), headers, reply.text.clone())
+}
+
+fn unlimited(config: &mut Config) {
+    let rate = Rate::new(10_000, 10_000);
+    config.limits.visit_per_ip = rate;
+    config.limits.visit_per_address = rate;
+}
+
+#[tokio::test]
+async fn the_answer_is_the_same_whatever_is_known() {
+    let gateway = Gateway::start();
+    let server = Server::start_with(|config| {
+        gateway.configure(config);
+        config.limits.visit_per_ip = Rate::new(1000, 1000);
+        config.limits.visit_per_address = Rate::new(1, 1);
+    })
+    .await;
+    let alice = server.user("alice").await;
+    server.bind(&alice, KNOWN, "secret").await;
+    server.bind(&alice, "silent@example.org", "secret").await;
+    let guest = server.guest("silent@example.org").await;
+    assert_eq!(server.act(&guest, "/me/silence", &[]).await.status, 303);
+    // It has used up what there is for its address, too.
+    server.clock.forward(Duration::from_secs(3600));
+    let before = server.mails().len();
+
+    let expected = visible(&server.ask_for("nobody@example.org").await);
+    for (address, what) in [
+        (KNOWN, "known"),
+        (KNOWN, "known, and asked for a second time"),
+        ("ALICE@Example.ORG ", "known, spelt otherwise"),
+        ("silent@example.org", "suppressed"),
+        ("a@@b", "malformed"),
+        ("alice@exa mple.org", "malformed"),
+        ("\"alice\"@example.org", "malformed"),
+        ("+44 7400 123456", "a number that nothing is known of"),
+        ("+44 nonsense", "no number"),
+        ("+999999999999", "no number"),
+    ] {
+        assert_eq!(visible(&server.ask_for(address).await), expected, "{what}");
+    }
+    server.until_counted(&visits("sent", 2)).await;
+    // nobody, silent, and the number.
+    server.until_counted(&visits("nothing_to_send", 3)).await;
+    server.until_counted(&visits("limited", 2)).await;
+    let mails: Vec<_> = server.mails().into_iter().skip(before).map(|mail| mail.to).collect();
+    assert_eq!(mails, [KNOWN]);
+    assert_eq!(gateway.told().len(), 0);
+}
+
+#[tokio::test]
+async fn whatever_is_stored_is_enough_for_a_link() {
+    let server = Server::start_with(unlimited).await;
+    let alice = server.user("alice").await;
+    server.request_token(&alice, "asked@example.org", "secret", 1).await;
+    server.invite(&alice, "invited@example.org", "!room:hs.test").await;
+    server.bind(&alice, KNOWN, "secret").await;
+    for address in ["asked@example.org", "invited@example.org", KNOWN] {
+        server.guest(address).await;
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_no_address_is_named_on_the_page() {
+    let server = Server::start_with(unlimited).await;
+    let long = format!("{}@example.org", "a".repeat(600));
+    for typed in ["", "alice", "07400 123456", "<script>", &long] {
+        let reply = server.ask_for(typed).await;
+        shows(&reply, 400, "unreadable");
+        assert!(reply.text.contains("role=\"alert\"") && reply.text.contains("aria-invalid=\"true\""));
+        assert!(reply.text.contains("href=\"#address\""), "the summary leads to the field");
+    }
+    for body in ["", "\u{0}", "{", "address", "[]", "other=1", "address=%ff%fe"] {
+        let request = server.build(Method::POST, "/me").body(body);
+        shows(&server.send(request).await, 400, "unreadable");
+    }
+    let huge = server.build(Method::POST, "/me").body("a".repeat(100_000));
+    server.send(huge).await.refused(413, "M_TOO_LARGE");
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn too_many_from_one_network_hear_so_and_too_many_to_one_address_do_not() {
+    let server = Server::start_with(|config| {
+        config.limits.visit_per_ip = Rate::new(5, 1);
+        config.limits.visit_per_address = Rate::new(2, 1);
+    })
+    .await;
+    let alice = server.user("alice").await;
+    server.bind(&alice, KNOWN, "secret").await;
+    for _ in 0..5 {
+        shows(&server.ask_for(KNOWN).await, 200, "me_sent");
+    }
+    server.until_counted(&visits("sent", 2)).await;
+    server.until_counted(&visits("limited", 3)).await;
+    shows(&server.ask_for(KNOWN).await, 429, "me_busy");
+    shows(&server.ask_for("nobody@example.org").await, 429, "me_busy");
+    server.clock.forward(Duration::from_secs(3600));
+    shows(&server.ask_for(KNOWN).await, 200, "me_sent");
+    server.until_counted(&visits("sent", 3)).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_shows_in_nothing_but_a_metric() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = Server::start_with(|config| {
+        relay.configure(config);
+        unlimited(config);
+        config.mail.smtp.timeout_seconds = at_least_one(3);
+    })
+    .await;
+    let alice = server.user("alice").await;
+    let body = json!({ "email": KNOWN, "client_secret": "secret", "send_attempt": 1 });
+    server.post("/validate/email/requestToken", &alice, &body).await.ok();
+    relay.set(Mood::Silent(Stage::Greeting));
+    let expected = visible(&server.ask_for(KNOWN).await);
+    let mut is_full = false;
+    for _ in 0..40 {
+        let asked = (0..50).map(|_| server.ask_for(KNOWN));
+        for reply in futures_util::future::join_all(asked).await {
+            assert_eq!(visible(&reply), expected);
+        }
+        is_full = server.metrics().await.contains("outcome=\"queue_full\"");
+        if is_full {
+            break;
+        }
+    }
+    assert!(is_full, "{}", server.metrics().await);
+}
+
+fn number_body(attempt: u64) -> Value {
+    json!({
+        "client_secret": "secret", "country": "GB", "phone_number": "07400 123456", "send_attempt": attempt,
+    })
+}
+
+/// A server with a gateway, and somebody who has asked to have a number confirmed.
+async fn with_number(gateway: &Gateway, change: impl FnOnce(&mut Config)) -> (Server, User) {
+    let server = Server::start_with(|config| {
+        gateway.configure(config);
+        unlimited(config);
+        change(config);
+    })
+    .await;
+    let alice = server.user("alice").await;
+    server.post("/validate/msisdn/requestToken", &alice, &number_body(1)).await.ok();
+    assert_eq!(gateway.told().len(), 1);
+    (server, alice)
+}
+
+#[tokio::test]
+async fn a_number_gets_its_link_as_a_message() {
+    let gateway = Gateway::start();
+    let (server, alice) = with_number(&gateway, |_| {}).await;
+    shows(&server.fill("/me?lang=de", None, &[("address", "+44 (7400) 123456")]).await, 200, "me_sent");
+    server.until_counted(&visits("sent", 1)).await;
+    let told = gateway.told();
+    assert_eq!(told[1].body["to"], "+447400123456");
+    let text = told[1].body["text"].as_str().expect("a text");
+    assert!(text.starts_with("Eine Stunde lang"), "{text}");
+    let link = link_in(text);
+    assert!(link.ends_with("&lang=de"));
+    let guest = server.follow(&link).await;
+    let page = server.see("/me/data", &guest.cookie).await;
+    assert!(page.text.contains("+447400123456"), "{}", page.text);
+
+    assert_eq!(server.act(&guest, "/me/silence", &[]).await.status, 303);
+    let refused = server.post("/validate/msisdn/requestToken", &alice, &number_body(2)).await;
+    refused.refused(400, "M_SEND_ERROR");
+    assert_eq!(gateway.told().len(), 2, "no code goes there either");
+}
+
+#[tokio::test]
+async fn links_to_telephones_count_as_messages() {
+    type Change = fn(&mut Config);
+    let changes: [(Change, &str); 4] = [
+        (|config| config.sms.daily_ceiling = at_least_one(1), "nothing_to_send"),
+        (|config| config.limits.sms_per_country = Rate::new(1, 1), "nothing_to_send"),
+        (|config| config.limits.sms_per_number = Rate::new(1, 1), "limited"),
+        (|config| config.limits.sms_per_ip = Rate::new(1, 1), "limited"),
+    ];
+    for (change, outcome) in changes {
+        let gateway = Gateway::start();
+        let (server, _) = with_number(&gateway, change).await;
+        shows(&server.ask_for("+447400123456").await, 200, "me_sent");
+        server.until_counted(&visits(outcome, 1)).await;
+        assert_eq!(gateway.told().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_takes_only_codes_is_sent_no_link() {
+    let gateway = Gateway::start();
+    let only_codes = |config: &mut Config| {
+        config.sms.http.body =
+            [("to", "{to}"), ("text", "{code}")].map(|(name, value)| (name.to_owned(), json!(value))).into();
+    };
+    let (server, _) = with_number(&gateway, only_codes).await;
+    shows(&server.ask_for("+447400123456").await, 200, "me_sent");
+    server.until_counted(&visits("not_sent", 1)).await;
+    assert_eq!(gateway.told().len(), 1);
+}
