@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from steps import expect, poll
 
@@ -85,6 +87,41 @@ class Browser:
         self._driver.find_element(By.CSS_SELECTOR, _decision("confirm")).click()
         poll(lambda: self._driver.current_url == onward, 15, "the page to go on to")
 
+    def count(self, selector: str) -> int:
+        return len(self._driver.find_elements(By.CSS_SELECTOR, selector))
+
+    def press(self, keys: str) -> None:
+        """Types, as somebody without a mouse does."""
+        ActionChains(self._driver).send_keys(keys).perform()
+
+    def tab_to(self, selector: str) -> None:
+        """Presses Tab until the element has the focus, which must then be seen."""
+        for _ in range(60):
+            self.press(Keys.TAB)
+            if self._script("return document.activeElement.matches(arguments[0])", selector):
+                outline = self._script("return getComputedStyle(document.activeElement).outlineStyle")
+                expect(outline == "none", False, f"{selector} shows no focus: none")
+                return
+        raise AssertionError(f"no Tab leads to {selector}")
+
+    def submit(self, values: dict[str, str], form: str = "main form") -> None:
+        """Fills in a form of the page and sends it."""
+        element = self._driver.find_element(By.CSS_SELECTOR, form)
+        for name, value in values.items():
+            element.find_element(By.NAME, name).send_keys(value)
+        element.find_element(By.CSS_SELECTOR, "button").click()
+
+    def check_axe(self, name: str, axe: str) -> None:
+        """No rule of axe-core is broken, in light and in dark."""
+        for scheme in ("light", "dark"):
+            self._prefer(scheme)
+            # The program is run beside the page, whose policy lets it load none.
+            found = self._driver.execute_async_script(
+                f"{axe}; const done = arguments[0]; axe.run().then(found => done(found.violations.map("
+                "rule => rule.id + ': ' + rule.nodes.map(node => node.target).join(' '))));"
+            )
+            expect(found, [], f"{name} in {scheme}: what axe-core finds")
+
     def look(self, name: str) -> None:
         """Takes the page's pictures and checks what holds for every page."""
         for width, height in (DESKTOP, PHONE):
@@ -104,15 +141,18 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": (width, height) == PHONE},
         )
-        self._driver.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia",
-            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-        )
+        self._prefer(scheme)
         picture = base64.b64decode(
             self._driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
         )
         (self._shots / f"{name}-{width}x{height}-{scheme}.png").write_bytes(picture)
         return picture
+
+    def _prefer(self, scheme: str) -> None:
+        self._driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        )
 
     def _check_layout(self, name: str, width: int) -> None:
         client, scroll = self._script(
@@ -151,8 +191,8 @@ class Browser:
         self.open("data:text/html,<title>off</title><script>document.title='on'</script>")
         return self._driver.title == "on"
 
-    def _script(self, source: str) -> Any:
-        return self._driver.execute_script(source)
+    def _script(self, source: str, *arguments: str) -> Any:
+        return self._driver.execute_script(source, *arguments)
 
 
 def _decision(value: str) -> str:

@@ -14,6 +14,11 @@ class JavaScript:
         self._home = home
         self._authority = authority
 
+    @property
+    def axe(self) -> str:
+        """The program that checks pages for people who see or move differently."""
+        return (self._home / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
     def run(self, program: str, arguments: dict[str, str]) -> Any:
         """What a program says, as JSON; the arguments go to its standard input."""
         done = subprocess.run(

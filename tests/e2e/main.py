@@ -16,6 +16,7 @@ from typing import NoReturn
 import certs
 import ending
 import invitations
+import me
 import phones
 import story
 from browser import Browser
@@ -27,7 +28,7 @@ from steps import Steps
 from world import World
 
 LONGEST_RUN = 900
-STORY = [*story.CHAPTER, *invitations.CHAPTER, *phones.CHAPTER, *ending.CHAPTER]
+STORY = [*story.CHAPTER, *invitations.CHAPTER, *phones.CHAPTER, *me.CHAPTER, *ending.CHAPTER]
 
 
 @dataclass(frozen=True)

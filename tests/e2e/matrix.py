@@ -32,6 +32,9 @@ class Api:
     ) -> requests.Response:
         return self._send("POST", path, token, json=body, headers=headers)
 
+    def form(self, path: str, values: dict[str, str]) -> requests.Response:
+        return self._send("POST", path, None, data=values)
+
     def delete(self, path: str, token: str) -> requests.Response:
         return self._send("DELETE", path, token)
 

@@ -285,6 +285,10 @@ security = "none"
 [validation]
 next_link_prefixes = ["{onward}"]
 
+# Everybody in the story has the same address.
+[limits]
+visit_per_ip = {{ burst = 100, per_hour = 100 }}
+
 [sms]
 gateway = "http"
 countries = ["GB"]
@@ -310,6 +314,7 @@ url = "{self.policy["de"]}"
             encoding="utf-8",
         )
         self.port = port
+        self.data = home / "data"
         self._program, self._configuration = program, configuration
         self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
         super().__init__("bindery", [str(program), "serve", "--config", str(configuration)], home)

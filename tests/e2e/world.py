@@ -44,6 +44,7 @@ class World:
     validations: dict[str, Validation] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     codes: set[str] = field(default_factory=set)
+    read: set[int] = field(default_factory=set)
 
     @property
     def alice(self) -> Person:
