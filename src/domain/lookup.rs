@@ -32,8 +32,13 @@ pub struct LookupHash(pub [u8; 32]);
 impl LookupHash {
     /// `sha256("<address> <medium> <pepper>")`.
     pub fn of(address: &Address, pepper: &str) -> Self {
+        Self::of_canonical(address.medium(), address.as_str(), pepper)
+    }
+
+    /// As [`LookupHash::of`], of an address that was parsed long ago and is in its canonical form.
+    pub fn of_canonical(medium: Medium, text: &str, pepper: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [address.as_str(), " ", address.medium().as_str(), " ", pepper] {
+        for part in [text, " ", medium.as_str(), " ", pepper] {
             hash.update(part.as_bytes());
         }
         Self(hash.finalize().into())

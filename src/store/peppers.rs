@@ -11,7 +11,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTr
 use super::{
     StoreError, Tables, Transaction, Writes,
     codec::{decode, encode},
-    rows::{AssociationRow, PepperRow, address},
+    rows::{AssociationRow, PepperRow},
     tables::lookup_table_name,
 };
 use crate::domain::{
@@ -172,7 +172,7 @@ impl Writes<'_> {
             let (medium, text) = key.value();
             let medium = Medium::from_number(medium);
             let medium = medium.ok_or_else(|| StoreError::new("a row has an unknown medium"))?;
-            let hash = LookupHash::of(&address(medium, text)?, &index.pepper);
+            let hash = LookupHash::of_canonical(medium, text, &index.pepper);
             let owner = encode(&decode::<AssociationRow>(row.value())?.user_id)?;
             insert(&mut index.table, &hash, &owner)?;
             reached = Some(Reached(medium, text.to_owned()));
