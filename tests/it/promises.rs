@@ -1,6 +1,6 @@
 //! One test for each promise of the policy (design, section 1), named after it.
 //!
-//! P3, P17 and P18 are held by more than one test; here is the shortest that would notice. P7 and
+//! P13 is held by `data`, P17 and P20 by `notice`, P18 by `commands`. P7 and
 //! the federation's half of P8 and P9 wait for the federation.
 
 mod physical;
@@ -228,4 +228,31 @@ async fn p19_the_data_directory_is_closed_and_every_export_and_erasure_is_noted(
     let deeds = entries.as_array().expect("entries").iter().map(|entry| entry["deed"].clone());
     assert_eq!(deeds.collect::<Vec<_>>(), [json!("export"), json!("erasure")]);
     assert!(!entries.to_string().contains("alice"), "{entries}");
+}
+
+#[tokio::test]
+async fn p14_and_p15_the_logs_go_from_the_disk_when_their_time_is_over() {
+    let (server, data) = only_files(|_| {}).await;
+    let alice = server.user("alice").await;
+    let details = server.get("/hash_details", &alice).await.ok();
+    let looked_up =
+        hash("somebody@example.org", "email", details["lookup_pepper"].as_str().expect("a pepper"));
+    server.find(&alice, "somebody@example.org").await;
+    let call = server.build(Method::GET, "/").header("user-agent", "Distinctive/3");
+    server.send(call.header("x-forwarded-for", "198.51.100.99")).await;
+    let held = |trace: &str| files_with(&data, trace.as_bytes()).len();
+    let written = async || {
+        server.clock.forward(Duration::from_secs(60));
+        held(&looked_up) == 1 && held("Distinctive/3") == 1 && held("198.51.100.99") == 2
+    };
+    server.until("the logs are written", written).await;
+    for (until, trace) in [(7, looked_up.as_str()), (60, "Distinctive/3"), (180, "198.51.100.99")] {
+        let now = Clock::now(&*server.clock).0;
+        let day = Duration::from_millis(now - 1_800_000_000_000);
+        // Until the day before it has to go.
+        server.pass((until - 1) * DAY - day).await;
+        assert_ne!(held(trace), 0, "{trace} goes before its time");
+        server.pass(DAY).await;
+        assert_eq!(held(trace), 0, "{trace} is there after {until} days");
+    }
 }
