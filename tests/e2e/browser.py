@@ -112,7 +112,7 @@ class Browser:
         element.find_element(By.CSS_SELECTOR, "button").click()
 
     def check_axe(self, name: str, axe: str) -> None:
-        """No rule of axe-core is broken, in light and in dark."""
+        """No rule of axe-core is broken, in light and in dark, and the page behaves."""
         for scheme in ("light", "dark"):
             self._prefer(scheme)
             # The program is run beside the page, whose policy lets it load none.
@@ -121,6 +121,8 @@ class Browser:
                 "rule => rule.id + ': ' + rule.nodes.map(node => node.target).join(' '))));"
             )
             expect(found, [], f"{name} in {scheme}: what axe-core finds")
+        self._check_requests(name)
+        self._check_console(name)
 
     def look(self, name: str) -> None:
         """Takes the page's pictures and checks what holds for every page."""
