@@ -33,7 +33,7 @@ pub use self::{
     counters::{Counter, RequestKind, agent, printable},
     files::{Held, LogKind, MARGIN, folder, held, unlink_expired},
     lookups::{LookupRow, clear_hash},
-    read::{LookupSummary, lookups_of, rows},
+    read::{LookupSummary, lookups_by, lookups_of, rows},
     tally::CountedRow,
 };
 use crate::{

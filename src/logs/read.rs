@@ -17,8 +17,11 @@ use super::{
     lookups::clear_hash,
 };
 use crate::{
-    domain::{day::Day, lookup::LookupHash, threepid::Address, time::Millis},
-    ops::{Core, export::LookedUp},
+    domain::{day::Day, ids::UserId, lookup::LookupHash, threepid::Address, time::Millis},
+    ops::{
+        Core,
+        export::{LookedUp, LookupMade},
+    },
 };
 
 /// Who looked up how much: a row of the log of lookups without its addresses.
@@ -66,6 +69,25 @@ pub fn rows(
         }
     }
     Ok(())
+}
+
+/// What an account looked up, as far as the log of lookups goes. It waits for the disk.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn lookups_by(core: &Core, user: &UserId) -> io::Result<Vec<LookupMade>> {
+    let mut lookups = Vec::new();
+    rows(&core.config.data_dir, LogKind::Lookup, Day(0), |row| {
+        let lookup = serde_json::from_str::<LookupSummary<'_>>(row).ok();
+        lookups.extend(lookup.filter(|lookup| lookup.account == user.as_str()).map(|lookup| LookupMade {
+            at: lookup.ts.0,
+            ip: Some(lookup.ip.to_string()),
+            addresses: lookup.addresses,
+            found: lookup.matches,
+        }));
+        Ok(())
+    })?;
+    Ok(lookups)
 }
 
 /// When an address was looked up, as far as a full log knows: under the peppers that are not yet forgotten,

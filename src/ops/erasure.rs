@@ -7,7 +7,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure, associations, invitations, owner_notices::OwnerNotices};
+use super::{
+    Core, Failure, associations, invitations, owner_notices::OwnerNotices, validation::sessions_where,
+};
 use crate::{
     domain::{
         audit::{By, Deed, Entry, subject, subject_of_address},
@@ -20,19 +22,24 @@ use crate::{
     store::{StoreError, Writes},
 };
 
-/// How many rows are looked at in one step.
-const STEP: usize = 1024;
+/// How often it is looked whether something is left.
+const MOST_STEPS: usize = 8;
 
 /// How much went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     /// Published addresses.
     pub bindings: usize,
-    /// Everything else: sessions, tokens, consents, invitations, visits.
+    /// Everything else: sessions, tokens, consents, invitations, visits, mails that waited.
     pub others: usize,
 }
 
 impl Erased {
+    fn add(&mut self, more: Self) {
+        self.bindings += more.bindings;
+        self.others += more.others;
+    }
+
     /// All of it.
     pub fn total(self) -> usize {
         self.bindings + self.others
@@ -44,31 +51,26 @@ impl Erased {
 /// # Errors
 /// Only if the database fails.
 pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Erased, Failure> {
-    let sessions = sessions_where(core, |session| session.address == address)?;
     let subject = subject_of(core, &address);
-    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
-    let waiting = OutboxKey::of_notice(&address, &core.session_key);
-    let erased = core.store.write(move |tables| {
-        let mut erased = Erased::default();
-        tables.remove_outgoing(&waiting)?;
-        if let Some(association) = tables.association(&address)? {
-            associations::remove(tables, &association.user_id, &address, notices)?;
-            erased.bindings += 1;
+    until_nothing_is_left(|is_first| {
+        let address = address.clone();
+        async move {
+            let sessions = sessions_where(core, |session| session.address == address)?;
+            let (entry, notices) = (entry(core, by, subject), OwnerNotices::of(core));
+            let erased = core.store.write(move |tables| {
+                let mut erased = erase_of(tables, &address, notices, is_first)?;
+                erased.others += remove_sessions(tables, &sessions)?;
+                if is_first {
+                    tables.put_audit(&entry)?;
+                }
+                Ok(erased)
+            });
+            let erased = erased.await?;
+            core.outbox_bell.notify_one();
+            Ok(erased)
         }
-        erased.others += remove_sessions(tables, &sessions)?;
-        for token in tables.invitations_to(&address)? {
-            tables.remove_invitation(&token)?;
-            erased.others += 1;
-        }
-        for (secret, _) in tables.visits_of(&address)? {
-            tables.remove_visit(secret)?;
-        }
-        tables.put_audit(&Entry { at: now, deed: Deed::Erasure, by, subject: Some(subject) })?;
-        Ok(erased)
-    });
-    let erased = erased.await?;
-    core.outbox_bell.notify_one();
-    Ok(erased)
+    })
+    .await
 }
 
 /// Erases everything about an account: its addresses with all that [`erase_address`] erases of
@@ -77,59 +79,90 @@ pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Eras
 /// # Errors
 /// Only if the database fails.
 pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, Failure> {
-    let mut erased = Erased::default();
-    loop {
-        let step = erase_once(core, user.clone(), by, erased == Erased::default()).await?;
-        erased.bindings += step.bindings;
-        erased.others += step.others;
-        // What a request wrote that was under way meanwhile; without tokens there is no other.
-        if step == Erased::default() {
-            return Ok(erased);
+    let subject = subject(&core.session_key, user.as_str());
+    until_nothing_is_left(|is_first| {
+        let user = user.clone();
+        async move {
+            let own = core.store.read().associations_of(&user)?;
+            let addresses: HashSet<&str> = own.iter().map(|one| one.address.as_str()).collect();
+            let sessions = sessions_where(core, |session| {
+                session.account.as_ref() == Some(&user) || addresses.contains(session.address.as_str())
+            })?;
+            let sent = invitations::sent_by(&core.store, &user)?;
+            let (entry, notices) = (entry(core, by, subject), OwnerNotices::of(core));
+            let erased = core.store.write(move |tables| {
+                let mut erased = Erased::default();
+                for association in tables.associations_of(&user)? {
+                    erased.add(erase_of(tables, &association.address, notices, is_first)?);
+                }
+                for token in tables.tokens_of(&user)? {
+                    tables.remove_token(token.hash)?;
+                    erased.others += 1;
+                }
+                erased.others += tables.remove_consents(&user)?;
+                erased.others += remove_sessions(tables, &sessions)?;
+                for token in &sent {
+                    erased.others += remove_invitation(tables, token)?;
+                }
+                if is_first {
+                    tables.put_audit(&entry)?;
+                }
+                Ok(erased)
+            });
+            let erased = erased.await?;
+            core.outbox_bell.notify_one();
+            Ok(erased)
         }
-    }
+    })
+    .await
 }
 
-async fn erase_once(core: &Core, user: UserId, by: By, is_first: bool) -> Result<Erased, Failure> {
-    let addresses: HashSet<String> = {
-        let own = core.store.read().associations_of(&user)?;
-        own.into_iter().map(|association| association.address.as_str().to_owned()).collect()
-    };
-    let sessions = sessions_where(core, |session| {
-        session.account.as_ref() == Some(&user) || addresses.contains(session.address.as_str())
-    })?;
-    let sent = invitations::sent_by(&core.store, &user)?;
-    let subject = subject(&core.session_key, user.as_str());
-    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
-    let erased = core.store.write(move |tables| {
-        let mut erased = Erased::default();
-        for association in tables.associations_of(&user)? {
-            let address = &association.address;
-            associations::remove(tables, &user, address, notices)?;
-            erased.bindings += 1;
-            for token in tables.invitations_to(address)? {
-                erased.others += remove_invitation(tables, &token)?;
-            }
-            for (secret, _) in tables.visits_of(address)? {
-                tables.remove_visit(secret)?;
-            }
+/// Repeats a step until it finds nothing any more: what a request has written that was under way.
+async fn until_nothing_is_left<Step>(step: impl Fn(bool) -> Step) -> Result<Erased, Failure>
+where
+    Step: Future<Output = Result<Erased, Failure>>,
+{
+    let mut erased = step(true).await?;
+    // Whoever asks again and again for something new is not waited for.
+    for _ in 0..MOST_STEPS {
+        match step(false).await? {
+            nothing if nothing == Erased::default() => break,
+            more => erased.add(more),
         }
-        for token in tables.tokens_of(&user)? {
-            tables.remove_token(token.hash)?;
-            erased.others += 1;
-        }
-        erased.others += tables.remove_consents(&user)?;
-        erased.others += remove_sessions(tables, &sessions)?;
-        for token in &sent {
-            erased.others += remove_invitation(tables, token)?;
-        }
-        if is_first {
-            tables.put_audit(&Entry { at: now, deed: Deed::Erasure, by, subject: Some(subject) })?;
-        }
-        Ok(erased)
-    });
-    let erased = erased.await?;
-    core.outbox_bell.notify_one();
+    }
     Ok(erased)
+}
+
+/// Erases what an address leads to. Only the first time goes what waited to be said to its owner: afterwards
+/// that is the farewell.
+fn erase_of(
+    tables: &mut Writes<'_>,
+    address: &Address,
+    notices: OwnerNotices,
+    is_first: bool,
+) -> Result<Erased, StoreError> {
+    let mut erased = Erased::default();
+    let waiting = OutboxKey::of_notice(address, &tables.session_key()?);
+    if is_first && tables.outgoing(&waiting)?.is_some() {
+        tables.remove_outgoing(&waiting)?;
+        erased.others += 1;
+    }
+    if let Some(association) = tables.association(address)? {
+        associations::remove(tables, &association.user_id, address, notices)?;
+        erased.bindings += 1;
+    }
+    for token in tables.invitations_to(address)? {
+        erased.others += remove_invitation(tables, &token)?;
+    }
+    for (secret, _) in tables.visits_of(address)? {
+        tables.remove_visit(secret)?;
+        erased.others += 1;
+    }
+    Ok(erased)
+}
+
+fn entry(core: &Core, by: By, subject: [u8; 32]) -> Entry {
+    Entry { at: core.clock.now(), deed: Deed::Erasure, by, subject: Some(subject) }
 }
 
 /// Withdraws the association of an address for its owner; whether there was one.
@@ -137,12 +170,11 @@ async fn erase_once(core: &Core, user: UserId, by: By, is_first: bool) -> Result
 /// # Errors
 /// Only if the database fails.
 pub async fn withdraw(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
-    let subject = subject_of(core, &address);
-    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
+    let (entry, notices) = (entry(core, by, subject_of(core, &address)), OwnerNotices::of(core));
     let removed = core.store.write(move |tables| {
         let Some(association) = tables.association(&address)? else { return Ok(false) };
         associations::remove(tables, &association.user_id, &address, notices)?;
-        tables.put_audit(&Entry { at: now, deed: Deed::Erasure, by, subject: Some(subject) })?;
+        tables.put_audit(&entry)?;
         Ok(true)
     });
     let removed = removed.await?;
@@ -153,20 +185,6 @@ pub async fn withdraw(core: &Core, address: Address, by: By) -> Result<bool, Fai
 /// What stands for an address in the audit.
 pub fn subject_of(core: &Core, address: &Address) -> [u8; 32] {
     subject_of_address(&core.session_key, address)
-}
-
-/// The validation sessions for which `is_meant` holds.
-pub(super) fn sessions_where(
-    core: &Core,
-    is_meant: impl Fn(&Session) -> bool,
-) -> Result<Vec<(Sid, Session)>, StoreError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let batch = core.store.read().sessions_after(after.as_ref(), STEP)?;
-        let Some((last, _)) = batch.last() else { return Ok(found) };
-        after = Some(last.clone());
-        found.extend(batch.into_iter().filter(|(_, session)| is_meant(session)));
-    }
 }
 
 fn remove_sessions(tables: &mut Writes<'_>, sessions: &[(Sid, Session)]) -> Result<usize, StoreError> {

@@ -5,14 +5,19 @@
 //! with an access token sees what is stored about the account, its addresses masked (P2). Nothing in
 //! the document is about anybody else.
 
-use schemars::{JsonSchema, Schema, schema_for};
-use serde::Serialize;
+mod document;
 
+use self::document::{
+    AccessToken, Audited, Binding, Consent, OpenVisit, ReceivedInvitation, SentInvitation, ValidationSession,
+    Waiting,
+};
+pub use self::document::{Export, LookedUp, LookupMade};
 use super::{
     Core, Failure,
-    erasure::{note_export, sessions_where, subject_of},
+    erasure::{note_export, subject_of},
     invitations,
     suppressions::suppressed_since,
+    validation::sessions_where,
 };
 use crate::{
     domain::{
@@ -26,153 +31,6 @@ use crate::{
     },
     store::{Snapshot, StoreError},
 };
-
-/// Everything that is stored about a person. Times are milliseconds since 1970 in UTC.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Export {
-    /// The name of the server that made this.
-    pub server_name: String,
-    /// When it was made.
-    pub exported_at: u64,
-    /// The address or Matrix ID that all of this is about.
-    pub subject: String,
-    /// Published addresses: whoever knows one finds the Matrix ID.
-    pub bindings: Vec<Binding>,
-    /// Proofs under way or done that an address is somebody's.
-    pub validation_sessions: Vec<ValidationSession>,
-    /// Invitations that wait for somebody with this address to publish it.
-    pub invitations_received: Vec<ReceivedInvitation>,
-    /// Invitations that this account sent and that nobody has taken up yet.
-    pub invitations_sent: Vec<SentInvitation>,
-    /// Access tokens of the account; the tokens themselves are not stored.
-    pub access_tokens: Vec<AccessToken>,
-    /// Documents that the account has accepted.
-    pub consents: Vec<Consent>,
-    /// What waits to be sent about this person.
-    pub waiting_to_be_sent: Vec<Waiting>,
-    /// Since when nothing is sent to this address, if that was asked for.
-    pub not_written_to_since: Option<u64>,
-    /// When the address was looked up since the pepper was last replaced. Earlier lookups are in the log for
-    /// at most a week, and can be found by nobody any more.
-    pub lookups: Vec<LookedUp>,
-    /// When a copy was handed out, or something erased.
-    pub audit: Vec<Audited>,
-}
-
-impl Export {
-    /// The JSON Schema of the document.
-    pub fn schema() -> Schema {
-        schema_for!(Self)
-    }
-}
-
-/// A published address.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Binding {
-    /// `email` or `msisdn`.
-    pub medium: &'static str,
-    /// The address; masked for somebody who has only an access token.
-    pub address: String,
-    /// The Matrix ID that it leads to.
-    pub user_id: String,
-    /// Since when.
-    pub since: u64,
-    /// The language that its owner is written to in, as ISO 639-1 code.
-    pub language: &'static str,
-}
-
-/// A validation session.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ValidationSession {
-    /// `email` or `msisdn`.
-    pub medium: &'static str,
-    /// The address; masked for somebody who has only an access token.
-    pub address: String,
-    /// `pending`, `validated` or `withdrawn`.
-    pub state: &'static str,
-    /// When it last changed.
-    pub modified: u64,
-    /// When it is deleted.
-    pub until: u64,
-}
-
-/// An invitation to the address.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ReceivedInvitation {
-    /// The room.
-    pub room_id: String,
-    /// When it came.
-    pub since: u64,
-    /// When it is deleted.
-    pub until: u64,
-}
-
-/// An invitation that the account sent.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct SentInvitation {
-    /// The room.
-    pub room_id: String,
-    /// The address that was invited, as everybody in the room sees it.
-    pub to: String,
-    /// When it was sent.
-    pub since: u64,
-    /// When it is deleted.
-    pub until: u64,
-}
-
-/// An access token.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct AccessToken {
-    /// When it was given out.
-    pub since: u64,
-    /// When it was last used, to the day.
-    pub used: u64,
-}
-
-/// A document that the account has accepted.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Consent {
-    /// The document.
-    pub document: String,
-    /// Its version.
-    pub version: String,
-    /// When.
-    pub accepted: u64,
-}
-
-/// Something that waits to be sent.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Waiting {
-    /// What.
-    pub kind: &'static str,
-    /// Since when.
-    pub since: u64,
-    /// When it is tried next.
-    pub due: u64,
-    /// Until when it is tried at most.
-    pub until: u64,
-}
-
-/// A lookup of the address.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct LookedUp {
-    /// When.
-    pub at: u64,
-    /// Whether it led to a Matrix ID.
-    pub found: bool,
-}
-
-/// An entry of the audit.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Audited {
-    /// When.
-    pub at: u64,
-    /// What.
-    pub deed: &'static str,
-    /// By whom: `operator`, `owner`, `account` or `server`.
-    pub by: &'static str,
-}
 
 /// Whether addresses are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,16 +85,24 @@ pub fn about_address(core: &Core, address: &Address, lookups: Vec<LookedUp>) -> 
     received(core, &snapshot, address, &mut export)?;
     export.not_written_to_since = suppressed_since(&snapshot, address)?.map(|since| since.0);
     export.lookups = lookups;
+    let visits = snapshot.visits_of(address)?;
+    export.visits = visits.iter().map(|(_, visit)| OpenVisit { until: visit.until.0 }).collect();
     export.audit = audited(&snapshot, subject)?;
     Ok(export)
 }
 
-/// What is stored about an account: whole for the operator, with masked addresses for whoever has
-/// one of its access tokens, since its homeserver can have one too.
+/// What is stored about an account: whole for the operator, with masked addresses and without IP addresses
+/// for whoever has one of its access tokens, since its homeserver can have one too. `lookups_made` comes
+/// from the log.
 ///
 /// # Errors
 /// Only if the database fails.
-pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
+pub async fn of_account(
+    core: &Core,
+    user: &UserId,
+    by: By,
+    lookups_made: Vec<LookupMade>,
+) -> Result<Export, Failure> {
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
     note_export(core, subject, by, now).await?;
     let addresses = if by == By::Operator { Addresses::Whole } else { Addresses::Masked };
@@ -263,6 +129,10 @@ pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Fa
         let crate::store::Consent { document, version, accepted } = consent;
         export.consents.push(Consent { document, version, accepted: accepted.0 });
     }
+    export.lookups_made = lookups_made;
+    if by != By::Operator {
+        export.lookups_made.iter_mut().for_each(|lookup| lookup.ip = None);
+    }
     export.audit = audited(&snapshot, subject)?;
     Ok(export)
 }
@@ -281,6 +151,8 @@ fn empty(core: &Core, now: Millis, subject: &str) -> Export {
         waiting_to_be_sent: Vec::new(),
         not_written_to_since: None,
         lookups: Vec::new(),
+        lookups_made: Vec::new(),
+        visits: Vec::new(),
         audit: Vec::new(),
     }
 }

@@ -17,6 +17,9 @@ use crate::{
     store::{StoreError, Tables, Transaction, Writes},
 };
 
+/// How many sessions are looked at in one step.
+const STEP: usize = 1024;
+
 /// Who uses a session. One that an account began is nothing to a homeserver, nor the other way
 /// round: a homeserver validates for people who have no account yet, and publishes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,4 +255,18 @@ pub(super) fn validated_session<T: Transaction>(
         let at = session.validated_at(now)?;
         Ok((session, at))
     }))
+}
+
+/// The validation sessions for which `is_meant` holds.
+pub(super) fn sessions_where(
+    core: &Core,
+    is_meant: impl Fn(&Session) -> bool,
+) -> Result<Vec<(Sid, Session)>, StoreError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let batch = core.store.read().sessions_after(after.as_ref(), STEP)?;
+        let Some((last, _)) = batch.last() else { return Ok(found) };
+        after = Some(last.clone());
+        found.extend(batch.into_iter().filter(|(_, session)| is_meant(session)));
+    }
 }

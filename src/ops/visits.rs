@@ -7,7 +7,7 @@
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Core, Failure, erasure::sessions_where, random, suppressions::suppressed_since};
+use super::{Core, Failure, random, suppressions::suppressed_since, validation::sessions_where};
 use crate::domain::{
     ids::Token,
     language::Language,

@@ -171,6 +171,20 @@ async fn p11_a_copy_of_ones_data_is_complete_and_about_nobody_else() {
     assert_eq!(copy["bindings"][0]["user_id"], json!(alice.id));
     assert_eq!(copy["validation_sessions"][0]["state"], "validated");
     assert!(!copy.to_string().contains("bob"), "{copy}");
+    let logged = async || {
+        let copy = server.control("/export", &json!({ "address": "alice@example.org" })).await;
+        copy["lookups"].as_array().is_some_and(|lookups| lookups.len() == 1)
+    };
+    server.until("the lookup is in the copy", logged).await;
+    let copy = server.control("/export", &json!({ "mxid": bob.id })).await;
+    let made = &copy["lookups_made"][0];
+    assert_eq!(
+        (&made["addresses"], &made["found"], &made["ip"]),
+        (&json!(1), &json!(1), &json!("127.0.0.1"))
+    );
+    let own = server.request(Method::GET, "/_bindery/v1/account/export", Some(&bob.token), None).await.ok();
+    let made = &own["lookups_made"][0];
+    assert_eq!((&made["addresses"], &made["ip"]), (&json!(1), &json!(null)), "others can have a token too");
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! What an account may ask for its own data, whether or not it has accepted any terms: a copy, and
 //! that it is erased. Ours, see docs/api.md.
 
+use std::io;
+
 use actix_web::web::Data;
+use tokio::task::spawn_blocking;
 
 use super::{Answer, empty, json};
 use crate::{
@@ -9,7 +12,9 @@ use crate::{
     http::{
         State,
         caller::{AccountBeforeTerms, Caller},
+        error::ApiError,
     },
+    logs,
     ops::{
         erasure,
         export::{self, Export},
@@ -20,7 +25,12 @@ use crate::{
 pub async fn export(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
     state.limits.rights(caller, &account.0, state.core.clock.now())?;
     let core = state.core.clone();
-    let copy = async move { export::of_account(&core, &account.0, By::Account).await };
+    let copy = async move {
+        let (here, user) = (core.clone(), account.0.clone());
+        let lookups = spawn_blocking(move || logs::lookups_by(&here, &user)).await;
+        let lookups = lookups.map_err(io::Error::other).flatten()?;
+        Ok::<_, ApiError>(export::of_account(&core, &account.0, By::Account, lookups).await?)
+    };
     json(state.off_thread(copy).await?)
 }
 

@@ -79,7 +79,10 @@ impl Subject {
                 let lookups = logs::lookups_of(core, address)?;
                 Ok(export::of_address(core, address, By::Operator, lookups).await?)
             }
-            Self::Account(user) => Ok(export::of_account(core, user, By::Operator).await?),
+            Self::Account(user) => {
+                let lookups = logs::lookups_by(core, user)?;
+                Ok(export::of_account(core, user, By::Operator, lookups).await?)
+            }
         }
     }
 

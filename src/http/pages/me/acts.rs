@@ -30,10 +30,7 @@ pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> Htt
     let copy = async move {
         let (here, asked) = (core.clone(), address.clone());
         let lookups = spawn_blocking(move || logs::lookups_of(&here, &asked)).await;
-        let lookups = lookups.map_err(io::Error::other).flatten().map_err(|error| {
-            tracing::error!(%error, "a log cannot be read");
-            ApiError::Internal
-        })?;
+        let lookups = lookups.map_err(io::Error::other).flatten()?;
         Ok::<_, ApiError>(export::of_address(&core, &address, By::Owner, lookups).await?)
     };
     match state.off_thread(copy).await.map(|copy| serde_json::to_vec_pretty(&copy)) {
