@@ -76,6 +76,14 @@ impl Config {
             (1..=10_000).contains(&max),
             format!("lookup.max_addresses: {max} is not between 1 and 10000"),
         );
+        // It is remembered until it is full again, under a hash of the caller's IP address too.
+        let days = max as u64 / self.lookup.daily_budget.get();
+        require(
+            days <= 60,
+            format!(
+                "lookup.daily_budget: a budget of max_addresses would be full again after {days} days only; the policy says: what stands for the IP address of a caller is kept for sixty days at most"
+            ),
+        );
         let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
         require(!both, "mail.smtp: set password or password_file, not both".to_owned());
         let has_password = self.mail.smtp.password.is_some() || self.mail.smtp.password_file.is_some();

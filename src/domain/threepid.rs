@@ -69,6 +69,11 @@ impl Address {
         }
     }
 
+    /// An address that was parsed before and kept. It is what it was then, whatever the rules say now.
+    pub fn kept(medium: Medium, text: &str) -> Self {
+        Self { medium, text: text.to_owned() }
+    }
+
     /// Parses what a person types: an e-mail address, or a telephone number with its country code,
     /// with or without `+`, spaces, dots, hyphens and brackets.
     pub fn typed(text: &str) -> Option<Self> {

@@ -186,12 +186,12 @@ impl Limits {
     }
 
     /// A link to this address, whether or not anything is stored about it: nobody may learn that from
-    /// what is left. To a number it counts as a message.
+    /// what is left. What messages with codes to the same number have is another matter, or strangers could
+    /// use that up.
     pub fn visit_to(&self, caller: Caller, to: &Destination, now: Millis) -> Result<(), Refusal> {
         let (rates, address) = (&self.rates, to.address().as_str());
         let mut takes = vec![self.of("visit address", address, rates.visit_per_address, 1)];
         if let Destination::Telephone(_) = to {
-            takes.push(self.of("sms number", address, rates.sms_per_number, 1));
             takes.push(self.of("sms ip", caller.network(), rates.sms_per_ip, 1));
         }
         self.take(now, &takes)

@@ -158,6 +158,11 @@ pub(super) fn append(path: &Path, rows: &[u8]) -> io::Result<()> {
     file.write_all(rows)
 }
 
+/// How long a file is; 0 if there is none.
+pub(super) fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |data| data.len())
+}
+
 /// Writes a file as a whole: there is the old one or the new one, whatever happens.
 pub(super) fn replace(
     path: &Path,

@@ -124,6 +124,9 @@ pub fn clear_hash(key: &Key32, address: &Address) -> String {
 /// How many bytes may wait for the disk. A row has some at least, so this bounds their number too.
 const MOST: usize = 16 << 20;
 
+/// A day has no more than that: nobody who looks up fills the disk. What comes on top is counted as lost.
+const MOST_OF_A_DAY: u64 = 1 << 30;
+
 /// From so many bytes on the thread is woken.
 const PLENTY: usize = 256 << 10;
 
@@ -229,7 +232,12 @@ fn write_batch(batch: &Batch, folder: &Path, privacy: &Privacy, now: Millis) -> 
         if now >= LogKind::Lookup.goes(day, privacy) {
             continue;
         }
-        if let Err(error) = files::append(&LogKind::Lookup.file(folder, day), bytes) {
+        let file = LogKind::Lookup.file(folder, day);
+        if files::length(&file) + bytes.len() as u64 > MOST_OF_A_DAY {
+            lost += rows;
+            continue;
+        }
+        if let Err(error) = files::append(&file, bytes) {
             tracing::error!(%error, "the log of lookups cannot be written");
             lost += rows;
         }

@@ -85,7 +85,8 @@ pub struct Uses(Mutex<HashMap<[u8; 32], Millis>>);
 impl Uses {
     /// A token is used.
     fn note(&self, token: &StoredToken, now: Millis) {
-        if token.used.day() < now.day() {
+        // Also if it was noted while the clock was wrong.
+        if token.used.day() != now.day() {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(token.hash.0, now);
         }
     }

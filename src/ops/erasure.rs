@@ -165,15 +165,19 @@ fn entry(core: &Core, by: By, subject: [u8; 32]) -> Entry {
     Entry { at: core.clock.now(), deed: Deed::Erasure, by, subject: Some(subject) }
 }
 
-/// Withdraws the association of an address for its owner; whether there was one.
+/// Withdraws the association of an address for its owner, and what has proved the address; whether there
+/// was one.
 ///
 /// # Errors
 /// Only if the database fails.
 pub async fn withdraw(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
     let (entry, notices) = (entry(core, by, subject_of(core, &address)), OwnerNotices::of(core));
+    // Whoever proved the address before would publish it again at once.
+    let sessions = sessions_where(core, |session| session.address == address)?;
     let removed = core.store.write(move |tables| {
         let Some(association) = tables.association(&address)? else { return Ok(false) };
         associations::remove(tables, &association.user_id, &address, notices)?;
+        remove_sessions(tables, &sessions)?;
         tables.put_audit(&entry)?;
         Ok(true)
     });

@@ -66,7 +66,7 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
         peppers(&snapshot),
     ];
-    let goes = rewrite_due(&snapshot)?;
+    let goes = rewrite_due(&snapshot, core.clock.now())?;
     holdings.push(Holding {
         rows: u64::from(goes.is_some()),
         oldest: None,

@@ -5,7 +5,10 @@
 //! may be stopped or killed between any two of them and is simply done again. Bindings have no age: nothing
 //! is unpublished for idleness. The logs are files of their own and not its business.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +16,12 @@ use super::{Core, Failure, invitations::is_pending};
 use crate::{
     domain::{
         ids::{Sid, Token, UserId},
+        invitation::Invitation,
         retention::{AUDIT, REWRITE},
         secret::SecretHash,
+        session::{LIFETIME, Session},
         time::Millis,
+        visit::LINK,
     },
     store::{Snapshot, StoreError, Writes},
 };
@@ -65,18 +71,15 @@ pub struct Deleted {
 }
 
 /// Deletes everything that has reached its age by now, and has the file rewritten if something was
-/// deleted since the last time, once a day at most.
+/// deleted since the last time, once a day at most. A table that cannot be worked through keeps
+/// nothing else from going.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn round(core: &Core) -> Result<Deleted, Failure> {
-    let mut deleted = delete(core).await?;
-    let now = core.clock.now();
-    if rewrite_due(&core.store.read())?.is_some_and(|due| now >= due) {
-        core.store.rewrite(now).await?;
-        deleted.rewritten = true;
-    }
-    Ok(deleted)
+    let (now, deleted) = (core.clock.now(), delete(core).await);
+    let is_due = rewrite_due(&core.store.read(), now)?.is_some_and(|due| now >= due);
+    Ok(Deleted { rewritten: is_due && rewrite(core).await?, ..deleted? })
 }
 
 /// As [`round`], but has the file rewritten however short a time ago that was.
@@ -84,17 +87,21 @@ pub async fn round(core: &Core) -> Result<Deleted, Failure> {
 /// # Errors
 /// If the database fails.
 pub async fn round_at_once(core: &Core) -> Result<Deleted, Failure> {
-    let mut deleted = delete(core).await?;
-    if core.store.read().has_removed()? {
-        core.store.rewrite(core.clock.now()).await?;
-        deleted.rewritten = true;
-    }
-    Ok(deleted)
+    let deleted = delete(core).await;
+    let is_due = core.store.read().has_removed()?;
+    Ok(Deleted { rewritten: is_due && rewrite(core).await?, ..deleted? })
+}
+
+async fn rewrite(core: &Core) -> Result<bool, Failure> {
+    core.store.rewrite(core.clock.now()).await?;
+    Ok(true)
 }
 
 /// When the file is to be rewritten; `None` if nothing was deleted since the last time.
-pub(super) fn rewrite_due(snapshot: &Snapshot) -> Result<Option<Millis>, StoreError> {
-    let due = snapshot.rewritten()?.map_or(Millis(0), |last| last.after(REWRITE));
+pub(super) fn rewrite_due(snapshot: &Snapshot, now: Millis) -> Result<Option<Millis>, StoreError> {
+    // One that is said to be yet to come was made while the clock was wrong.
+    let last = snapshot.rewritten()?.filter(|last| *last <= now);
+    let due = last.map_or(Millis(0), |last| last.after(REWRITE));
     Ok(snapshot.has_removed()?.then_some(due))
 }
 
@@ -105,41 +112,47 @@ pub(super) fn rewrite_due(snapshot: &Snapshot) -> Result<Option<Millis>, StoreEr
 pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
     let now = core.clock.now();
     core.store.remove_old_copies(now);
+    let lifetime = core.config.invites.lifetime();
     let idle = core.config.privacy.idle_account();
     let sessions = purge(
         core,
         |snapshot, after: Option<&Sid>| {
             let batch = snapshot.sessions_after(after, STEP)?;
-            Ok(batch.into_iter().map(|(sid, session)| (sid, session.is_expired(now))).collect())
+            Ok(batch.into_iter().map(|(sid, session)| (sid, is_over(&session, now))).collect())
         },
         move |tables, sid| {
             // It may have been validated since, and lives another day then.
-            let is_expired = tables.session(&sid)?.is_some_and(|session| session.is_expired(now));
+            let is_expired = tables.session(&sid)?.is_some_and(|session| is_over(&session, now));
             if is_expired {
                 tables.remove_session(&sid)?;
             }
             Ok(usize::from(is_expired))
         },
     );
-    let sessions = sessions.await?;
+    let sessions = sessions.await;
     let invitations = purge(
         core,
         |snapshot, after: Option<&Token>| {
             let batch = snapshot.invitations_after(after, STEP)?;
-            Ok(batch.into_iter().map(|one| (one.token.clone(), !is_pending(core, &one))).collect())
+            let is_over =
+                |one: &Invitation| !is_pending(core, one) || is_yet_to_come(one.created, lifetime, now);
+            Ok(batch.into_iter().map(|one| (one.token.clone(), is_over(&one))).collect())
         },
         |tables, token| tables.remove_invitation(&token).map(|()| 1),
     );
-    let invitations = invitations.await?;
+    let invitations = invitations.await;
     let visits = purge(
         core,
         |snapshot, after: Option<&SecretHash>| {
             let batch = snapshot.visits_after(after.copied(), STEP)?;
-            Ok(batch.into_iter().map(|(secret, visit)| (secret, visit.is_over(now))).collect())
+            Ok(batch
+                .into_iter()
+                .map(|(secret, visit)| (secret, visit.is_over(now) || is_yet_to_come(visit.until, LINK, now)))
+                .collect())
         },
         |tables, secret| tables.remove_visit(secret).map(|()| 1),
     );
-    let visits = visits.await?;
+    let visits = visits.await;
     let tokens = purge(
         core,
         |snapshot, after: Option<&SecretHash>| {
@@ -154,7 +167,7 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
             Ok(usize::from(is_idle))
         },
     );
-    let tokens = tokens.await?;
+    let tokens = tokens.await;
     let consents = purge(
         core,
         |snapshot, after: Option<&UserId>| {
@@ -166,10 +179,28 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
             if is_known { Ok(0) } else { tables.remove_consents(&user) }
         },
     );
-    let consents = consents.await?;
-    let audit = audit(core, now).await?;
+    let consents = consents.await;
+    let audit = audit(core, now).await;
     core.store.write(move |tables| tables.put_round(now)).await?;
-    Ok(Deleted { sessions, invitations, visits, tokens, consents, audit, rewritten: false })
+    Ok(Deleted {
+        sessions: sessions?,
+        invitations: invitations?,
+        visits: visits?,
+        tokens: tokens?,
+        consents: consents?,
+        audit: audit?,
+        rewritten: false,
+    })
+}
+
+fn is_over(session: &Session, now: Millis) -> bool {
+    session.is_expired(now) || is_yet_to_come(session.modified, LIFETIME, now)
+}
+
+/// Whether a row is of a time so far ahead that its whole life is: it was written while the clock was wrong,
+/// and would stay for who knows how long.
+fn is_yet_to_come(at: Millis, life: Duration, now: Millis) -> bool {
+    at > now.after(life)
 }
 
 /// Whether an account still has a token or a binding.

@@ -104,14 +104,12 @@ where
         })
         .await?;
     if due {
-        // To the caller no different from a relay that does not take it (design, P20).
-        if suppressed_since(&core.store.read(), &address)?.is_some() {
-            return Err(match address.medium() {
-                Medium::Email => Refusal::EmailSendError.into(),
-                Medium::Msisdn => Refusal::SmsSendError.into(),
-            });
-        }
         admit()?;
+        // Nothing leaves, and whoever asks does not learn that its owner is known here (design, P20).
+        if suppressed_since(&core.store.read(), &address)?.is_some() {
+            note_delivered(core, sid.clone(), send_attempt).await?;
+            return Ok(sid);
+        }
         let token = match address.medium() {
             Medium::Email => Session::link_token(&sid, &core.session_key),
             Medium::Msisdn => new_code(core, sid.clone()).await?,

@@ -53,7 +53,7 @@ impl<T: Transaction> Tables<T> {
             }
             let medium = Medium::from_number(medium);
             let medium = medium.ok_or_else(|| StoreError::new("a row has an unknown medium"))?;
-            let found = self.association(&address(medium, text)?)?;
+            let found = self.association(&address(medium, text))?;
             associations.extend(found.filter(|association| association.user_id == *user));
         }
         Ok(associations)

@@ -66,7 +66,7 @@ impl TryFrom<SessionRow> for Session {
 
     fn try_from(row: SessionRow) -> Result<Self, StoreError> {
         Ok(Self {
-            address: address(row.medium, &row.address)?,
+            address: address(row.medium, &row.address),
             index_key: row.index_key,
             account: row.account.as_deref().map(user_id).transpose()?,
             client_secret: row.client_secret,
@@ -150,7 +150,7 @@ impl InvitationRow {
         let malformed = || StoreError::new("a row holds a malformed invitation");
         Ok(Invitation {
             token: Token::parse(token).ok_or_else(malformed)?,
-            address: address(self.medium, &self.address)?,
+            address: address(self.medium, &self.address),
             room_id: RoomId::parse(&self.room_id).ok_or_else(malformed)?,
             sender: user_id(&self.sender)?,
             ephemeral_key: PublicKey::from_base64(&self.ephemeral_key).ok_or_else(malformed)?,
@@ -205,7 +205,7 @@ impl TryFrom<OutboxRow> for Outgoing {
             }
             ParcelRow::OwnerNotice { address: text, change, user_id: owner, language } => {
                 // Only mail is sent of this kind.
-                let (address, user_id) = (address(Medium::Email, &text)?, user_id(&owner)?);
+                let (address, user_id) = (address(Medium::Email, &text), user_id(&owner)?);
                 Parcel::OwnerNotice(Notice { address, change, user_id, language })
             }
         };
@@ -253,6 +253,6 @@ pub fn user_id(text: &str) -> Result<UserId, StoreError> {
     UserId::parse(text).ok_or_else(|| StoreError::new("a row holds a malformed user ID"))
 }
 
-pub fn address(medium: Medium, text: &str) -> Result<Address, StoreError> {
-    Address::parse(medium, text).ok_or_else(|| StoreError::new("a row holds a malformed address"))
+pub fn address(medium: Medium, text: &str) -> Address {
+    Address::kept(medium, text)
 }

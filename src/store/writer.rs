@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -190,8 +191,15 @@ fn switch(
     published: &ArcSwap<Snapshot>,
 ) -> Result<(), StoreError> {
     rewrite::put_in_place(path)?;
-    *database = Arc::new(new);
+    let old = std::mem::replace(database, Arc::new(new));
     published.store(Arc::new(Snapshot::take(database)?));
+    // Closing it takes its time, which no request that still reads it should have to spend.
+    let close = move || {
+        while Arc::strong_count(&old) > 1 {
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    thread::Builder::new().name("store-closer".to_owned()).spawn(close).map_err(StoreError::new)?;
     Ok(())
 }
 

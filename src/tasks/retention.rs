@@ -1,7 +1,7 @@
 //! Makes the periods true: a round at the start and then every ten minutes, by the clock.
 //!
 //! A wrong clock would delete what is not old, so when the clock has gone a day further than time
-//! has, or back, the rounds stop with an alarm until the operator says that the time is right.
+//! has, or back, the rounds stop with an alarm until it is right again, or the operator says that it is.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Tasks, tick};
 use crate::{
-    domain::time::{DAY, Millis, as_millis},
+    domain::time::{DAY, Millis},
     logs,
     ops::{Core, accounts, retention},
 };
@@ -18,27 +18,19 @@ use crate::{
 /// How long it is from one round to the next.
 const INTERVAL: Duration = Duration::from_secs(600);
 
+/// For how long a server may have been off without the operator being asked whether the time is right.
+const LONG_OFF: Duration = Duration::from_secs(31 * DAY.as_secs());
+
 pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     let core = &tasks.core;
     let mut next = core.clock.now();
-    let (mut last, mut last_real) = (next, real_time());
-    // A machine that starts with an unset clock is back in the past.
-    if let Ok(Some(before)) = core.store.read().last_round()
-        && has_jumped(before, last.min(before), Duration::ZERO)
-    {
-        halt(core);
-    }
+    let mut sight = Sight::at_start(core);
     loop {
         if let Err(error) = accounts::note_uses(core).await {
             tracing::error!(%error, "it could not be noted which tokens were used");
         }
-        let (now, real) = (core.clock.now(), real_time());
-        let elapsed = real.saturating_sub(last_real);
-        if has_jumped(last, now, elapsed) && !core.retention.is_halted() {
-            halt(core);
-        }
-        (last, last_real) = (now, real);
-        core.metrics.show_retention_halted(core.retention.is_halted());
+        let now = core.clock.now();
+        sight.look(core, now, real_time());
         if now >= next && !core.retention.is_halted() {
             round(tasks).await;
             next = core.clock.now().after(INTERVAL);
@@ -51,11 +43,52 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     }
 }
 
-fn halt(core: &Core) {
-    core.retention.halt();
-    tracing::error!(
-        "the clock has jumped by more than a day: nothing is deleted for its age any more; when the time is right, run 'bindery retention run'"
-    );
+/// What the clock said when it was last believed.
+struct Sight {
+    clock: Millis,
+    real: Duration,
+    /// How much further than time the clock may have gone since.
+    ahead: Duration,
+    is_doubted: bool,
+}
+
+impl Sight {
+    /// A machine may start with a clock that was never set, and then has one that is.
+    fn at_start(core: &Core) -> Self {
+        let (now, real) = (core.clock.now(), real_time());
+        let last_round = core.store.read().last_round().ok().flatten();
+        let ahead = if last_round.is_some() { LONG_OFF } else { DAY };
+        Self { clock: last_round.unwrap_or(now), real, ahead, is_doubted: false }
+    }
+
+    /// Looks at the clock, and has rounds rest for as long as it is not believed: until it is right
+    /// again, or the operator says that it is.
+    fn look(&mut self, core: &Core, now: Millis, real: Duration) {
+        let is_likely = self.is_likely(now, real);
+        match (is_likely, self.is_doubted) {
+            (false, false) => {
+                self.is_doubted = true;
+                core.retention.halt();
+                tracing::error!(
+                    "the clock has jumped by more than a day: nothing is deleted for its age until it is right again, or until you say that it is: 'bindery retention run'"
+                );
+            }
+            (true, true) => {
+                core.retention.resume();
+                tracing::info!("the clock is right again, and so is deleting what has reached its age");
+            }
+            _ => {}
+        }
+        if is_likely || !core.retention.is_halted() {
+            *self = Self { clock: now, real, ahead: DAY, is_doubted: false };
+        }
+        core.metrics.show_retention_halted(core.retention.is_halted());
+    }
+
+    fn is_likely(&self, now: Millis, real: Duration) -> bool {
+        let expected = self.clock.after(real.saturating_sub(self.real));
+        now.after(DAY) >= expected && now <= expected.after(self.ahead)
+    }
 }
 
 async fn round(tasks: &Tasks) {
@@ -78,12 +111,6 @@ async fn round(tasks: &Tasks) {
     }
 }
 
-/// Whether the clock has gone on by a day more or less than time has.
-fn has_jumped(last: Millis, now: Millis, elapsed: Duration) -> bool {
-    let expected = last.after(elapsed);
-    now.0.abs_diff(expected.0) > as_millis(DAY)
-}
-
 /// The time since the machine started, sleep included, which nobody can set.
 fn real_time() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
@@ -96,13 +123,16 @@ mod tests {
 
     #[test]
     fn a_day_more_or_less_is_a_jump() {
-        let start = Millis(1_800_000_000_000);
-        let hour = Duration::from_secs(3600);
-        assert!(!has_jumped(start, start.after(hour), hour));
-        assert!(!has_jumped(start, start.after(25 * hour), hour));
-        assert!(has_jumped(start, start.after(25 * hour + Duration::from_millis(1)), hour));
-        assert!(!has_jumped(start.after(23 * hour), start, hour));
-        assert!(has_jumped(start.after(24 * hour), start, hour));
-        assert!(!has_jumped(start, start.after(90 * 24 * hour), 90 * 24 * hour), "the machine slept");
+        let (start, hour) = (Millis(1_800_000_000_000), Duration::from_secs(3600));
+        let sight = |ahead| Sight { clock: start, real: hour, ahead, is_doubted: false };
+        let likely = |now, real| sight(DAY).is_likely(now, real);
+        assert!(likely(start.after(hour), 2 * hour));
+        assert!(likely(start.after(25 * hour), 2 * hour));
+        assert!(!likely(start.after(25 * hour + Duration::from_millis(1)), 2 * hour));
+        assert!(likely(start.before(23 * hour).expect("a time"), 2 * hour));
+        assert!(!likely(start.before(24 * hour).expect("a time"), 2 * hour));
+        assert!(likely(start.after(90 * DAY), 90 * DAY + hour), "the machine slept");
+        assert!(sight(LONG_OFF).is_likely(start.after(31 * DAY), hour), "it was off for a month");
+        assert!(!sight(LONG_OFF).is_likely(start.after(32 * DAY), hour));
     }
 }

@@ -12,6 +12,7 @@ use super::{
         rows::{AssociationRow, PepperRow, SessionRow, TokenRow, user_id},
         tables::{ACCOUNT_ADDRESSES, ACCOUNT_TOKENS, ASSOCIATIONS, PEPPERS, SESSIONS, TOKENS},
     },
+    put_meta,
     schema_2::SessionRow2,
 };
 use crate::domain::{language::Language, lookup::PepperState, time::Millis};
@@ -76,6 +77,8 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
         account_addresses.insert(key, ()).map_err(StoreError::new)?;
         encode(&AssociationRow { user_id: owner, ts, language: LANGUAGE })
     })?;
+    // Whatever was deleted before has left its bytes in the file.
+    put_meta(transaction, "removed", &true)?;
     // There was never more than one.
     change(&mut transaction.open_table(PEPPERS).map_err(StoreError::new)?, |_, row| {
         let PepperRow2 { text, created } = decode(row)?;

