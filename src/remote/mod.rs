@@ -15,4 +15,4 @@ mod relay;
 pub mod sms;
 mod sms_http;
 pub mod special_purpose;
-mod spool;
+pub mod spool;

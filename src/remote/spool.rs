@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// The directory, which is made when it is first needed.
@@ -36,10 +36,78 @@ impl Spool {
     }
 }
 
+/// For how long a file lies there: what a developer has not looked at by then, nobody will.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Removes the files that lie in a directory of this kind for more than a week: they hold addresses, and the
+/// policy is about them too. By the clock of the file system.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_old(directory: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > KEEP && entry.file_name().to_str().is_some_and(is_name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file has a name that [`Spool::write`] gives, whole or half written. Nobody knows what else lies
+/// there.
+fn is_name(name: &str) -> bool {
+    let is_number = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_digit());
+    let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".partial")).unwrap_or(name);
+    name.strip_suffix(".eml")
+        .or(name.strip_suffix(".txt"))
+        .and_then(|name| name.split_once('-'))
+        .is_some_and(|(time, count)| is_number(time, 15) && is_number(count, 6))
+}
+
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let partial = directory.join(format!(".{name}.partial"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
     file.write_all(bytes)?;
     fs::rename(partial, directory.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_lies_there_for_a_week_goes_and_nothing_of_anybody_else() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let spool = Spool::new(dir.path().to_owned(), "eml");
+        let names = || {
+            let entries = fs::read_dir(dir.path()).expect("a directory");
+            let names =
+                entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        };
+        spool.write(b"old".to_vec()).await.expect("written");
+        let old = names().remove(0);
+        fs::write(dir.path().join(format!(".{old}.partial")), "half").expect("written");
+        fs::write(dir.path().join("notes.txt"), "somebody's").expect("written");
+        let long_ago = SystemTime::now() - KEEP - Duration::from_secs(60);
+        for name in names() {
+            let file = fs::OpenOptions::new().write(true).open(dir.path().join(name)).expect("a file");
+            file.set_modified(long_ago).expect("set");
+        }
+        spool.write(b"new".to_vec()).await.expect("written");
+        remove_old(dir.path()).expect("removed");
+        let left = names();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left.contains(&"notes.txt".to_owned()) && !left.contains(&old), "{left:?}");
+        remove_old(&dir.path().join("nowhere")).expect("nothing to do");
+    }
 }

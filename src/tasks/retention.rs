@@ -13,6 +13,7 @@ use crate::{
     domain::time::{DAY, Millis},
     logs,
     ops::{Core, accounts, retention},
+    remote::spool,
 };
 
 /// How long it is from one round to the next.
@@ -96,10 +97,14 @@ async fn round(tasks: &Tasks) {
     let begun = core.clock.now();
     let deleted = retention::round(core).await;
     let (config, now) = (core.config.clone(), core.clock.now());
-    let unlink = move || logs::unlink_expired(&config.data_dir, now, &config.privacy);
+    let unlink = move || {
+        spool::remove_old(&config.mail_directory())?;
+        spool::remove_old(&config.sms_directory())?;
+        logs::unlink_expired(&config.data_dir, now, &config.privacy)
+    };
     let unlinked = spawn_blocking(unlink).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     if let Err(error) = &unlinked {
-        tracing::error!(%error, "a log that has reached its age could not be removed");
+        tracing::error!(%error, "a log, or a mail that was written into a file, could not be removed at its age");
     }
     match deleted {
         Ok(deleted) if unlinked.is_ok() => {

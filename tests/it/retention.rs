@@ -87,7 +87,7 @@ async fn after_a_jump_of_the_clock_nothing_is_deleted_until_it_is_right_or_the_o
     let deleted = server.control("/retention/run", &json!(null)).await;
     assert_eq!((&deleted["tokens"], &deleted["invitations"]), (&json!(0), &json!(0)));
     server.until_counted("bindery_retention_halted 0").await;
-    server.pass(30 * DAY + ROUND).await;
+    server.pass(32 * DAY + ROUND).await;
     assert!(files_with(&data, b"somebody@example.org").is_empty(), "rounds go on");
     assert!(knows(&server, &alice).await);
 }
