@@ -85,7 +85,11 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
                 .route(get().to(me::erase_question))
                 .route(post().to(me::erase)),
         )
-        .service(at("/me/silence", "POST").route(post().to(me::silence)))
+        .service(
+            at("/me/silence", "GET, HEAD, POST")
+                .route(get().to(me::silence_question))
+                .route(post().to(me::silence)),
+        )
         .service(at("/me/language", "POST").route(post().to(me::speak)))
         .service(at("/me/close", "POST").route(post().to(me::close)))
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))

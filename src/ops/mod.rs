@@ -18,7 +18,7 @@ pub mod lookup;
 pub mod mailed_link;
 pub mod notices;
 pub mod outbox;
-mod owner_notices;
+pub mod owner_notices;
 pub mod peppers;
 pub mod retention;
 mod sending;

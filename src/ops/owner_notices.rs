@@ -4,17 +4,29 @@
 //! A row of the outbox, written with the change. Whether the address may be written to at all is
 //! looked at when the mail leaves.
 
-use super::Core;
+use super::{Core, suppressions::suppressed_since};
 use crate::{
     domain::{
         association::Association,
         language::Language,
         outbox::{Change, Notice, OutboxKey, Outgoing, Parcel},
-        threepid::Medium,
+        threepid::{Address, Medium},
         time::Millis,
     },
     store::{StoreError, Writes},
 };
+
+/// Whether the owner of an address hears of it by mail if it is withdrawn now.
+///
+/// # Errors
+/// Only if the database fails.
+pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
+    if !OwnerNotices::of(core).reach(address) {
+        return Ok(false);
+    }
+    let tables = core.store.read();
+    Ok(tables.association(address)?.is_some() && suppressed_since(&*tables, address)?.is_none())
+}
 
 /// Whether owners are told, and since when, for the closure that makes the change.
 #[derive(Clone, Copy)]
@@ -29,6 +41,11 @@ impl OwnerNotices {
         Self { is_on: core.config.privacy.notify_owners, now: core.clock.now() }
     }
 
+    /// Whether mails can tell the owner of this address anything.
+    fn reach(self, address: &Address) -> bool {
+        self.is_on && address.medium() == Medium::Email
+    }
+
     /// Has the owner told, in place of what they were to be told of this address before.
     pub(super) fn tell(
         self,
@@ -38,7 +55,7 @@ impl OwnerNotices {
         language: Language,
     ) -> Result<(), StoreError> {
         let Association { address, user_id, .. } = association.clone();
-        if !self.is_on || address.medium() != Medium::Email {
+        if !self.reach(&address) {
             return Ok(());
         }
         let key = OutboxKey::of_notice(&address, &tables.session_key()?);

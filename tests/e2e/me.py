@@ -152,7 +152,7 @@ def the_page_itself_is_in_order(world: World) -> None:
     poll(lambda: browser.outcome() == "me_data", 15, "the page")
     browser.look("me-data")
     for language in LANGUAGES:
-        for path in ("data", "erase"):
+        for path in ("data", "erase", "silence"):
             browser.open(f"{home}/me/{path}?lang={language}")
             expect(browser.outcome(), f"me_{path}", "the outcome")
             browser.check_axe(f"me-{path}-{language}", world.javascript.axe)
@@ -164,8 +164,13 @@ def never_again_means_never(world: World) -> None:
     """judy never wants to be written to again: no mail leaves, until the operator lifts it"""
     browser = world.browser
     browser.open(f"https://{world.bindery.server_name}/me/data")
+    expect(browser.count("a[href^='/me/silence']"), 1, "the link to the question")
+    browser.open(f"https://{world.bindery.server_name}/me/silence")
+    expect(browser.outcome(), "me_silence", "the second question")
+    browser.look("me-silence")
     browser.submit({}, form="form[action^='/me/silence']")
-    poll(lambda: browser.count("form[action^='/me/silence']") == 0, 15, "the page afterwards")
+    poll(lambda: browser.outcome() == "me_data", 15, "the page afterwards")
+    expect(browser.count("a[href^='/me/silence']"), 0, "the link afterwards")
     browser.look("me-silent")
     mails = len(world.mailbox.mails)
     judy = world.people["judy"]

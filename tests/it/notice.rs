@@ -168,10 +168,10 @@ async fn p17_every_version_is_kept_with_its_date_and_its_figures() {
     for expected in [
         "<a href=\"/privacy/3/en\">Version 3</a>, <time datetime=\"2027-01-16\">2027-01-16</time>",
         "This version is in force.",
-        "Other words; nothing else was changed.",
+        "Only the words were changed.",
         "Nobody was asked again because of this version.",
         "<a href=\"/privacy/2/en\">Version 2</a>, <time datetime=\"2027-01-16\">",
-        "IP addresses and user agents are kept for 60 days and not 40.",
+        "IP addresses and user agents are kept for 60 days and not 40 days.",
         "People are asked to agree to this version.",
         "<a href=\"/privacy/1/en\">Version 1</a>, <time datetime=\"2027-01-15\">2027-01-15</time>",
         "The first version.",
@@ -188,6 +188,26 @@ async fn p17_every_version_is_kept_with_its_date_and_its_figures() {
     let newest = server.read("/privacy/3/en").await;
     assert!(newest.contains("<td>60 days</td>") && !newest.contains("no longer in force"));
     assert!(server.read("/privacy/1/de").await.contains("<td>40 Tage</td>"), "in every language");
+}
+
+#[tokio::test]
+async fn what_changed_is_said_in_whole_words_of_every_language() {
+    let server = server().await;
+    let one = |config: &mut Config| config.privacy.connection_log_days = at_least_one(1);
+    let server = server.restart(one).restart(|config| config.privacy.lookup_log = LookupLog::Off);
+    let server = server.restart(|config| config.privacy.lookup_log = LookupLog::Full);
+    for (language, changed, kept) in [
+        ("en", "1 day and not 100 days.", "The log of lookups is kept for 5 days."),
+        ("fr", "1 jour au lieu de 100 jours.", "journal des recherches : 5 jours."),
+        ("de", "1 Tag, vorher 100 Tage.", "nachgeschlagenen Adressen: 5 Tage."),
+        ("es", "1 día y no 100 días.", "El registro de búsquedas se guarda durante 5 días."),
+    ] {
+        let list = server.read(&format!("/privacy?lang={language}")).await;
+        for words in [changed, kept] {
+            assert!(list.contains(words), "{words} is not in {list}");
+        }
+        assert!(!list.contains(" 0 "), "what is not kept is not kept for 0 days: {list}");
+    }
 }
 
 #[tokio::test]
@@ -238,14 +258,19 @@ const PARTS: &[&str] = &[
     "period-binding",
     "period-deleted_binding",
     "period-session",
+    "period-visit",
     "period-invitation",
     "period-idle_account",
+    "period-consent",
     "period-lookup_log",
     "period-access_log",
     "period-connection_log",
     "period-outbox",
+    "period-notice",
+    "period-budget",
     "period-audit",
     "period-suppression",
+    "period-copy",
     "removal",
     "rights",
     "right-informed",
@@ -297,6 +322,7 @@ async fn p20_every_fact_and_right_is_there_in_every_language() {
             ("period-idle_account", &["200 "]),
             ("period-invitation", &["25 "]),
             ("period-session", &["24 "]),
+            ("period-visit", &["30 "]),
             ("period-outbox", &["7 "]),
             ("period-audit", &["365 "]),
             ("removal", &["href=\"/me\"", "20 "]),

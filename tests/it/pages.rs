@@ -208,6 +208,28 @@ async fn people_are_sent_on_only_where_the_operator_allows() {
 }
 
 #[tokio::test]
+async fn pages_lead_to_themselves_in_the_other_languages() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let (_, link) = server.mailed_link(&alice).await;
+    let leads = |page: &Reply, to: &str| {
+        let text = page.text.replace("&#x2f;", "/").replace("&amp;", "&");
+        assert_eq!(text.matches("hreflang=").count(), 3, "{text}");
+        for language in ["fr", "de", "es"] {
+            assert!(text.contains(&format!("href=\"{to}lang={language}\"")), "{to}: {text}");
+        }
+    };
+    let same = link.strip_suffix("lang=en").expect("a language");
+    leads(&server.open("/").await, "/?");
+    leads(&server.open(&link).await, same);
+    leads(&server.open("/confirm?sid=x").await, "/confirm?");
+    leads(&server.press(&link, "dance").await, same);
+    leads(&server.press(&link, "confirm").await, same);
+    leads(&server.open(&link).await, same);
+    leads(&server.open("/privacy/7/en").await, "/privacy?");
+}
+
+#[tokio::test]
 async fn the_front_page_says_what_this_is() {
     let server = Server::start().await;
     let page = server.open("/").await;

@@ -4,7 +4,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Answer, json};
 use crate::{
@@ -108,7 +108,8 @@ pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: H
         presented.submit(&state, User::Account).await
     };
     let outcome = outcome.await;
-    pages::submitted(&state, &request, outcome)
+    // In another language it would be one more try.
+    pages::submitted(&state, &request, Value::Null, outcome)
 }
 
 #[derive(Deserialize)]

@@ -7,9 +7,9 @@ use actix_web::{
     web::Data,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::language;
+use super::{language, switch};
 use crate::{
     config::Config,
     domain::{
@@ -96,56 +96,83 @@ struct Decision {
 pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
     let wire = query::<LinkQuery>(&request).ok();
     let link = wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?)));
-    let Some((sid, token)) = link else { return end(&state, &request, Outcome::Invalid) };
+    let Some((sid, token)) = link else { return useless(&state, &request) };
+    let end = |outcome| end(&state, &request, in_each_language(&sid, &token), outcome);
+    let here = in_each_language(&sid, &token);
     let question = |template: &str, account: Option<UserId>, outcome: Option<&str>| {
         let account = account.as_ref().map(UserId::as_str);
-        let page =
-            json!({ "account": account, "sid": sid.as_str(), "token": token.as_str(), "outcome": outcome });
+        let page = json!({
+            "account": account, "sid": sid.as_str(), "token": token.as_str(), "outcome": outcome,
+            "switch": here,
+        });
         state.pages.show(StatusCode::OK, template, language(&state, &request), page)
     };
     match mailed_link::look_at(&state.core, &sid, &token) {
         Ok(Link::Ask(account)) => question("confirm.html", account, None),
         Ok(Link::Used(account)) => question("outcome.html", account, Some("used")),
-        Ok(Link::Expired) => end(&state, &request, Outcome::Expired),
-        Ok(Link::Withdrawn) => end(&state, &request, Outcome::Withdrawn),
-        Ok(Link::Invalid) => end(&state, &request, Outcome::Invalid),
-        Err(failure) => end(&state, &request, Outcome::of(&failure.into())),
+        Ok(Link::Expired) => end(Outcome::Expired),
+        Ok(Link::Withdrawn) => end(Outcome::Withdrawn),
+        Ok(Link::Invalid) => end(Outcome::Invalid),
+        Err(failure) => end(Outcome::of(&failure.into())),
     }
 }
 
 /// `POST /confirm`: does what the reader decided.
 pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
-    if let Err(refusal) = state.limits.submit_link(caller, state.core.clock.now()) {
-        return end(&state, &request, Outcome::of(&refusal.into()));
-    }
     let wire = body.json_or_form::<Decision>().ok();
     let decision =
         wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?, wire.decision?)));
-    match decision {
-        Some((sid, token, decision)) if decision == "confirm" => {
-            let outcome = mailed_link::confirm(&state.core, sid, token).await;
-            submitted(&state, &request, outcome.map_err(ApiError::from))
+    let Some((sid, token, decision)) = decision else {
+        return useless(&state, &request);
+    };
+    let here = in_each_language(&sid, &token);
+    if let Err(refusal) = state.limits.submit_link(caller, state.core.clock.now()) {
+        return end(&state, &request, here, Outcome::of(&refusal.into()));
+    }
+    match decision.as_str() {
+        "confirm" => {
+            let outcome = mailed_link::confirm(&state.core, sid.clone(), token.clone()).await;
+            submitted(&state, &request, here, outcome.map_err(ApiError::from))
         }
-        Some((sid, token, decision)) if decision == "withdraw" => {
-            let outcome = mailed_link::withdraw(&state.core, sid, token).await.map_err(ApiError::from);
-            end(&state, &request, outcome.map_or_else(|error| Outcome::of(&error), |()| Outcome::Withdrawn))
+        "withdraw" => {
+            let outcome = mailed_link::withdraw(&state.core, sid.clone(), token.clone()).await;
+            let outcome =
+                outcome.map_or_else(|failure| Outcome::of(&failure.into()), |()| Outcome::Withdrawn);
+            end(&state, &request, here, outcome)
         }
-        _ => end(&state, &request, Outcome::Invalid),
+        _ => end(&state, &request, here, Outcome::Invalid),
     }
 }
 
-/// The end of a validation by link: the page, or on to where the client wanted the person to go.
-pub fn submitted(state: &State, request: &HttpRequest, outcome: Result<Validated, ApiError>) -> HttpResponse {
+/// The end of a validation by link: the page, or on to where the client wanted the person to go. `here`
+/// is where it is in each language, or null.
+pub fn submitted(
+    state: &State,
+    request: &HttpRequest,
+    here: Value,
+    outcome: Result<Validated, ApiError>,
+) -> HttpResponse {
     match outcome {
         Ok(Validated { next_link: Some(link) }) => {
             state.pages.careful(StatusCode::SEE_OTHER).insert_header((LOCATION, link)).finish()
         }
-        Ok(Validated { next_link: None }) => end(state, request, Outcome::Verified),
-        Err(error) => end(state, request, Outcome::of(&error)),
+        Ok(Validated { next_link: None }) => end(state, request, here, Outcome::Verified),
+        Err(error) => end(state, request, here, Outcome::of(&error)),
     }
 }
 
-fn end(state: &State, request: &HttpRequest, outcome: Outcome) -> HttpResponse {
-    let page = json!({ "outcome": outcome.name(), "sid": null });
+/// To those whose link is not whole.
+fn useless(state: &State, request: &HttpRequest) -> HttpResponse {
+    let here = switch(|language| format!("/confirm?lang={language}"));
+    end(state, request, here, Outcome::Invalid)
+}
+
+fn end(state: &State, request: &HttpRequest, here: Value, outcome: Outcome) -> HttpResponse {
+    let page = json!({ "outcome": outcome.name(), "sid": null, "switch": here });
     state.pages.show(outcome.status(), "outcome.html", language(state, request), page)
+}
+
+/// The link in each language; it shows how things stand and changes nothing.
+fn in_each_language(sid: &Sid, token: &Token) -> Value {
+    switch(|language| format!("/confirm?sid={}&token={}&lang={language}", sid.as_str(), token.as_str()))
 }

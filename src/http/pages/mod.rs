@@ -30,7 +30,8 @@ use crate::{assets, domain::language::Language};
 
 /// `GET /`
 pub async fn front(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let about = json!({ "url": state.core.config.public_base_url });
+    let switch = switch(|language| format!("/?lang={language}"));
+    let about = json!({ "url": state.core.config.public_base_url, "switch": switch });
     state.pages.show(StatusCode::OK, "front.html", language(&state, &request), about)
 }
 

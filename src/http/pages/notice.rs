@@ -5,9 +5,9 @@ use anyhow::Context;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde_json::json;
 
-use super::render::text;
+use super::render::{length, text};
 use crate::domain::{
-    edition::Texts, language::Language, notice::Notice, outbox, retention, session, time::DAY,
+    edition::Texts, language::Language, notice::Notice, outbox, retention, session, time::DAY, visit,
 };
 
 /// The texts of a notice.
@@ -23,23 +23,14 @@ fn render(notice: &Notice, language: Language) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_filter("days", move |days: u64| length(days, language));
+    environment.add_filter("days", length);
     environment.add_template_owned(name.clone(), text(&name)?)?;
     let mut values = json!(notice);
+    values["lang"] = json!(language.as_str());
     values["session_hours"] = json!(session::LIFETIME.as_secs() / 3600);
+    values["visit_minutes"] = json!(visit::PAGE.as_secs() / 60);
     values["audit_days"] = json!(retention::AUDIT.as_secs() / DAY.as_secs());
     values["give_up_days"] = json!(outbox::GIVE_UP.as_secs() / DAY.as_secs());
     let template = environment.get_template(&name)?;
     template.render(Serde(values)).with_context(|| format!("the notice cannot be rendered: {name}"))
-}
-
-/// A number of days in words.
-fn length(days: u64, language: Language) -> String {
-    let (one, many) = match language {
-        Language::En => ("day", "days"),
-        Language::Fr => ("jour", "jours"),
-        Language::De => ("Tag", "Tage"),
-        Language::Es => ("día", "días"),
-    };
-    format!("{days} {}", if days == 1 { one } else { many })
 }

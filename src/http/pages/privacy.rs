@@ -35,7 +35,9 @@ pub async fn editions(state: Data<State>, request: HttpRequest) -> HttpResponse 
 
 fn row(edition: &Edition, before: Option<&Edition>) -> Value {
     let changes = before.map(|before| edition.facts.changes_since(&before.facts)).unwrap_or_default();
-    let changes: Vec<Value> = changes.iter().map(change).collect();
+    // That a log ended is said of the log; it is not kept for 0 days.
+    let is_end = |change: &Change| matches!(change, Change::Period { to: 0, .. });
+    let changes: Vec<Value> = changes.iter().filter(|change| !is_end(change)).map(change).collect();
     json!({
         "number": edition.number,
         "date": Day::of(edition.published).to_string(),
@@ -81,6 +83,8 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
 }
 
 fn outcome(state: &State, status: StatusCode, language: Language, outcome: &str) -> HttpResponse {
-    let page = json!({ "outcome": outcome, "sid": null });
+    // There may be no such page in the other languages either, but there is the list.
+    let switch = switch(|language| format!("/privacy?lang={language}"));
+    let page = json!({ "outcome": outcome, "sid": null, "switch": switch });
     state.pages.show(status, "outcome.html", language, page)
 }

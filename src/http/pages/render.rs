@@ -4,10 +4,17 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use anyhow::Context;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, State, UndefinedBehavior,
+    value::{Serde, Value as Words},
+};
 use serde_json::{Value, json};
 
-use crate::{assets, config::Config, domain::language::Language};
+use crate::{
+    assets,
+    config::Config,
+    domain::{language::Language, time::Millis},
+};
 
 /// The pages, ready to be filled.
 pub struct Pages {
@@ -31,6 +38,7 @@ const TEMPLATES: &[&str] = &[
     "me_data.html",
     "me_button.html",
     "me_erase.html",
+    "me_silence.html",
     "me_outcome.html",
 ];
 
@@ -43,6 +51,8 @@ impl Pages {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.add_filter("days", length);
+        environment.add_filter("time", time);
         for name in TEMPLATES {
             environment.add_template_owned(*name, text(&format!("pages/{name}"))?)?;
         }
@@ -106,6 +116,24 @@ fn content_security_policy(config: &Config) -> String {
         policy.extend([" ", prefix]);
     }
     policy
+}
+
+/// A number of days in words, in the language that the value `lang` names.
+pub(super) fn length(state: &State<'_, '_>, days: u64) -> String {
+    let language = state.lookup("lang").and_then(|code| Language::parse(code.as_str()?)).unwrap_or_default();
+    let (one, many) = match language {
+        Language::En => ("day", "days"),
+        Language::Fr => ("jour", "jours"),
+        Language::De => ("Tag", "Tage"),
+        Language::Es => ("día", "días"),
+    };
+    format!("{days} {}", if days == 1 { one } else { many })
+}
+
+/// A time for people and for programs that read pages to them.
+fn time(at: u64) -> Words {
+    let minute = Millis(at).utc();
+    Words::from_safe_string(format!("<time datetime=\"{minute}Z\">{minute} UTC</time>"))
 }
 
 /// A text that is compiled in.

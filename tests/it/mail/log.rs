@@ -287,7 +287,7 @@ async fn visit(server: &Process, relay: &Relay) -> [String; 2] {
     let (_, form) = page.split_once("name=\"form\" value=\"").expect("a form");
     let form = form.split_once('"').expect("its end").0;
     for path in ["/me/export", "/me/language", "/me/silence", "/me/withdraw"] {
-        send(path, &cookie, format!("form={form}&language=fr")).await;
+        send(path, &cookie, format!("form={form}&language=fr&sure=yes")).await;
     }
     for address in [ask, "address=secret-place@nobody.example"] {
         send("/me", "", address.to_owned()).await;

@@ -3,11 +3,12 @@
 
 use std::process::Command;
 
+use bindery::config::LookupLog;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Guest, shows, visits};
-use crate::support::{Server, User, v2};
+use crate::support::{Server, User, at_least_one, v2};
 
 const ADDRESS: &str = "alice@example.org";
 const OTHER: &str = "second@example.net";
@@ -15,7 +16,7 @@ const BUTTONS: [(&str, &[(&str, &str)]); 6] = [
     ("/me/export", &[]),
     ("/me/withdraw", &[]),
     ("/me/erase", &[("sure", "yes")]),
-    ("/me/silence", &[]),
+    ("/me/silence", &[("sure", "yes")]),
     ("/me/language", &[("language", "de")]),
     ("/me/close", &[]),
 ];
@@ -60,7 +61,10 @@ async fn nobody_else_presses_the_buttons() {
         shows(&server.fill(path, Some(&guest.cookie), fields).await, 403, "over");
     }
     // Without the second question, or with nonsense for a language, nothing happens either.
-    shows(&server.act(&guest, "/me/erase", &[]).await, 403, "over");
+    for path in ["/me/erase", "/me/silence"] {
+        shows(&server.act(&guest, path, &[]).await, 403, "over");
+        shows(&server.act(&guest, path, &[("sure", "no")]).await, 403, "over");
+    }
     shows(&server.act(&guest, "/me/language", &[("language", "klingon")]).await, 403, "over");
     for address in [ADDRESS, OTHER] {
         assert_eq!(server.find(&bob, address).await, Some(alice.id.clone()));
@@ -150,18 +154,25 @@ async fn everything_goes_after_a_second_question() {
 async fn never_write_again_holds_until_the_operator_lifts_it() {
     let (server, alice, bob) = with_alice().await;
     let guest = server.guest(ADDRESS).await;
-    let reply = server.act(&guest, "/me/silence", &[]).await;
+    let page = server.see("/me/data", &guest.cookie).await;
+    assert!(
+        page.text.contains("href=\"/me/silence?lang=en\"") && !page.text.contains("action=\"/me/silence")
+    );
+    let question = server.see("/me/silence", &guest.cookie).await;
+    shows(&question, 200, "me_silence");
+    assert!(question.text.contains(ADDRESS) && question.text.contains("href=\"/me/data?lang=en\""));
+    let reply = server.act(&guest, "/me/silence", &[("sure", "yes")]).await;
     assert_eq!(
         (reply.status.as_u16(), reply.headers["location"].as_bytes()),
         (303, &b"/me/data?done=silenced&lang=en"[..])
     );
     let page = server.see("/me/data?done=silenced", &guest.cookie).await;
     assert!(
-        page.text.contains("Nothing is sent to your address since 2027-01-15 08:00 UTC."),
+        page.text.contains("Nothing is sent to your address since <time datetime=\"2027-01-15 08:00Z\">2027-01-15 08:00 UTC</time>."),
         "{}",
         page.text
     );
-    assert!(!page.text.contains("action=\"/me/silence"));
+    assert!(!page.text.contains("href=\"/me/silence"));
     let sent = server.mails().len();
     let wanted = json!({ "email": "Alice@example.org", "client_secret": "new", "send_attempt": 1 });
     let request = async || server.post("/validate/email/requestToken", &alice, &wanted).await;
@@ -210,9 +221,11 @@ async fn who_wants_no_mail_is_not_told_either_and_who_erases_is_told_once_more()
         server.until_counted(&counted("delivered", 1)).await;
         let guest = server.guest(ADDRESS).await;
         if is_silent {
-            server.act(&guest, "/me/silence", &[]).await;
+            server.act(&guest, "/me/silence", &[("sure", "yes")]).await;
         }
         let before = server.mails().len();
+        let question = server.see("/me/erase", &guest.cookie).await.text;
+        assert_eq!(question.contains("A last mail tells you"), !is_silent, "{question}");
         shows(&server.act(&guest, "/me/erase", &[("sure", "yes")]).await, 200, "me_erased");
         let outcome = if is_silent { counted("withdrawn", 1) } else { counted("delivered", 2) };
         server.until_counted(&outcome).await;
@@ -221,6 +234,31 @@ async fn who_wants_no_mail_is_not_told_either_and_who_erases_is_told_once_more()
         assert_eq!(told, if is_silent { vec![] } else { vec![farewell] });
         shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
         server.until_counted(&visits("nothing_to_send", 1)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_stays_and_how_long_by_the_settings() {
+    for log in [LookupLog::Full, LookupLog::Summary] {
+        let server = Server::start_with(|config| {
+            config.privacy.notify_owners = false;
+            config.privacy.deleted_binding_days = at_least_one(20);
+            config.privacy.lookup_log = log;
+            config.privacy.lookup_log_days = at_least_one(5);
+        });
+        let server = server.await;
+        let alice = server.user("alice").await;
+        server.bind(&alice, ADDRESS, "secret").await;
+        let guest = server.guest(ADDRESS).await;
+        for (language, days) in [("en", "5 days"), ("fr", "5 jours"), ("de", "5 Tage"), ("es", "5 días")] {
+            let question = server.see(&format!("/me/erase?lang={language}"), &guest.cookie).await.text;
+            assert_eq!(question.contains(days), log == LookupLog::Full, "{question}");
+            let items = question.matches("<li>").count() - 4;
+            assert_eq!(items, if log == LookupLog::Full { 3 } else { 2 }, "no mail will come: {question}");
+        }
+        let erased = server.act(&guest, "/me/erase", &[("sure", "yes")]).await;
+        shows(&erased, 200, "me_erased");
+        assert!(erased.text.contains("leave the disk within 20 days"), "{}", erased.text);
     }
 }
 

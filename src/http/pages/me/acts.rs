@@ -59,7 +59,7 @@ pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> H
 /// `POST /me/erase`: everything about the address goes, and the visit with it.
 pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let acting = Visitor::acting(&state, &request, &body);
-    let sure = acting.filter(|(_, form)| form.sure.as_deref() == Some("yes"));
+    let sure = acting.filter(|(_, form)| form.is_sure());
     let Some((visitor, _)) = sure else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let (core, address) = (state.core.clone(), visitor.visit.address);
     let erased = async move { erasure::erase_address(&core, address, By::Owner).await };
@@ -71,9 +71,9 @@ pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> Http
 
 /// `POST /me/silence`: nothing is sent to the address any more.
 pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
-        return over(&state, &request, StatusCode::FORBIDDEN);
-    };
+    let acting = Visitor::acting(&state, &request, &body);
+    let sure = acting.filter(|(_, form)| form.is_sure());
+    let Some((visitor, _)) = sure else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let now = state.core.clock.now();
     match suppressions::suppress(&state.core.store, visitor.visit.address, By::Owner, now).await {
         Ok(()) => back(&state, &request, Some("silenced")),

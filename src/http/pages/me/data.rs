@@ -6,15 +6,17 @@ use serde_json::{Value, json};
 
 use super::{Visitor, failed, over};
 use crate::{
-    domain::{threepid::Medium, time::Millis},
+    config::LookupLog,
+    domain::threepid::Medium,
     http::{
         State,
         body::query,
         pages::{language, switch},
     },
     ops::{
+        Failure,
         export::{self, Export},
-        visits,
+        owner_notices, visits,
     },
 };
 
@@ -35,12 +37,30 @@ pub async fn data(state: Data<State>, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `GET /me/erase`: asks once more.
+/// `GET /me/erase`: asks once more, and says what stays.
 pub async fn erase_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
     let Some(visitor) = Visitor::of(&state, &request) else { return over(&state, &request, StatusCode::OK) };
-    let switch = switch(|language| format!("/me/erase?lang={language}"));
-    let page = json!({ "address": shown(&visitor), "form": form(&state, &visitor), "switch": switch });
+    let will_hear = match owner_notices::will_hear(&state.core, &visitor.visit.address) {
+        Ok(will_hear) => will_hear,
+        Err(error) => return failed(&state, &request, &Failure::from(error).into()),
+    };
+    let mut page = question(&state, &visitor, "erase");
+    page["will_hear"] = json!(will_hear);
+    let privacy = &state.core.config.privacy;
+    page["log_days"] = json!((privacy.lookup_log == LookupLog::Full).then_some(privacy.lookup_log_days));
     state.pages.show(StatusCode::OK, "me_erase.html", language(&state, &request), page)
+}
+
+/// `GET /me/silence`: asks once more.
+pub async fn silence_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
+    let Some(visitor) = Visitor::of(&state, &request) else { return over(&state, &request, StatusCode::OK) };
+    let page = question(&state, &visitor, "silence");
+    state.pages.show(StatusCode::OK, "me_silence.html", language(&state, &request), page)
+}
+
+fn question(state: &State, visitor: &Visitor, what: &str) -> Value {
+    let switch = switch(|language| format!("/me/{what}?lang={language}"));
+    json!({ "address": shown(visitor), "form": form(state, visitor), "switch": switch })
 }
 
 fn form(state: &State, visitor: &Visitor) -> String {
@@ -59,7 +79,6 @@ fn in_words(state: &State, request: &HttpRequest, visitor: &Visitor, found: &Exp
         done: Option<String>,
     }
     let done = query::<Query>(request).ok().and_then(|query| query.done);
-    let time = |at: u64| format!("{} UTC", Millis(at).utc());
     let binding = found.bindings.first();
     let sessions = found.validation_sessions.iter();
     let invitations = found.invitations_received.iter();
@@ -71,17 +90,17 @@ fn in_words(state: &State, request: &HttpRequest, visitor: &Visitor, found: &Exp
         "form": form(state, visitor),
         "address": shown(visitor),
         "is_mail": visitor.visit.address.medium() == Medium::Email,
-        "until": time(visitor.visit.until.0),
-        "binding": binding.map(|one| json!({ "user_id": one.user_id, "since": time(one.since) })),
-        "sessions": sessions.map(|one| json!({ "state": one.state, "until": time(one.until) })).collect::<Vec<_>>(),
+        "until": visitor.visit.until.0,
+        "binding": binding.map(|one| json!({ "user_id": one.user_id, "since": one.since })),
+        "sessions": sessions.map(|one| json!({ "state": one.state, "until": one.until })).collect::<Vec<_>>(),
         "invitations": invitations
-            .map(|one| json!({ "room_id": one.room_id, "since": time(one.since), "until": time(one.until) }))
+            .map(|one| json!({ "room_id": one.room_id, "since": one.since, "until": one.until }))
             .collect::<Vec<_>>(),
-        "waiting": waiting.map(|one| json!({ "kind": one.kind, "until": time(one.until) })).collect::<Vec<_>>(),
+        "waiting": waiting.map(|one| json!({ "kind": one.kind, "until": one.until })).collect::<Vec<_>>(),
         "audit": audit
-            .map(|one| json!({ "at": time(one.at), "deed": one.deed, "by": one.by }))
+            .map(|one| json!({ "at": one.at, "deed": one.deed, "by": one.by }))
             .collect::<Vec<_>>(),
-        "silent": found.not_written_to_since.map(time),
+        "silent": found.not_written_to_since,
         "language": binding.map(|one| one.language),
         "speaks": binding.is_some() || !found.validation_sessions.is_empty(),
     })

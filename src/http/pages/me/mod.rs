@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub use self::{
     acts::{close, erase, export, silence, speak, withdraw},
     ask::{ask, send},
-    data::{data, erase_question},
+    data::{data, erase_question, silence_question},
     visit::{confirm, open},
 };
 use super::{language, switch};
@@ -71,6 +71,13 @@ struct Form {
     sure: Option<String>,
 }
 
+impl Form {
+    /// Whether the second question was answered as well.
+    fn is_sure(&self) -> bool {
+        self.sure.as_deref() == Some("yes")
+    }
+}
+
 fn cookie(request: &HttpRequest) -> Option<String> {
     let lines = request.headers().get_all(COOKIE).filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -111,7 +118,9 @@ fn over(state: &State, request: &HttpRequest, status: StatusCode) -> HttpRespons
 }
 
 fn end(state: &State, request: &HttpRequest, status: StatusCode, outcome: &str) -> HttpResponse {
-    let page = json!({ "outcome": outcome, "switch": switch(|language| format!("/me?lang={language}")) });
+    let days = state.core.config.privacy.deleted_binding_days;
+    let switch = switch(|language| format!("/me?lang={language}"));
+    let page = json!({ "outcome": outcome, "deleted_binding_days": days, "switch": switch });
     state.pages.show(status, "me_outcome.html", language(state, request), page)
 }
 
