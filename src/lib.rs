@@ -11,7 +11,7 @@
 //! | `main`, `cli` | the commands |
 //! | `app` | composition: opens, binds, runs, drains |
 //! | `http` | what comes in: the API, the pages, the operator's socket |
-//! | `tasks` | what runs by itself: the outbox, deleting what is too old, replacing the pepper |
+//! | `tasks` | what runs by itself: the outbox, deleting what is too old, replacing the pepper, links to people's own pages, lookup budgets |
 //! | `remote`, `logs` | what goes out: homeservers, mail, messages to telephones; the files that say who called |
 //! | `ops` | one function for each thing the server does |
 //! | `store`, `config`, `assets`, `metrics` | the database; the settings; what is compiled in; what is counted |
