@@ -35,7 +35,9 @@ pub struct Limits {
     pub bind_per_ip: Rate,
     /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
     pub unbind_per_ip: Rate,
-    /// Copies of its data that one account asks for, and its erasures.
+    /// Looks at the page of one's own data, and buttons of it, for one address.
+    pub own_page_per_address: Rate,
+    /// Copies of its data that one account or address asks for, and erasures of an account.
     pub rights_per_account: Rate,
     /// The same, from one IP address.
     pub rights_per_ip: Rate,
@@ -82,6 +84,7 @@ impl Default for Limits {
             bind_per_account: rate(20, 60),
             bind_per_ip: rate(100, 2000),
             unbind_per_ip: rate(100, 2000),
+            own_page_per_address: rate(60, 120),
             rights_per_account: rate(10, 10),
             rights_per_ip: rate(50, 100),
             invite_per_account: rate(20, 60),

@@ -125,6 +125,16 @@ impl Limits {
         )
     }
 
+    /// A look at the page of one's own data, or a button of it.
+    pub fn own_page(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("own page", address.as_str(), self.rates.own_page_per_address, 1)])
+    }
+
+    /// A copy of what is stored about an address, for its owner.
+    pub fn copy_of(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("rights address", address.as_str(), self.rates.rights_per_account, 1)])
+    }
+
     /// An invitation to an address. It says whether the address leads to a Matrix ID, so it costs a
     /// lookup as well.
     pub fn invite(

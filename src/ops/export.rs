@@ -220,6 +220,6 @@ fn life(core: &Core, invitation: &Invitation) -> (u64, u64) {
 }
 
 fn audited(snapshot: &Snapshot, subject: [u8; 32]) -> Result<Vec<Audited>, StoreError> {
-    let entries = snapshot.audit_since(Millis(0))?.into_iter().filter(|entry| entry.subject == Some(subject));
+    let entries = snapshot.audit_since(Millis(0), Some(subject))?.into_iter();
     Ok(entries.map(|one| Audited { at: one.at.0, deed: one.deed.as_str(), by: one.by.as_str() }).collect())
 }

@@ -163,7 +163,10 @@ fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
 
 fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     let mut count = Count::of("entries of the audit", &days(AUDIT));
-    snapshot.audit_since(Millis(0))?.iter().for_each(|entry| count.add(entry.at, entry.at.after(AUDIT)));
+    snapshot
+        .audit_since(Millis(0), None)?
+        .iter()
+        .for_each(|entry| count.add(entry.at, entry.at.after(AUDIT)));
     Ok(count.0)
 }
 

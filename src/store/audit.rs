@@ -9,12 +9,13 @@ use super::{
 use crate::domain::{audit::Entry, time::Millis};
 
 impl<T: Transaction> Tables<T> {
-    /// Every entry since a time, the oldest first.
-    pub fn audit_since(&self, since: Millis) -> Result<Vec<Entry>, StoreError> {
+    /// Every entry since a time, or of those the ones about one subject, the oldest first.
+    pub fn audit_since(&self, since: Millis, subject: Option<[u8; 32]>) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
         for row in self.audit.iter().map_err(StoreError::new)? {
             let entry: Entry = decode(row.map_err(StoreError::new)?.1.value())?;
-            entries.extend((entry.at >= since).then_some(entry));
+            let is_about = subject.is_none() || entry.subject == subject;
+            entries.extend((is_about && entry.at >= since).then_some(entry));
         }
         Ok(entries)
     }

@@ -62,7 +62,7 @@ fn states(store: &Store) -> Vec<PepperState> {
 }
 
 fn audited(store: &Store) -> Vec<(Deed, By)> {
-    let entries = store.read().audit_since(Millis(0)).expect("readable");
+    let entries = store.read().audit_since(Millis(0), None).expect("readable");
     entries.into_iter().map(|entry| (entry.deed, entry.by)).collect()
 }
 

@@ -119,9 +119,7 @@ impl AuditQuery {
             Subject::Address(address) => erasure::subject_of(core, &address),
             Subject::Account(user) => subject(core.session_key(), user.as_str()),
         });
-        let mut entries = core.store.read().audit_since(self.since)?;
-        entries.retain(|entry| about.is_none() || entry.subject == about);
-        Ok(entries)
+        Ok(core.store.read().audit_since(self.since, about)?)
     }
 }
 

@@ -228,7 +228,7 @@ fn check_ages(core: &Core) {
     assert!(visits.iter().all(|(_, visit)| now < visit.until));
     let tokens = snapshot.tokens_after(None, usize::MAX).expect("readable");
     assert!(tokens.iter().all(|token| now < token.used.after(config.privacy.idle_account())));
-    let audit = snapshot.audit_since(Millis(0)).expect("readable");
+    let audit = snapshot.audit_since(Millis(0), None).expect("readable");
     assert!(audit.iter().all(|entry| now <= entry.at.after(AUDIT)));
     for user in snapshot.consenting_after(None, usize::MAX).expect("readable") {
         let tokens = snapshot.tokens_of(&user).expect("readable").len();

@@ -23,10 +23,15 @@ use crate::{
 
 /// `POST /me/export`: a copy, as a file.
 pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
-        return over(&state, &request, StatusCode::FORBIDDEN);
+    let (visitor, _) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
     };
     let (core, address) = (state.core.clone(), visitor.visit.address);
+    // Each is read from the logs, and noted for a year.
+    if let Err(refusal) = state.limits.copy_of(&address, core.clock.now()) {
+        return failed(&state, &request, &refusal.into());
+    }
     let copy = async move {
         let (here, asked) = (core.clone(), address.clone());
         let lookups = spawn_blocking(move || logs::lookups_of(&here, &asked)).await;
@@ -47,8 +52,9 @@ pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> Htt
 
 /// `POST /me/withdraw`: the address leads nowhere any more.
 pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
-        return over(&state, &request, StatusCode::FORBIDDEN);
+    let (visitor, _) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
     };
     match erasure::withdraw(&state.core, visitor.visit.address, By::Owner).await {
         Ok(_) => back(&state, &request, Some("withdrawn")),
@@ -58,9 +64,13 @@ pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> H
 
 /// `POST /me/erase`: everything about the address goes, and the visit with it.
 pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let acting = Visitor::acting(&state, &request, &body);
-    let sure = acting.filter(|(_, form)| form.is_sure());
-    let Some((visitor, _)) = sure else { return over(&state, &request, StatusCode::FORBIDDEN) };
+    let (visitor, form) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
+    };
+    if !form.is_sure() {
+        return over(&state, &request, StatusCode::FORBIDDEN);
+    }
     let (core, address) = (state.core.clone(), visitor.visit.address);
     let erased = async move { erasure::erase_address(&core, address, By::Owner).await };
     match state.off_thread(erased).await {
@@ -71,9 +81,13 @@ pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> Http
 
 /// `POST /me/silence`: nothing is sent to the address any more.
 pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let acting = Visitor::acting(&state, &request, &body);
-    let sure = acting.filter(|(_, form)| form.is_sure());
-    let Some((visitor, _)) = sure else { return over(&state, &request, StatusCode::FORBIDDEN) };
+    let (visitor, form) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
+    };
+    if !form.is_sure() {
+        return over(&state, &request, StatusCode::FORBIDDEN);
+    }
     let now = state.core.clock.now();
     match suppressions::suppress(&state.core.store, visitor.visit.address, By::Owner, now).await {
         Ok(()) => back(&state, &request, Some("silenced")),
@@ -83,9 +97,12 @@ pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> Ht
 
 /// `POST /me/language`: mails come in another language.
 pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let acting = Visitor::acting(&state, &request, &body);
-    let chosen = acting.and_then(|(visitor, form)| Some((visitor, Language::parse(&form.language?)?)));
-    let Some((visitor, chosen)) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
+    let (visitor, form) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
+    };
+    let chosen = form.language.as_deref().and_then(Language::parse);
+    let Some(chosen) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let (core, address) = (state.core.clone(), visitor.visit.address);
     let spoken = async move { visits::speak(&core, address, chosen).await };
     match state.off_thread(spoken).await {
@@ -96,8 +113,9 @@ pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> Http
 
 /// `POST /me/close`: the visit is over.
 pub async fn close(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let Some((visitor, _)) = Visitor::acting(&state, &request, &body) else {
-        return over(&state, &request, StatusCode::FORBIDDEN);
+    let (visitor, _) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
     };
     match visits::close(&state.core, &visitor.secret).await {
         Ok(()) => farewell(&state, &request, "me_closed"),

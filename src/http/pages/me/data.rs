@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Visitor, failed, over};
+use super::{Visitor, failed};
 use crate::{
     config::LookupLog,
     domain::threepid::Medium,
@@ -25,7 +25,10 @@ const DONE: [&str; 3] = ["withdrawn", "silenced", "spoken"];
 
 /// `GET /me/data`
 pub async fn data(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let Some(visitor) = Visitor::of(&state, &request) else { return over(&state, &request, StatusCode::OK) };
+    let visitor = match Visitor::of(&state, &request) {
+        Ok(visitor) => visitor,
+        Err(page) => return *page,
+    };
     let (core, address) = (state.core.clone(), visitor.visit.address.clone());
     let looked = state.off_thread(async move { export::about_address(&core, &address, Vec::new()) }).await;
     match looked {
@@ -39,7 +42,10 @@ pub async fn data(state: Data<State>, request: HttpRequest) -> HttpResponse {
 
 /// `GET /me/erase`: asks once more, and says what stays.
 pub async fn erase_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let Some(visitor) = Visitor::of(&state, &request) else { return over(&state, &request, StatusCode::OK) };
+    let visitor = match Visitor::of(&state, &request) {
+        Ok(visitor) => visitor,
+        Err(page) => return *page,
+    };
     let will_hear = match owner_notices::will_hear(&state.core, &visitor.visit.address) {
         Ok(will_hear) => will_hear,
         Err(error) => return failed(&state, &request, &Failure::from(error).into()),
@@ -53,7 +59,10 @@ pub async fn erase_question(state: Data<State>, request: HttpRequest) -> HttpRes
 
 /// `GET /me/silence`: asks once more.
 pub async fn silence_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let Some(visitor) = Visitor::of(&state, &request) else { return over(&state, &request, StatusCode::OK) };
+    let visitor = match Visitor::of(&state, &request) {
+        Ok(visitor) => visitor,
+        Err(page) => return *page,
+    };
     let page = question(&state, &visitor, "silence");
     state.pages.show(StatusCode::OK, "me_silence.html", language(&state, &request), page)
 }

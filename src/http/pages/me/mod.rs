@@ -47,18 +47,30 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn of(state: &State, request: &HttpRequest) -> Option<Self> {
-        let secret = Token::parse(&cookie(request)?)?;
-        let visit = visits::look(&state.core, &secret).map_err(ApiError::from).ok()??;
-        Some(Self { secret, visit })
+    /// Whose browser it is; the page to show if it is nobody's, or if somebody asks too often.
+    fn of(state: &State, request: &HttpRequest) -> Result<Self, Box<HttpResponse>> {
+        Self::find(state, request, StatusCode::OK)
     }
 
-    /// Somebody who has pressed a button of their own page, and what was in its form.
-    fn acting(state: &State, request: &HttpRequest, body: &Body) -> Option<(Self, Form)> {
-        let visitor = Self::of(state, request)?;
-        let form: Form = body.json_or_form().ok()?;
-        let shown = Token::parse(form.form.as_deref()?)?;
-        (shown == visits::form_token(&state.core, &visitor.secret)).then_some((visitor, form))
+    /// Somebody who has pressed a button of their own page, and what was in its form; the page to show
+    /// if it was pressed elsewhere.
+    fn acting(state: &State, request: &HttpRequest, body: &Body) -> Result<(Self, Form), Box<HttpResponse>> {
+        let visitor = Self::find(state, request, StatusCode::FORBIDDEN)?;
+        let form: Option<Form> = body.json_or_form().ok();
+        let own = visits::form_token(&state.core, &visitor.secret);
+        let form = form.filter(|form| form.form.as_deref().and_then(Token::parse).as_ref() == Some(&own));
+        form.map(|form| (visitor, form)).ok_or_else(|| Box::new(over(state, request, StatusCode::FORBIDDEN)))
+    }
+
+    fn find(state: &State, request: &HttpRequest, or: StatusCode) -> Result<Self, Box<HttpResponse>> {
+        let secret = cookie(request).and_then(|text| Token::parse(&text));
+        let secret = secret.ok_or_else(|| Box::new(over(state, request, or)))?;
+        let visit = visits::look(&state.core, &secret);
+        let visit = visit.map_err(|failure| Box::new(failed(state, request, &failure.into())))?;
+        let visit = visit.ok_or_else(|| Box::new(over(state, request, or)))?;
+        let limited = state.limits.own_page(&visit.address, state.core.clock.now());
+        limited.map_err(|refusal| Box::new(failed(state, request, &refusal.into())))?;
+        Ok(Self { secret, visit })
     }
 }
 
