@@ -18,6 +18,7 @@ pub struct Metrics {
     log_rows_lost: Family<Log, Counter>,
     retention_round: Gauge,
     retention_halted: Gauge,
+    rewrite_overdue: Gauge,
     visits: Family<Visits, Counter>,
 }
 
@@ -52,9 +53,12 @@ impl Default for Metrics {
         let retention_halted = Gauge::default();
         let help = "1 after the clock has jumped, until the operator says that the time is right: nothing is deleted for its age";
         registry.register("retention_halted", help, retention_halted.clone());
+        let rewrite_overdue = Gauge::default();
+        let help = "1 while something that was removed is in the database for longer than is promised, because the file could not be rewritten";
+        registry.register("rewrite_overdue", help, rewrite_overdue.clone());
         let help = "People who asked for the link to their own page, by what became of it";
         registry.register("visits", help, visits.clone());
-        Self { registry, outbox, log_rows_lost, visits, retention_round, retention_halted }
+        Self { registry, outbox, log_rows_lost, visits, retention_round, retention_halted, rewrite_overdue }
     }
 }
 
@@ -77,6 +81,11 @@ impl Metrics {
     /// Says whether rounds of retention rest.
     pub fn show_retention_halted(&self, is_halted: bool) {
         self.retention_halted.set(is_halted.into());
+    }
+
+    /// Says whether something that was removed is in the file for longer than is promised.
+    pub fn show_rewrite_overdue(&self, is_overdue: bool) {
+        self.rewrite_overdue.set(is_overdue.into());
     }
 
     /// Counts what became of somebody who asked for the link to their page.

@@ -13,6 +13,7 @@ use bindery::{
     config::Config,
     domain::{
         association::Association,
+        bucket::Rate,
         ids::{ClientSecret, Sid, Token, UserId},
         language::Language,
         lookup::LookupHash,
@@ -107,6 +108,8 @@ pub fn config(data_dir: std::path::PathBuf) -> Config {
     config.http.workers = 1;
     config.log.level = "error".to_owned();
     config.lookup.daily_budget = BOUNDLESS;
+    let all = Rate::new(1_000_000_000, 1_000_000_000);
+    (config.limits.bind_per_account, config.limits.bind_per_ip) = (all, all);
     let (id, version) = TERMS;
     let text = Text { name: "Terms".to_owned(), url: "http://localhost:8090/terms".to_owned() };
     let languages = [("en".to_owned(), text)].into();

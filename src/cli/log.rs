@@ -16,6 +16,7 @@ use crate::{
         ids::UserId,
         time::{DAY, Millis, as_millis},
     },
+    http::control::NOT_AN_ACCOUNT,
     logs::{self, CountedRow, LogKind, LookupSummary, printable},
     ops::Clock,
 };
@@ -69,9 +70,7 @@ impl Rows {
             .as_deref()
             .map(|text| text.parse::<IpAddr>().map_err(|_| anyhow!("--ip: '{text}' is not an IP address")));
         let account = account.map(|text| {
-            UserId::parse(text).with_context(|| {
-                format!("--account: '{text}' is not a Matrix ID; write it whole, like @alice:example.org")
-            })
+            UserId::parse(text).with_context(|| format!("--account: '{text}' is {NOT_AN_ACCOUNT}"))
         });
         let ip = ip.transpose()?.map(|ip| ip.to_canonical());
         Ok(Self { since, ip, account: account.transpose()?, json: wanted.json })

@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     domain::{
         audit::Entry,
+        secret::hex,
         time::{DAY, Millis},
     },
     http::control::people::{AUDIT, AuditQuery, ERASE, EXPORT, Person},
@@ -116,12 +117,11 @@ struct Line {
 
 impl Line {
     fn of(entry: &Entry) -> Self {
-        let hex = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             at: entry.at.0,
             deed: entry.deed.as_str().to_owned(),
             by: entry.by.as_str().to_owned(),
-            subject: entry.subject.map(hex),
+            subject: entry.subject.map(|hash| hex(&hash)),
         }
     }
 }

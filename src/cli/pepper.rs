@@ -3,7 +3,7 @@
 use super::{control::Data, say};
 use crate::{
     config::Config,
-    domain::{audit::By, lookup::PEPPER_GRACE},
+    domain::{audit::By, retention::PEPPER_GRACE},
     http::control::ROTATE_PEPPER,
     ops::{
         Core,

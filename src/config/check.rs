@@ -65,9 +65,7 @@ impl Config {
                 require(address.parse::<SocketAddr>().is_ok(), problem);
             }
         }
-        let days = self.lookup.pepper_rotation_days;
-        require(days.get() <= 365, format!("lookup.pepper_rotation_days: {days} is not between 1 and 365"));
-        self.privacy.problems().for_each(|problem| require(false, problem));
+        self.wrong_periods().for_each(|problem| require(false, problem));
         self.operator.problems().into_iter().for_each(|problem| require(false, problem));
         self.check_invites(&mut require);
         self.check_sms(&mut require);
@@ -130,8 +128,6 @@ impl Config {
 
     fn check_invites(&self, require: &mut impl FnMut(bool, String)) {
         let invites = &self.invites;
-        let days = invites.expire_days;
-        require(days.get() <= 365, format!("invites.expire_days: {days} is not between 1 and 365"));
         let url = &invites.web_client_url;
         let plain = url.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>\\`#?".contains(&b));
         let web = url.starts_with("https://") || url.starts_with("http://");

@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::at_least_one;
-use crate::domain::time::DAY;
+use super::{at_least_one, default_days};
+use crate::domain::{retention::Period, time::DAY};
 
 /// Invitations to people who are known by their e-mail address only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +31,7 @@ pub struct Invites {
 impl Default for Invites {
     fn default() -> Self {
         Self {
-            expire_days: at_least_one(30),
+            expire_days: default_days(Period::Invitation),
             web_client_url: "https://app.element.io".to_owned(),
             show_characters: 1,
             daily_ceiling: at_least_one(1000),

@@ -30,7 +30,7 @@ pub use self::{
     privacy::{LookupLog, Operator, Privacy, Processor},
     sms::{Gateway, Sms, SmsFormat, SmsHttp, SmsMethod},
 };
-use crate::domain::{language::Language, server_name::ServerName, terms::Terms};
+use crate::domain::{language::Language, retention::Period, server_name::ServerName, terms::Terms};
 
 /// What is wrong with a configuration, in words for the operator, one line each.
 #[derive(Debug, thiserror::Error)]
@@ -330,7 +330,7 @@ impl Default for Lookup {
             max_addresses: 10_000,
             allow_none: false,
             daily_budget: NonZeroU64::from(at_least_one(5000)),
-            pepper_rotation_days: at_least_one(7),
+            pepper_rotation_days: default_days(Period::Pepper),
         }
     }
 }
@@ -380,6 +380,10 @@ impl Config {
 pub fn is_brand(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+const fn default_days(period: Period) -> NonZeroU32 {
+    at_least_one(period.limit().default_days)
 }
 
 const fn at_least_one(number: u32) -> NonZeroU32 {

@@ -7,11 +7,11 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, at_least_one};
+use super::{Config, default_days};
 pub use crate::domain::notice::{LookupLog, Processor};
 use crate::domain::{
-    notice::{Controller, Facts, Notice, Period},
-    retention::LIMITS,
+    notice::{Controller, Facts, Notice},
+    retention::{Limit, Period},
     threepid::Address,
     time::DAY,
 };
@@ -28,7 +28,7 @@ pub struct Privacy {
     pub access_log_days: NonZeroU32,
     /// For how many days the IP addresses of connections are kept, 1 to 180.
     pub connection_log_days: NonZeroU32,
-    /// Within how many days the last trace of a withdrawn binding is gone from the disk, 2 to 30.
+    /// Within how many days the last trace of a withdrawn binding is gone from the disk, 3 to 30.
     pub deleted_binding_days: NonZeroU32,
     /// After how many days without use an access token is forgotten, 1 to 365.
     pub idle_account_days: NonZeroU32,
@@ -40,11 +40,11 @@ impl Default for Privacy {
     fn default() -> Self {
         Self {
             lookup_log: LookupLog::Full,
-            lookup_log_days: at_least_one(7),
-            access_log_days: at_least_one(60),
-            connection_log_days: at_least_one(180),
-            deleted_binding_days: at_least_one(30),
-            idle_account_days: at_least_one(365),
+            lookup_log_days: default_days(Period::LookupLog),
+            access_log_days: default_days(Period::AccessLog),
+            connection_log_days: default_days(Period::ConnectionLog),
+            deleted_binding_days: default_days(Period::DeletedBinding),
+            idle_account_days: default_days(Period::IdleAccount),
             notify_owners: true,
         }
     }
@@ -56,31 +56,9 @@ impl Privacy {
         DAY.saturating_mul(self.idle_account_days.get())
     }
 
-    /// The period in days that a key of [`LIMITS`] names.
-    fn days(&self, key: &str) -> u32 {
-        let days = match key {
-            "lookup_log_days" => self.lookup_log_days,
-            "access_log_days" => self.access_log_days,
-            "connection_log_days" => self.connection_log_days,
-            "deleted_binding_days" => self.deleted_binding_days,
-            _ => self.idle_account_days,
-        };
-        days.get()
-    }
-
-    /// What is longer than the policy allows, each with the sentence that it breaks.
-    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        LIMITS.iter().filter_map(|limit| {
-            let days = self.days(limit.key);
-            let key = limit.key;
-            let (least, most) = (limit.least_days, limit.most_days);
-            (!(least..=most).contains(&days)).then(|| {
-                format!(
-                    "privacy.{key}: {days} is not between {least} and {most}; the policy says: {}",
-                    limit.sentence
-                )
-            })
-        })
+    /// Within how long the last trace of what was removed is gone.
+    pub fn deleted_binding(&self) -> Duration {
+        DAY.saturating_mul(self.deleted_binding_days.get())
     }
 }
 
@@ -157,19 +135,49 @@ impl Operator {
 }
 
 impl Config {
+    /// How long a period is, in days.
+    fn days(&self, period: Period) -> u32 {
+        let days = match period {
+            Period::LookupLog => self.privacy.lookup_log_days,
+            Period::AccessLog => self.privacy.access_log_days,
+            Period::ConnectionLog => self.privacy.connection_log_days,
+            Period::DeletedBinding => self.privacy.deleted_binding_days,
+            Period::Invitation => self.invites.expire_days,
+            Period::IdleAccount => self.privacy.idle_account_days,
+            Period::Pepper => self.lookup.pepper_rotation_days,
+        };
+        days.get()
+    }
+
+    /// Which periods are too short or too long, each with the sentence of the policy that it breaks.
+    pub(super) fn wrong_periods(&self) -> impl Iterator<Item = String> {
+        Period::ALL.into_iter().filter_map(|period| {
+            let (days, Limit { key, least_days, most_days, sentence, .. }) =
+                (self.days(period), period.limit());
+            let promise = sentence.map(|sentence| format!("; the policy says: {sentence}"));
+            (!(least_days..=most_days).contains(&days)).then(|| {
+                let promise = promise.unwrap_or_default();
+                format!("{key}: {days} is not between {least_days} and {most_days}{promise}")
+            })
+        })
+    }
+
     /// What the privacy notice is made from.
     pub fn notice(&self) -> Notice {
         let Self { privacy, operator, .. } = self;
-        // There is no such log, so there is no period for it.
         let logs_lookups = privacy.lookup_log != LookupLog::Off;
-        let lookup_log = logs_lookups.then_some((Period::LookupLog, privacy.lookup_log_days));
-        let periods = lookup_log.into_iter().chain([
-            (Period::AccessLog, privacy.access_log_days),
-            (Period::ConnectionLog, privacy.connection_log_days),
-            (Period::DeletedBinding, privacy.deleted_binding_days),
-            (Period::Invitation, self.invites.expire_days),
-            (Period::IdleAccount, privacy.idle_account_days),
-        ]);
+        let is_said = |period: &Period| match period {
+            // There may be no such log, and then there is no period for it.
+            Period::LookupLog => logs_lookups,
+            Period::AccessLog
+            | Period::ConnectionLog
+            | Period::DeletedBinding
+            | Period::Invitation
+            | Period::IdleAccount => true,
+            // A pepper is nobody's.
+            Period::Pepper => false,
+        };
+        let periods = Period::ALL.into_iter().filter(is_said);
         let facts = Facts {
             controller: Controller {
                 name: operator.name.clone(),
@@ -178,7 +186,7 @@ impl Config {
             },
             peers: BTreeSet::new(),
             lookup_log: privacy.lookup_log,
-            periods: periods.map(|(period, days)| (period, days.get())).collect(),
+            periods: periods.map(|period| (period, self.days(period))).collect(),
             processors: operator.processors.iter().cloned().collect(),
         };
         Notice {

@@ -111,7 +111,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::notice::{Controller, LookupLog, Period, Processor};
+    use crate::domain::{
+        notice::{Controller, LookupLog, Processor},
+        retention::Period,
+    };
 
     fn names(bits: u8) -> impl Iterator<Item = String> {
         (0..2).filter(move |bit| bits & (1 << bit) != 0).map(|bit| format!("n{bit}"))

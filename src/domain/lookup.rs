@@ -3,8 +3,6 @@
 //!
 //! Knows nothing of who asks or how many.
 
-use std::time::Duration;
-
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -96,10 +94,6 @@ pub fn parse_clear(text: &str) -> Option<Address> {
     // Clients send the canonical form; anything else matches nothing, as its hash would not.
     (parsed.as_str() == address).then_some(parsed)
 }
-
-/// How long the pepper before may still be used, so that a client that has just asked for it need not
-/// ask again.
-pub const PEPPER_GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// How far a pepper is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

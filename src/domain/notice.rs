@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::{retention::Period, secret::hex};
+
 /// How much the log of lookups holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -45,24 +47,6 @@ pub struct Controller {
     pub postal_address: String,
     /// The e-mail address to write to.
     pub contact: String,
-}
-
-/// Something that is kept for a time that the operator chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Period {
-    /// The log of lookups.
-    LookupLog,
-    /// IP addresses and user agents.
-    AccessLog,
-    /// IP addresses of connections.
-    ConnectionLog,
-    /// The last traces of what was removed.
-    DeletedBinding,
-    /// Invitations that nobody took up.
-    Invitation,
-    /// Access tokens that nobody uses.
-    IdleAccount,
 }
 
 /// What matters about a server.
@@ -173,7 +157,7 @@ impl Facts {
     pub fn version(&self) -> Version {
         let text = serde_json::to_vec(self).expect("facts are texts and numbers");
         let hash = Sha256::digest(text);
-        Version(hash[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+        Version(hex(&hash[..6]))
     }
 
     fn days(&self, period: Period) -> u32 {

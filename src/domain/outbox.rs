@@ -11,19 +11,16 @@ use super::{
     ids::{Token, UserId},
     invitation::Described,
     language::Language,
+    retention::{GIVE_UP, GIVE_UP_NOTICE},
     secret::Key32,
     threepid::Address,
-    time::{DAY, HOUR, Millis},
+    time::{HOUR, Millis},
 };
 
 /// After the first failure it waits so long, and twice as long after each other one ...
 pub const RETRY_FIRST: Duration = Duration::from_secs(5);
-/// ... up to this ...
+/// ... up to this, until its time is up ([`Kind::give_up`]).
 pub const RETRY_MOST: Duration = HOUR;
-/// ... until it has been tried for so long ...
-pub const GIVE_UP: Duration = Duration::from_secs(7 * DAY.as_secs());
-/// ... or, if nothing else is kept of the person, for so long only (design, P8).
-pub const GIVE_UP_NOTICE: Duration = DAY;
 
 /// What a row is about: there is one row for each, never two.
 #[derive(Clone, Debug, PartialEq, Eq)]

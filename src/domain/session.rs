@@ -3,8 +3,6 @@
 //!
 //! A state machine over values. It neither sends the token nor stores itself.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,13 +10,13 @@ use super::{
     ids::{ClientSecret, Sid, Token, UserId},
     language::Language,
     refusal::Refusal,
+    retention::SESSION,
     secret::{Key32, SecretHash},
     threepid::Address,
     time::Millis,
 };
 
-/// A session is good for 24 hours from its last change, as the specification demands.
-pub const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub use super::retention::SESSION as LIFETIME;
 
 /// After so many wrong tokens a session is dead.
 pub const MAX_WRONG_TOKENS: u8 = 5;
@@ -136,7 +134,7 @@ impl Session {
 
     /// Whether 24 hours have gone by since the last change.
     pub fn is_expired(&self, now: Millis) -> bool {
-        now >= self.modified.after(LIFETIME)
+        now >= self.modified.after(SESSION)
     }
 
     /// Whether nothing can come of it any more.

@@ -26,6 +26,16 @@ impl Millis {
         self.0 / as_millis(DAY)
     }
 
+    /// When its UTC day began.
+    pub fn start_of_day(self) -> Self {
+        Self(self.0 - self.0 % as_millis(DAY))
+    }
+
+    /// When its UTC day is over.
+    pub fn end_of_day(self) -> Self {
+        self.start_of_day().after(DAY)
+    }
+
     /// The date in UTC: year, month and day of the month.
     pub fn date(self) -> (u64, u64, u64) {
         civil_from_days(self.day())

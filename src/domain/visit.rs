@@ -4,20 +4,13 @@
 //! It begins with a link that goes to the address and becomes a page that is open for a while. What
 //! the page shows is not its business.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
+    retention::{VISIT_LINK, VISIT_PAGE},
     threepid::Address,
-    time::{HOUR, Millis},
+    time::Millis,
 };
-
-/// How long the link works.
-pub const LINK: Duration = HOUR;
-
-/// How long the page is open.
-pub const PAGE: Duration = Duration::from_secs(30 * 60);
 
 /// How far a visit has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,12 +35,12 @@ pub struct Visit {
 impl Visit {
     /// The visit that a link begins.
     pub fn by_link(address: Address, now: Millis) -> Self {
-        Self { address, stage: Stage::Link, until: now.after(LINK) }
+        Self { address, stage: Stage::Link, until: now.after(VISIT_LINK) }
     }
 
     /// The visit after the link was confirmed.
     pub fn confirmed(self, now: Millis) -> Self {
-        Self { stage: Stage::Page, until: now.after(PAGE), ..self }
+        Self { stage: Stage::Page, until: now.after(VISIT_PAGE), ..self }
     }
 
     /// Whether it is over.

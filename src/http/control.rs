@@ -82,6 +82,22 @@ impl From<CommandError> for ApiError {
     }
 }
 
+/// What is wrong with a text that should be a Matrix ID, after "this is".
+pub const NOT_AN_ACCOUNT: &str = "not a Matrix ID; write it whole, like @alice:example.org";
+
+/// The account that an operator has typed; what is wrong with it, in words.
+fn typed_account(text: &str) -> Result<UserId, String> {
+    UserId::parse(text).ok_or_else(|| format!("this is {NOT_AN_ACCOUNT}"))
+}
+
+/// The address that an operator has typed; what is wrong with it, in words.
+fn typed_address(text: &str) -> Result<Address, String> {
+    Address::typed(text).ok_or_else(|| {
+        "this is neither an e-mail address nor a telephone number with its country code, like +44 20 7946 0018"
+            .to_owned()
+    })
+}
+
 /// Which invitations to take back; one of the three.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -100,15 +116,16 @@ impl CancelInvitations {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(&self) -> Result<Which, String> {
-        let (which, problem) = match self {
-            Self::Token(text) => (Token::parse(text).map(Which::Token), "this is not a token"),
-            Self::Address(text) => (Address::email(text).map(Which::To), "this is not an e-mail address"),
-            Self::Sender(text) => (
-                UserId::parse(text).map(Which::From),
-                "this is not a Matrix ID; write it whole, like @alice:example.org",
-            ),
-        };
-        which.ok_or_else(|| problem.to_owned())
+        let not = |problem: &str| problem.to_owned();
+        match self {
+            Self::Token(text) => {
+                Token::parse(text).map(Which::Token).ok_or_else(|| not("this is not a token"))
+            }
+            Self::Address(text) => {
+                Address::email(text).map(Which::To).ok_or_else(|| not("this is not an e-mail address"))
+            }
+            Self::Sender(text) => typed_account(text).map(Which::From),
+        }
     }
 }
 

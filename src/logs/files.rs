@@ -8,20 +8,16 @@ use std::{
     io::{self, BufWriter, ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use crate::{
     config::Privacy,
     domain::{
         day::Day,
+        retention::LOG_MARGIN,
         time::{DAY, Millis},
     },
 };
-
-/// So much earlier than its period is over a file goes, because whoever unlinks looks every ten
-/// minutes only.
-pub const MARGIN: Duration = Duration::from_secs(15 * 60);
 
 /// What is added to the name of a file that is being written.
 const UNFINISHED: &str = ".new";
@@ -62,7 +58,7 @@ impl LogKind {
 
     /// When the file of a day goes: before its first row is older than the period.
     pub fn goes(self, day: Day, privacy: &Privacy) -> Millis {
-        day.start().after((DAY * self.days(privacy)).saturating_sub(MARGIN))
+        day.start().after((DAY * self.days(privacy)).saturating_sub(LOG_MARGIN))
     }
 
     /// Where a day of it lies.

@@ -31,7 +31,7 @@ use self::{
 };
 pub use self::{
     counters::{Counter, RequestKind, agent, printable},
-    files::{Held, LogKind, MARGIN, folder, held, unlink_expired},
+    files::{Held, LogKind, folder, held, unlink_expired},
     lookups::{LookupRow, clear_hash},
     read::{LookupSummary, lookups_by, lookups_of, rows},
     tally::CountedRow,

@@ -12,11 +12,12 @@ use crate::{
     domain::{
         invitation::Invitation,
         lookup::PepperState,
-        outbox::{GIVE_UP, GIVE_UP_NOTICE},
-        retention::AUDIT,
-        session::LIFETIME,
-        time::{DAY, Millis},
-        visit,
+        retention::{
+            AUDIT, GIVE_UP, GIVE_UP_NOTICE, PEPPER_GRACE, REWRITE, SESSION, VISIT_LINK, VISIT_PAGE,
+            old_copies,
+        },
+        time::{DAY, HOUR, Millis},
+        visit::Stage,
     },
     store::{Snapshot, StoreError},
 };
@@ -65,13 +66,25 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         },
         Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
         peppers(&snapshot),
+        Holding {
+            rows: counts.sms_days,
+            ..until("counts of messages to telephones", "until the first message of the next day")
+        },
+        Holding {
+            rows: counts.invite_days,
+            ..until("counts of invitation mails", "until the first invitation of the next day")
+        },
+        copies(core),
     ];
     let goes = rewrite_due(&snapshot, core.clock.now())?;
     holdings.push(Holding {
         rows: u64::from(goes.is_some()),
-        oldest: None,
+        oldest: snapshot.removed_since()?,
         goes,
-        ..until("bytes of deleted rows in the file", "until it is rewritten, once a day at most")
+        ..until(
+            "bytes of deleted rows in the file",
+            &format!("until it is rewritten, {} after the last time", words(REWRITE)),
+        )
     });
     Ok(holdings)
 }
@@ -80,11 +93,15 @@ fn until(what: &str, rule: &str) -> Holding {
     Holding { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
 }
 
-/// A number of days in words.
-pub fn days(length: Duration) -> String {
-    match length.as_secs() / DAY.as_secs() {
-        1 => "one day".to_owned(),
-        days => format!("{days} days"),
+/// A length of time in words, in the greatest unit of which it is a whole number.
+pub fn words(length: Duration) -> String {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let units = [(DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")];
+    let whole = |unit: Duration| length.as_secs().is_multiple_of(unit.as_secs());
+    let (unit, name) = units.into_iter().find(|(unit, _)| whole(*unit)).unwrap_or((MINUTE, "minute"));
+    match length.as_secs() / unit.as_secs() {
+        1 => format!("one {name}"),
+        count => format!("{count} {name}s"),
     }
 }
 
@@ -105,19 +122,19 @@ impl Count {
 }
 
 fn sessions(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count = Count::of("validation sessions", "one day after they last changed");
+    let mut count = Count::of("validation sessions", &format!("{} after they last changed", words(SESSION)));
     let mut after = None;
     loop {
         let batch = snapshot.sessions_after(after.as_ref(), STEP)?;
         let Some((last, _)) = batch.last() else { return Ok(count.0) };
         after = Some(last.clone());
-        batch.iter().for_each(|(_, one)| count.add(one.modified, one.modified.after(LIFETIME)));
+        batch.iter().for_each(|(_, one)| count.add(one.modified, one.modified.after(SESSION)));
     }
 }
 
 fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<Holding, StoreError> {
     let mut count =
-        Count::of("invitations and their keys", &format!("{} after they were sent", days(lifetime)));
+        Count::of("invitations and their keys", &format!("{} after they were sent", words(lifetime)));
     let mut after = None;
     loop {
         let batch = snapshot.invitations_after(after.as_ref(), STEP)?;
@@ -128,30 +145,32 @@ fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<Holding, Store
 }
 
 fn visits(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count =
-        Count::of("visits to people's own page", "an hour for the link, half an hour for the page");
+    let mut count = Count::of(
+        "visits to people's own page",
+        &format!("{} for the link, {} for the page", words(VISIT_LINK), words(VISIT_PAGE)),
+    );
     for (_, visit) in snapshot.visits_after(None, usize::MAX)? {
-        let length = if visit.stage == visit::Stage::Link { visit::LINK } else { visit::PAGE };
+        let length = if visit.stage == Stage::Link { VISIT_LINK } else { VISIT_PAGE };
         count.add(visit.until.before(length).unwrap_or(Millis(0)), visit.until);
     }
     Ok(count.0)
 }
 
 fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
-    let mut count = Count::of("access tokens", &format!("{} after their last use", days(idle)));
+    let mut count = Count::of("access tokens", &format!("{} after the day of their last use", words(idle)));
     let mut after = None;
     loop {
         let batch = snapshot.tokens_after(after, STEP)?;
         let Some(last) = batch.last() else { return Ok(count.0) };
         after = Some(last.hash);
-        batch.iter().for_each(|token| count.add(token.used, token.used.after(idle)));
+        batch.iter().for_each(|token| count.add(token.used, token.last_use().after(idle)));
     }
 }
 
 fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     let mut count = Count::of(
         "what waits to be sent",
-        &format!("until it arrives, at most {}; mails to owners {}", days(GIVE_UP), days(GIVE_UP_NOTICE)),
+        &format!("until it arrives, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE)),
     );
     for key in snapshot.due(Millis(u64::MAX), None, usize::MAX)? {
         if let Some(row) = snapshot.outgoing(&key)? {
@@ -162,7 +181,7 @@ fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
 }
 
 fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count = Count::of("entries of the audit", &days(AUDIT));
+    let mut count = Count::of("entries of the audit", &words(AUDIT));
     snapshot
         .audit_since(Millis(0), None)?
         .iter()
@@ -170,8 +189,18 @@ fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     Ok(count.0)
 }
 
+fn copies(core: &Core) -> Holding {
+    let kept = old_copies(core.config.privacy.deleted_binding());
+    let mut count = Count::of("copies from before a migration", &words(kept));
+    core.store.old_copies().into_iter().for_each(|made| count.add(made, made.after(kept)));
+    count.0
+}
+
 fn peppers(snapshot: &Snapshot) -> Holding {
-    let mut count = Count::of("peppers that were replaced", "ten minutes after the new one came into use");
+    let mut count = Count::of(
+        "peppers that were replaced",
+        &format!("{} after the new one came into use", words(PEPPER_GRACE)),
+    );
     for index in snapshot.peppers() {
         if let PepperState::Previous { until } = index.state {
             count.add(index.created, until);

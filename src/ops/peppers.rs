@@ -14,8 +14,9 @@ use super::{Core, Failure, random};
 use crate::{
     domain::{
         audit::{By, Deed, Entry},
-        lookup::{PEPPER_GRACE, PepperState, pepper_from_random},
+        lookup::{PepperState, pepper_from_random},
         refusal::Refusal,
+        retention::PEPPER_GRACE,
         time::{DAY, Millis},
     },
     store::{Reached, Store, StoreError},

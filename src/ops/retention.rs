@@ -17,11 +17,10 @@ use crate::{
     domain::{
         ids::{Sid, Token, UserId},
         invitation::Invitation,
-        retention::{AUDIT, REWRITE},
+        retention::{AUDIT, REWRITE, SESSION, VISIT_LINK, old_copies},
         secret::SecretHash,
-        session::{LIFETIME, Session},
+        session::Session,
         time::Millis,
-        visit::LINK,
     },
     store::{Snapshot, StoreError, Writes},
 };
@@ -105,13 +104,23 @@ pub(super) fn rewrite_due(snapshot: &Snapshot, now: Millis) -> Result<Option<Mil
     Ok(snapshot.has_removed()?.then_some(due))
 }
 
+/// Whether something that was removed is in the file for longer than is promised, because it could
+/// not be rewritten.
+///
+/// # Errors
+/// If the database fails.
+pub fn is_overdue(core: &Core) -> Result<bool, Failure> {
+    let (longest, since) = (core.config.privacy.deleted_binding(), core.store.read().removed_since()?);
+    Ok(since.is_some_and(|since| core.clock.now() >= since.after(longest)))
+}
+
 /// Deletes everything that has reached its age by now.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
     let now = core.clock.now();
-    core.store.remove_old_copies(now);
+    let copies = core.store.remove_old_copies(old_copies(core.config.privacy.deleted_binding()), now);
     let lifetime = core.config.invites.lifetime();
     let idle = core.config.privacy.idle_account();
     let sessions = purge(
@@ -147,7 +156,9 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
             let batch = snapshot.visits_after(after.copied(), STEP)?;
             Ok(batch
                 .into_iter()
-                .map(|(secret, visit)| (secret, visit.is_over(now) || is_yet_to_come(visit.until, LINK, now)))
+                .map(|(secret, visit)| {
+                    (secret, visit.is_over(now) || is_yet_to_come(visit.until, VISIT_LINK, now))
+                })
                 .collect())
         },
         |tables, secret| tables.remove_visit(secret).map(|()| 1),
@@ -157,10 +168,10 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
         core,
         |snapshot, after: Option<&SecretHash>| {
             let batch = snapshot.tokens_after(after.copied(), STEP)?;
-            Ok(batch.into_iter().map(|token| (token.hash, now >= token.used.after(idle))).collect())
+            Ok(batch.into_iter().map(|token| (token.hash, now >= token.last_use().after(idle))).collect())
         },
         move |tables, hash| {
-            let is_idle = tables.token(hash)?.is_some_and(|token| now >= token.used.after(idle));
+            let is_idle = tables.token(hash)?.is_some_and(|token| now >= token.last_use().after(idle));
             if is_idle {
                 tables.remove_token(hash)?;
             }
@@ -182,6 +193,8 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
     let consents = consents.await;
     let audit = audit(core, now).await;
     core.store.write(move |tables| tables.put_round(now)).await?;
+    // What cannot be removed keeps nothing else from being deleted.
+    copies?;
     Ok(Deleted {
         sessions: sessions?,
         invitations: invitations?,
@@ -194,7 +207,7 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
 }
 
 fn is_over(session: &Session, now: Millis) -> bool {
-    session.is_expired(now) || is_yet_to_come(session.modified, LIFETIME, now)
+    session.is_expired(now) || is_yet_to_come(session.modified, SESSION, now)
 }
 
 /// Whether a row is of a time so far ahead that its whole life is: it was written while the clock was wrong,

@@ -77,17 +77,36 @@ impl Queue {
     }
 }
 
-/// Begins a visit if something is stored about the address and it may be written to; the secret of
-/// the link. A message to a telephone is counted here, before it leaves.
+/// What comes of asking.
+pub enum Begun {
+    /// The secret of the link that is to be sent.
+    Link(Token),
+    /// Nothing is stored about the address.
+    NothingStored,
+    /// The address is not to be written to.
+    Suppressed,
+    /// Too many messages have left of late.
+    Limited,
+    /// As many messages have gone to telephones today as the operator pays for.
+    Ceiling,
+}
+
+/// Begins a visit if something is stored about the address and it may be written to. A message to a
+/// telephone is counted here, before it leaves.
 ///
 /// # Errors
 /// Only if the database fails.
-pub async fn begin(core: &Core, asked: Asked) -> Result<Option<Token>, Failure> {
+pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     let Asked { to, may_leave, .. } = asked;
     let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
-    if !is_known(core, &address)? || suppressed_since(&core.store.read(), &address)?.is_some() || !may_leave()
-    {
-        return Ok(None);
+    if !is_known(core, &address)? {
+        return Ok(Begun::NothingStored);
+    }
+    if suppressed_since(&core.store.read(), &address)?.is_some() {
+        return Ok(Begun::Suppressed);
+    }
+    if !may_leave() {
+        return Ok(Begun::Limited);
     }
     let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
@@ -101,7 +120,7 @@ pub async fn begin(core: &Core, asked: Asked) -> Result<Option<Token>, Failure> 
         tables.put_visit(hash, &Visit::by_link(address, now))?;
         Ok(true)
     });
-    Ok(begun.await?.then_some(secret))
+    Ok(if begun.await? { Begun::Link(secret) } else { Begun::Ceiling })
 }
 
 /// Whether anything is stored about an address, beside that nothing is to be sent to it.

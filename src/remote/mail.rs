@@ -32,10 +32,10 @@ use crate::{
         invitation::Described,
         language::Language,
         outbox::{Change, Notice},
+        retention::VISIT_LINK,
         secret::url_text,
         server_name::Host,
         threepid::Address,
-        visit::LINK,
     },
 };
 
@@ -169,7 +169,7 @@ impl Mailer {
     /// # Errors
     /// As [`Mailer::ask`].
     pub async fn welcome(&self, mail: &VisitMail) -> Result<(), NotSent> {
-        let about = About::Visit(Visit { minutes: LINK.as_secs() / 60 });
+        let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
         self.send(&mail.to, &mail.link, mail.language, None, about).await
     }
 

@@ -6,8 +6,10 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
+
+use crate::domain::retention::SPOOL;
 
 /// The directory, which is made when it is first needed.
 pub struct Spool {
@@ -36,9 +38,6 @@ impl Spool {
     }
 }
 
-/// For how long a file lies there: what a developer has not looked at by then, nobody will.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// Removes the files that lie in a directory of this kind for more than a week: they hold addresses, and the
 /// policy is about them too. By the clock of the file system.
 ///
@@ -52,7 +51,7 @@ pub fn remove_old(directory: &Path) -> std::io::Result<()> {
     for entry in entries {
         let entry = entry?;
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        if age > KEEP && entry.file_name().to_str().is_some_and(is_name) {
+        if age > SPOOL && entry.file_name().to_str().is_some_and(is_name) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -80,6 +79,8 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -98,7 +99,7 @@ mod tests {
         let old = names().remove(0);
         fs::write(dir.path().join(format!(".{old}.partial")), "half").expect("written");
         fs::write(dir.path().join("notes.txt"), "somebody's").expect("written");
-        let long_ago = SystemTime::now() - KEEP - Duration::from_secs(60);
+        let long_ago = SystemTime::now() - SPOOL - Duration::from_secs(60);
         for name in names() {
             let file = fs::OpenOptions::new().write(true).open(dir.path().join(name)).expect("a file");
             file.set_modified(long_ago).expect("set");

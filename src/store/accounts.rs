@@ -31,8 +31,15 @@ pub struct StoredToken {
     pub owner: UserId,
     /// When it was given out.
     pub created: Millis,
-    /// When it was last used, to the day.
+    /// The beginning of the UTC day on which it was last used.
     pub used: Millis,
+}
+
+impl StoredToken {
+    /// The latest moment at which it can have been used last: the end of that day.
+    pub fn last_use(&self) -> Millis {
+        self.used.end_of_day()
+    }
 }
 
 /// A document that an account has accepted.
@@ -143,11 +150,12 @@ impl Writes<'_> {
         self.put_stored_token(&StoredToken { hash, owner: owner.clone(), created: now, used: now })
     }
 
-    /// Stores an access token whose hash is known.
+    /// Stores an access token whose hash is known; of when it was used, the day only.
     pub fn put_stored_token(&mut self, token: &StoredToken) -> Result<(), StoreError> {
         self.written += 1;
         let StoredToken { hash, owner, created, used } = token;
-        let row = encode(&TokenRow { user_id: owner.as_str(), created: *created, used: *used })?;
+        let row =
+            encode(&TokenRow { user_id: owner.as_str(), created: *created, used: used.start_of_day() })?;
         self.tables.tokens.insert(&hash.0, row.as_slice()).map_err(StoreError::new)?;
         let key = (account_number(owner), &hash.0);
         self.tables.account_tokens.insert(key, ()).map_err(StoreError::new)?;

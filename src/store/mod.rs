@@ -30,6 +30,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -167,7 +168,7 @@ impl Store {
         migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
         for (copy, _) in path.as_deref().map(rewrite::old_copies).unwrap_or_default() {
             let copy = copy.display();
-            tracing::info!(%copy, "the database from before an update is kept for a week; it holds personal data");
+            tracing::info!(%copy, "the database from before an update is kept for a week at most; it holds personal data");
         }
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database)?));
@@ -205,11 +206,18 @@ impl Store {
         self.writer.rewrite(now).await
     }
 
-    /// Removes the copies that migrations have made, once nobody will want to go back to them.
-    pub fn remove_old_copies(&self, now: Millis) {
-        if let Some(path) = &self.path {
-            rewrite::remove_old_copies(path, now);
-        }
+    /// When the copies were made that lie around since migrations.
+    pub fn old_copies(&self) -> Vec<Millis> {
+        let copies = self.path.as_deref().map(rewrite::old_copies).unwrap_or_default();
+        copies.into_iter().map(|(_, made)| made).collect()
+    }
+
+    /// Removes the copies that migrations have made, once they have lain around for as long as `kept`.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn remove_old_copies(&self, kept: Duration, now: Millis) -> Result<(), StoreError> {
+        self.path.as_deref().map_or(Ok(()), |path| rewrite::remove_old_copies(path, kept, now))
     }
 
     /// Waits until the database takes nothing any more, because the disk failed or is full. It

@@ -28,9 +28,6 @@ use crate::domain::time::{Millis, as_millis};
 /// How much memory the copying may use to remember pages of the new file.
 const COPYING_CACHE: usize = 32 << 20;
 
-/// How long the copy lies around that was made before a migration.
-const KEEP_COPIES: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// Where the new file is made.
 pub fn new_file(path: &Path) -> PathBuf {
     path.with_extension("redb.new")
@@ -164,9 +161,12 @@ impl EachTable for Compare<'_> {
     }
 }
 
-/// What a crash during a rewrite has left behind.
-pub fn remove_if_there(new_path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(new_path) {
+/// Removes a file that lies beside the database.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::new(error)),
         _ => Ok(()),
     }
@@ -186,13 +186,13 @@ pub fn old_copies(path: &Path) -> Vec<(PathBuf, Millis)> {
 }
 
 /// Removes the copies that migrations have made, once nobody will want to go back to them: they
-/// hold what was deleted since.
-pub fn remove_old_copies(path: &Path, now: Millis) {
-    for (copy, made) in old_copies(path) {
-        if now >= made.after(KEEP_COPIES) {
-            let _ = fs::remove_file(copy);
-        }
-    }
+/// hold what was deleted since. `kept` is how long each lies around.
+///
+/// # Errors
+/// If one cannot be removed; the others are gone all the same.
+pub fn remove_old_copies(path: &Path, kept: Duration, now: Millis) -> Result<(), StoreError> {
+    let old = old_copies(path).into_iter().filter(|(_, made)| now >= made.after(kept));
+    old.fold(Ok(()), |outcome, (copy, _)| outcome.and(remove_if_there(&copy)))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ impl Writes<'_> {
     pub fn lift_suppression(&mut self, address: &[u8; 32]) -> Result<bool, StoreError> {
         let removed = self.tables.suppressed.remove(address).map_err(StoreError::new)?.is_some();
         self.written += u64::from(removed);
+        self.removed |= removed;
         Ok(removed)
     }
 }

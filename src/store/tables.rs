@@ -143,6 +143,10 @@ pub struct Counts {
     pub suppressed: u64,
     /// Lookup budgets that are in use.
     pub budgets: u64,
+    /// Days of which messages to telephones are counted.
+    pub sms_days: u64,
+    /// Days of which invitations are counted.
+    pub invite_days: u64,
 }
 
 /// One committed state, shared by every request until the next commit. Opening a table costs half
@@ -250,7 +254,13 @@ impl<T: Transaction> Tables<T> {
 
     /// Whether something personal was removed since the last rewrite.
     pub fn has_removed(&self) -> Result<bool, StoreError> {
-        Ok(self.meta.get("removed").map_err(StoreError::new)?.is_some())
+        Ok(self.removed_since()?.is_some())
+    }
+
+    /// Since when at the earliest there is something in the file that was removed; `None` if there is
+    /// nothing. It is when a round of retention was last begun before.
+    pub fn removed_since(&self) -> Result<Option<Millis>, StoreError> {
+        self.meta.get("removed").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
     }
 
     /// When the last round of retention was begun, if there was one.
@@ -270,6 +280,8 @@ impl<T: Transaction> Tables<T> {
             consents: self.consents.len().map_err(StoreError::new)?,
             suppressed: self.suppressed.len().map_err(StoreError::new)?,
             budgets: self.budgets.len().map_err(StoreError::new)?,
+            sms_days: self.sms_sent.len().map_err(StoreError::new)?,
+            invite_days: self.invites_sent.len().map_err(StoreError::new)?,
         })
     }
 

@@ -36,7 +36,9 @@ impl<'txn> Writes<'txn> {
     /// Notes what the rewrite has to know of this transaction.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         if self.removed && !self.has_removed()? {
-            self.tables.meta.insert("removed", encode(&true)?.as_slice()).map_err(StoreError::new)?;
+            // Whoever removes brings no clock; the last round was not after this.
+            let since = self.last_round()?.unwrap_or(Millis(0));
+            self.tables.meta.insert("removed", encode(&since)?.as_slice()).map_err(StoreError::new)?;
         }
         Ok(())
     }

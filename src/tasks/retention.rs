@@ -10,14 +10,14 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Tasks, tick};
 use crate::{
-    domain::time::{DAY, Millis},
+    domain::{
+        retention::ROUND,
+        time::{DAY, Millis},
+    },
     logs,
     ops::{Core, accounts, retention},
     remote::spool,
 };
-
-/// How long it is from one round to the next.
-const INTERVAL: Duration = Duration::from_secs(600);
 
 /// For how long a server may have been off without the operator being asked whether the time is right.
 const LONG_OFF: Duration = Duration::from_secs(31 * DAY.as_secs());
@@ -34,10 +34,10 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
         sight.look(core, now, real_time());
         if now >= next && !core.retention.is_halted() {
             round(tasks).await;
-            next = core.clock.now().after(INTERVAL);
+            next = core.clock.now().after(ROUND);
         }
         // A clock that went back a little must not put off the next round.
-        next = next.min(now.after(INTERVAL));
+        next = next.min(now.after(ROUND));
         if !tick(tasks.tick, &mut stop).await {
             return;
         }
@@ -113,6 +113,17 @@ async fn round(tasks: &Tasks) {
         }
         Ok(_) => {}
         Err(error) => tracing::error!(%error, "what has reached its age could not be deleted"),
+    }
+    match retention::is_overdue(core) {
+        Ok(is_overdue) => {
+            core.metrics.show_rewrite_overdue(is_overdue);
+            if is_overdue {
+                tracing::error!(
+                    "what was removed is in the database for longer than privacy.deleted_binding_days, because the file could not be rewritten: see the errors before this one"
+                );
+            }
+        }
+        Err(error) => tracing::error!(%error, "it is not known whether the database must be rewritten"),
     }
 }
 

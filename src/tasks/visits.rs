@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::Tasks;
 use crate::{
-    ops::visits::{self, Asked, Destination},
+    ops::visits::{self, Asked, Begun, Destination},
     remote::{mail::VisitMail, sms::VisitSms},
 };
 
@@ -37,8 +37,11 @@ async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
     let core = &tasks.core;
     let (to, language) = (asked.to.clone(), asked.language);
     let secret = match visits::begin(core, asked).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) => return "nothing_to_send",
+        Ok(Begun::Link(secret)) => secret,
+        Ok(Begun::NothingStored) => return "nothing_stored",
+        Ok(Begun::Suppressed) => return "suppressed",
+        Ok(Begun::Limited) => return "limited",
+        Ok(Begun::Ceiling) => return "ceiling",
         Err(error) => {
             tracing::error!(%error, "a visit could not begin");
             return "failed";

@@ -17,8 +17,8 @@ use std::{
 
 use bindery::{
     config::{Config, LookupLog, Privacy},
-    domain::{day::Day, server_name::ServerName, threepid::Address, time::Millis},
-    logs::{self, Held, LogKind, MARGIN},
+    domain::{day::Day, retention::LOG_MARGIN, server_name::ServerName, threepid::Address, time::Millis},
+    logs::{self, Held, LogKind},
     ops::{Clock, genesis},
     store::Store,
 };
@@ -338,7 +338,7 @@ fn a_file_goes_before_its_first_row_is_too_old() {
     let other = logs::folder(dir.path()).join("notes.txt");
     fs::write(&other, "the operator's own").expect("written");
     let unlink = |now: Millis| logs::unlink_expired(dir.path(), now, &privacy).expect("unlinked");
-    let age = |days: u32| Millis(day.start().0 + (DAY * days - MARGIN).as_millis() as u64);
+    let age = |days: u32| Millis(day.start().0 + (DAY * days - LOG_MARGIN).as_millis() as u64);
     for (file, days, gone) in [(&files[0], 7, 1), (&files[1], 60, 2), (&files[2], 180, 1)] {
         let goes = age(days);
         assert_eq!(unlink(Millis(goes.0 - 1)), 0);
@@ -367,7 +367,7 @@ fn what_is_held_and_when_it_goes() {
     let files = lay_down(dir.path(), day);
     fs::write(&files[1], "{}\n".repeat(50_000)).expect("written");
     let held = logs::held(dir.path(), &privacy).expect("readable");
-    let goes = |days: u32| Millis(day.start().0 + (DAY * days - MARGIN).as_millis() as u64);
+    let goes = |days: u32| Millis(day.start().0 + (DAY * days - LOG_MARGIN).as_millis() as u64);
     let expected = |kind, rows, bytes, days| Held { kind, rows, bytes, oldest: Some((day, goes(days))) };
     let size = "{\"of\":\"a day\"}\n".len() as u64;
     assert_eq!(

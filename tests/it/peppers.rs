@@ -9,7 +9,8 @@ use bindery::{
     domain::{
         audit::{By, Deed},
         language::Language,
-        lookup::{LookupHash, PEPPER_GRACE, PepperState},
+        lookup::{LookupHash, PepperState},
+        retention::PEPPER_GRACE,
         server_name::ServerName,
         time::Millis,
     },

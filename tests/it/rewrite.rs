@@ -196,8 +196,11 @@ async fn copies_that_migrations_made_go_after_a_week() {
     fs::write(&copy, "an old database").expect("written");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after the epoch");
     let at = |days: u64| Millis(now.as_millis() as u64).after(Duration::from_secs(days * 24 * 3600));
-    store.remove_old_copies(at(6));
+    let week = Duration::from_secs(7 * 24 * 3600);
+    store.remove_old_copies(week, at(6)).expect("nothing to do");
+    assert_eq!(store.old_copies().len(), 1);
     assert!(copy.exists());
-    store.remove_old_copies(at(8));
+    store.remove_old_copies(week, at(8)).expect("removed");
+    assert!(store.old_copies().is_empty());
     assert!(!copy.exists());
 }

@@ -14,7 +14,12 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
-    http::{State, body::Body, control::CommandError, error::ApiError},
+    http::{
+        State,
+        body::Body,
+        control::{CommandError, typed_account, typed_address},
+        error::ApiError,
+    },
     logs,
     ops::{
         Core, Failure,
@@ -54,17 +59,10 @@ impl Person {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(&self) -> Result<Subject, String> {
-        let (subject, problem) = match self {
-            Self::Address(text) => (
-                Address::typed(text).map(Subject::Address),
-                "this is neither an e-mail address nor a telephone number with its country code, like +44 20 7946 0018",
-            ),
-            Self::Mxid(text) => (
-                UserId::parse(text).map(Subject::Account),
-                "this is not a Matrix ID; write it whole, like @alice:example.org",
-            ),
-        };
-        subject.ok_or_else(|| problem.to_owned())
+        match self {
+            Self::Address(text) => typed_address(text).map(Subject::Address),
+            Self::Mxid(text) => typed_account(text).map(Subject::Account),
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub fn status_of(core: &Core) -> Result<Status, CommandError> {
             what: format!("rows of the {} log", kind.as_str()),
             rule: format!(
                 "{} from the beginning of their day",
-                holdings::days(DAY * kind.days(&core.config.privacy))
+                holdings::words(DAY * kind.days(&core.config.privacy))
             ),
             rows,
             oldest: oldest.map(|(day, _)| day.start()),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{audit::By, refusal::Refusal, threepid::Address, time::Millis},
-    http::{State, body::Body, error::ApiError},
+    http::{State, body::Body, control::typed_address, error::ApiError},
     ops::{Core, Failure, suppressions},
 };
 
@@ -38,10 +38,7 @@ impl About {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(&self) -> Result<Address, String> {
-        Address::typed(&self.address).ok_or_else(|| {
-            "this is neither an e-mail address nor a telephone number with its country code, like +44 20 7946 0018"
-                .to_owned()
-        })
+        typed_address(&self.address)
     }
 }
 

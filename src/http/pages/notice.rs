@@ -6,9 +6,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde_json::json;
 
 use super::render::{length, text};
-use crate::domain::{
-    edition::Texts, language::Language, notice::Notice, outbox, retention, session, time::DAY, visit,
-};
+use crate::domain::{edition::Texts, language::Language, notice::Notice, retention, time::DAY};
 
 /// The texts of a notice.
 ///
@@ -27,10 +25,10 @@ fn render(notice: &Notice, language: Language) -> anyhow::Result<String> {
     environment.add_template_owned(name.clone(), text(&name)?)?;
     let mut values = json!(notice);
     values["lang"] = json!(language.as_str());
-    values["session_hours"] = json!(session::LIFETIME.as_secs() / 3600);
-    values["visit_minutes"] = json!(visit::PAGE.as_secs() / 60);
+    values["session_hours"] = json!(retention::SESSION.as_secs() / 3600);
+    values["visit_minutes"] = json!(retention::VISIT_PAGE.as_secs() / 60);
     values["audit_days"] = json!(retention::AUDIT.as_secs() / DAY.as_secs());
-    values["give_up_days"] = json!(outbox::GIVE_UP.as_secs() / DAY.as_secs());
+    values["give_up_days"] = json!(retention::GIVE_UP.as_secs() / DAY.as_secs());
     let template = environment.get_template(&name)?;
     template.render(Serde(values)).with_context(|| format!("the notice cannot be rendered: {name}"))
 }

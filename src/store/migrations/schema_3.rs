@@ -10,7 +10,7 @@ use super::{
         accounts::account_number,
         codec::{decode, encode},
         rows::{AssociationRow, PepperRow, SessionRow, TokenRow, user_id},
-        tables::{ACCOUNT_ADDRESSES, ACCOUNT_TOKENS, ASSOCIATIONS, PEPPERS, SESSIONS, TOKENS},
+        tables::{ACCOUNT_ADDRESSES, ACCOUNT_TOKENS, ASSOCIATIONS, META, PEPPERS, SESSIONS, TOKENS},
     },
     put_meta,
     schema_2::SessionRow2,
@@ -68,7 +68,7 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
         let TokenRow2 { user_id: owner, created } = decode(row)?;
         let key = (account_number(&user_id(owner)?), hash);
         account_tokens.insert(key, ()).map_err(StoreError::new)?;
-        encode(&TokenRow { user_id: owner, created, used: now })
+        encode(&TokenRow { user_id: owner, created, used: now.start_of_day() })
     })?;
     let mut account_addresses = transaction.open_table(ACCOUNT_ADDRESSES).map_err(StoreError::new)?;
     change(&mut transaction.open_table(ASSOCIATIONS).map_err(StoreError::new)?, |(medium, address), row| {
@@ -83,7 +83,11 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
     change(&mut transaction.open_table(PEPPERS).map_err(StoreError::new)?, |_, row| {
         let PepperRow2 { text, created } = decode(row)?;
         encode(&PepperRow { text, created, state: PepperState::Current })
-    })
+    })?;
+    // What was removed before has left its bytes in the file, which nobody has rewritten yet.
+    let mut meta = transaction.open_table(META).map_err(StoreError::new)?;
+    meta.insert("removed", encode(&now)?.as_slice()).map_err(StoreError::new)?;
+    Ok(())
 }
 
 /// Changes every value of a table.

@@ -202,8 +202,8 @@ async fn a_number_gets_its_link_as_a_message() {
 async fn links_to_telephones_count_as_messages() {
     type Change = fn(&mut Config);
     let changes: [(Change, &str); 3] = [
-        (|config| config.sms.daily_ceiling = at_least_one(1), "nothing_to_send"),
-        (|config| config.limits.sms_per_country = Rate::new(1, 1), "nothing_to_send"),
+        (|config| config.sms.daily_ceiling = at_least_one(1), "ceiling"),
+        (|config| config.limits.sms_per_country = Rate::new(1, 1), "limited"),
         (|config| config.limits.sms_per_ip = Rate::new(1, 1), "limited"),
     ];
     for (change, outcome) in changes {

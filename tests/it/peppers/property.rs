@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bindery::{
-    domain::{audit::By, lookup::PEPPER_GRACE, refusal::Refusal, time::Millis},
+    domain::{audit::By, refusal::Refusal, retention::PEPPER_GRACE, time::Millis},
     ops::{
         Clock,
         lookup::{self, Query},

@@ -67,7 +67,9 @@ fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Desti
     }
     let here = state.clone();
     let number = match &to {
-        Destination::Telephone(number) if !state.sms.may_write_to(number) => return,
+        Destination::Telephone(number) if !state.sms.may_write_to(number) => {
+            return state.core.metrics.count_visit("not_served");
+        }
         Destination::Telephone(number) => Some(number.clone()),
         Destination::Mailbox(_) => None,
     };

@@ -28,11 +28,7 @@ pub use self::{
 };
 use super::{language, switch};
 use crate::{
-    domain::{
-        ids::Token,
-        refusal::Refusal,
-        visit::{PAGE, Visit},
-    },
+    domain::{ids::Token, refusal::Refusal, retention::VISIT_PAGE, visit::Visit},
     http::{State, body::Body, error::ApiError},
     ops::visits,
 };
@@ -98,7 +94,7 @@ fn cookie(request: &HttpRequest) -> Option<String> {
 
 /// Gives the browser the secret of a visit.
 fn set_cookie(response: &mut HttpResponse, secret: &Token) {
-    put_cookie(response, secret.as_str(), PAGE.as_secs());
+    put_cookie(response, secret.as_str(), VISIT_PAGE.as_secs());
 }
 
 /// Has the browser forget it.
