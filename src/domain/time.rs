@@ -96,4 +96,13 @@ mod tests {
             assert_eq!(Millis(seconds * 1000).date(), date);
         }
     }
+
+    #[test]
+    fn days_begin_and_end_at_midnight() {
+        let midnight = Millis(1_800_000_000_000 - 8 * 3_600_000);
+        for moment in [midnight, Millis(midnight.0 + 1), Millis(midnight.0 + 86_399_999)] {
+            assert_eq!(moment.start_of_day(), midnight);
+            assert_eq!(moment.end_of_day(), midnight.after(DAY));
+        }
+    }
 }

@@ -128,6 +128,16 @@ fn values_that_cannot_be_are_refused_with_their_key() {
     for (text, expected) in [
         ("server_name = 'https://id.example.org'", "server_name"),
         ("server_name = ''", "server_name"),
+        (
+            "[privacy]\ndeleted_binding_days = 2",
+            "deleted_binding_days: 2 is not between 3 and 30; the policy says",
+        ),
+        ("[privacy]\nlookup_log_days = 8", "privacy.lookup_log_days: 8 is not between 1 and 7"),
+        ("[privacy]\naccess_log_days = 61", "privacy.access_log_days: 61 is not between 1 and 60"),
+        ("[privacy]\nconnection_log_days = 181", "privacy.connection_log_days: 181 is not between 1 and 180"),
+        ("[privacy]\nidle_account_days = 366", "privacy.idle_account_days: 366 is not between 1 and 365"),
+        ("[invites]\nexpire_days = 366", "invites.expire_days: 366 is not between 1 and 365"),
+        ("[lookup]\npepper_rotation_days = 366", "lookup.pepper_rotation_days: 366 is not between 1 and 365"),
         ("aliases = ['a b']", "aliases"),
         ("public_base_url = 'id.example.org'", "public_base_url"),
         ("public_base_url = 'https://id.example.org/'", "public_base_url"),

@@ -3,10 +3,10 @@
 
 mod property;
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     promises::only_files,
@@ -19,6 +19,15 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// More than the time from one round to the next.
 const ROUND: Duration = Duration::from_secs(11 * 60);
+
+impl Server {
+    /// A rule of what is held.
+    async fn rule(&self, what: &str) -> Value {
+        let status = self.control("/retention/status", &json!(null)).await;
+        let mut rules = status["rules"].as_array().expect("rules").iter();
+        rules.find(|rule| rule["what"] == what).unwrap_or_else(|| panic!("{what}: {status}")).clone()
+    }
+}
 
 async fn knows(server: &Server, user: &User) -> bool {
     let reply = server.request(Method::GET, &v2("/account"), Some(&user.token), None).await;
@@ -47,9 +56,13 @@ async fn a_token_that_nobody_uses_goes_and_one_in_use_stays() {
         server.pass(DAY).await;
         assert!(knows(&server, &busy).await);
     }
-    server.pass(DAY - HOUR).await;
+    let tokens = async || server.rule("access tokens").await["rows"].clone();
+    // It is eight o'clock, and a day of use counts to its end.
+    server.pass(DAY + 16 * HOUR - SECOND).await;
+    assert_eq!(tokens().await, json!(2), "not before its time, whenever on its day the token was used");
     assert!(knows(&server, &busy).await);
-    server.pass(2 * HOUR).await;
+    server.pass(SECOND + ROUND).await;
+    assert_eq!(tokens().await, json!(1));
     assert!(!knows(&server, &idle).await);
     assert!(knows(&server, &busy).await);
 }
@@ -99,17 +112,29 @@ async fn the_operator_sees_what_is_held_and_when_it_goes() {
     server.bind(&alice, "alice@example.org", "secret").await;
     server.invite(&alice, "somebody@example.org", "!a:b").await;
     let now = bindery::ops::Clock::now(&*server.clock).0;
-    let status = server.control("/retention/status", &json!(null)).await;
-    let rule = |what: &str| {
-        let rules = status["rules"].as_array().expect("rules").iter();
-        rules.clone().find(|rule| rule["what"] == what).unwrap_or_else(|| panic!("{what}: {status}")).clone()
-    };
-    assert_eq!(rule("bindings")["rows"], 1);
-    let sessions = rule("validation sessions");
+    let copy = std::fs::File::create(server.config.data_dir.join("bindery.redb.schema-2")).expect("a copy");
+    copy.set_modified(UNIX_EPOCH + Duration::from_millis(now)).expect("its time");
+    let rule = async |what: &str| server.rule(what).await;
+    assert_eq!(rule("bindings").await["rows"], 1);
+    let sessions = rule("validation sessions").await;
+    assert_eq!(sessions["rule"], "one day after they last changed");
     assert_eq!((&sessions["rows"], &sessions["oldest"]), (&json!(1), &json!(now)));
     assert_eq!(sessions["goes"], json!(now + DAY.as_millis() as u64));
-    assert_eq!(rule("invitations and their keys")["goes"], json!(now + 30 * DAY.as_millis() as u64));
-    assert_eq!(rule("access tokens")["goes"], json!(now + 365 * DAY.as_millis() as u64));
+    let goes = |after: Duration| json!(now + after.as_millis() as u64);
+    assert_eq!(rule("invitations and their keys").await["goes"], goes(30 * DAY));
+    assert_eq!(rule("access tokens").await["goes"], goes(365 * DAY + 16 * HOUR), "the day counts to its end");
+    let copies = rule("copies from before a migration").await;
+    assert_eq!(
+        (&copies["rows"], &copies["rule"], &copies["goes"]),
+        (&json!(1), &json!("7 days"), &goes(7 * DAY))
+    );
+    assert_eq!(rule("counts of invitation mails").await["rows"], 1);
+    assert_eq!(rule("counts of messages to telephones").await["rows"], 0);
+    let peppers = rule("peppers that were replaced").await;
+    assert_eq!(peppers["rule"], "10 minutes after the new one came into use");
+    let visits = rule("visits to people's own page").await;
+    assert_eq!(visits["rule"], "one hour for the link, 30 minutes for the page");
+    let status = server.control("/retention/status", &json!(null)).await;
     assert!(!status.to_string().contains("example.org"), "it names nobody: {status}");
 }
 
@@ -142,4 +167,32 @@ async fn a_start_with_a_wrong_clock_deletes_nothing() {
     let server = server.restart(|_| {});
     server.until_counted("bindery_retention_halted 1").await;
     assert!(knows(&server, &alice).await, "it is not believed that it was off for so long");
+}
+
+#[tokio::test]
+async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
+    let (server, data) =
+        only_files(|config| config.privacy.deleted_binding_days = crate::support::at_least_one(3)).await;
+    let (leaver, stayer) = (server.user("leaver").await, server.user("stayer").await);
+    server.round_is_done().await;
+    // Where the new file would be made.
+    let in_the_way = data.join("bindery.redb.new");
+    std::fs::create_dir(&in_the_way).expect("a directory");
+    server.request(Method::DELETE, "/_bindery/v1/account", Some(&leaver.token), None).await.ok();
+    for day in 0..4 {
+        assert!(
+            day == 3 || server.metrics().await.contains("bindery_rewrite_overdue 0"),
+            "not yet on day {day}"
+        );
+        // It goes in a round, which comes to nothing otherwise.
+        server.request_token(&stayer, &format!("day{day}@example.org"), "secret", 1).await;
+        server.clock.forward(DAY);
+        server.until("a round", async || server.rule("validation sessions").await["rows"] == 0).await;
+    }
+    server.until_counted("bindery_rewrite_overdue 1").await;
+    assert_ne!(files_with(&data, leaver.id.as_bytes()).len(), 0);
+    std::fs::remove_dir(in_the_way).expect("removed");
+    server.clock.forward(ROUND);
+    server.until_counted("bindery_rewrite_overdue 0").await;
+    assert_eq!(files_with(&data, leaver.id.as_bytes()).len(), 0);
 }

@@ -204,3 +204,18 @@ async fn copies_that_migrations_made_go_after_a_week() {
     assert!(store.old_copies().is_empty());
     assert!(!copy.exists());
 }
+
+#[tokio::test]
+async fn an_address_that_may_be_written_to_again_is_something_removed() {
+    let dir = TempDir::new().expect("a directory");
+    let store = open(dir.path());
+    let lift = async || store.write(|tables| tables.lift_suppression(&[9; 32])).await.expect("written");
+    assert!(!lift().await);
+    assert_eq!(store.read().removed_since().expect("readable"), None, "nothing was there");
+    store.write(|tables| tables.put_round(Millis(7))).await.expect("written");
+    store.write(|tables| tables.suppress(&[9; 32], Millis(8))).await.expect("written");
+    assert!(lift().await);
+    assert_eq!(store.read().removed_since().expect("readable"), Some(Millis(7)), "since the round before");
+    store.rewrite(Millis(9)).await.expect("rewritten");
+    assert!(files_with(dir.path(), &[9; 32]).is_empty());
+}

@@ -144,7 +144,7 @@ async fn everything_goes_after_a_second_question() {
     let bind = json!({ "sid": "none", "client_secret": "secret", "mxid": alice.id });
     server.post("/3pid/bind", &alice, &bind).await.refused(404, "M_NO_VALID_SESSION");
     shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
-    server.until_counted(&visits("nothing_to_send", 1)).await;
+    server.until_counted(&visits("nothing_stored", 1)).await;
     let before = server.links_to(ADDRESS).len();
     assert_eq!(before, 1, "nothing is known any more");
     assert_eq!(server.find(&bob, OTHER).await, Some(alice.id));
@@ -179,7 +179,7 @@ async fn never_write_again_holds_until_the_operator_lifts_it() {
     // As for any other address, so that nobody learns that its owner is known here.
     request().await.ok();
     shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
-    server.until_counted(&visits("nothing_to_send", 1)).await;
+    server.until_counted(&visits("suppressed", 1)).await;
     // An invitation is taken, and its mail does not leave.
     server.act(&guest, "/me/withdraw", &[]).await;
     assert!(server.invite(&bob, ADDRESS, "!room:hs.test").await["token"].is_string());
@@ -233,7 +233,7 @@ async fn who_wants_no_mail_is_not_told_either_and_who_erases_is_told_once_more()
         let farewell = "Your address leads to no Matrix account any more".to_owned();
         assert_eq!(told, if is_silent { vec![] } else { vec![farewell] });
         shows(&server.ask_for(ADDRESS).await, 200, "me_sent");
-        server.until_counted(&visits("nothing_to_send", 1)).await;
+        server.until_counted(&visits("nothing_stored", 1)).await;
     }
 }
 

@@ -61,12 +61,15 @@ async fn the_answer_is_the_same_whatever_is_known() {
         ("+44 7400 123456", "a number that nothing is known of"),
         ("+44 nonsense", "no number"),
         ("+999999999999", "no number"),
+        ("+33 6 12 34 56 78", "a number in a country that is not served"),
     ] {
         assert_eq!(visible(&server.ask_for(address).await), expected, "{what}");
     }
     server.until_counted(&visits("sent", 2)).await;
-    // nobody, silent, and the number.
-    server.until_counted(&visits("nothing_to_send", 3)).await;
+    // nobody, and the number.
+    server.until_counted(&visits("nothing_stored", 2)).await;
+    server.until_counted(&visits("suppressed", 1)).await;
+    server.until_counted(&visits("not_served", 1)).await;
     server.until_counted(&visits("limited", 2)).await;
     let mails: Vec<_> = server.mails().into_iter().skip(before).map(|mail| mail.to).collect();
     assert_eq!(mails, [KNOWN]);

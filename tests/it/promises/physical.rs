@@ -5,7 +5,7 @@
 use std::{
     path::Path,
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use bindery::{
@@ -79,6 +79,48 @@ async fn p9_an_erased_account() {
     server.pass(SOON).await;
     assert_eq!(found(&data, &traces), 0);
     assert_eq!(files_with(&data, b"friend@example.org").len(), 0, "whom they invited");
+}
+
+#[tokio::test]
+async fn p9_within_three_days_with_a_dead_relay_and_a_copy_from_before_a_migration() {
+    let (server, data) = only_files(|config| {
+        config.privacy.deleted_binding_days = crate::support::at_least_one(3);
+    })
+    .await;
+    let leaver = server.user("leaver").await;
+    server.bind(&leaver, ADDRESS, "secret").await;
+    let traces = traces(&server, &leaver, ADDRESS).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = gone.local_addr().expect("an address").port();
+    drop(gone);
+    let server = server.restart(|config| {
+        config.privacy.notify_owners = true;
+        config.mail.transport = MailTransport::Smtp;
+        config.mail.smtp.security = bindery::config::SmtpSecurity::None;
+        config.mail.smtp.port = port;
+    });
+    server.request(Method::DELETE, "/_bindery/v1/account", Some(&leaver.token), None).await.ok();
+    let copy = data.join("bindery.redb.schema-2");
+    std::fs::copy(data.join(bindery::store::DATABASE_FILE), &copy).expect("copied");
+    let made = UNIX_EPOCH + Duration::from_millis(bindery::ops::Clock::now(&*server.clock).0);
+    std::fs::File::options()
+        .append(true)
+        .open(&copy)
+        .and_then(|file| file.set_modified(made))
+        .expect("its time");
+    assert_ne!(found(&copy_only(&copy), &traces), 0, "the copy holds them");
+    server.pass(Duration::from_secs(23 * 3600)).await;
+    assert!(copy.exists(), "somebody may want to go back to it");
+    server.pass(3 * DAY - Duration::from_secs(23 * 3600)).await;
+    assert!(!copy.exists());
+    assert_eq!(found(&data, &traces), 0);
+}
+
+/// A directory with nothing in it but this file.
+fn copy_only(file: &Path) -> std::path::PathBuf {
+    let dir = tempfile::TempDir::new().expect("a directory").keep();
+    std::fs::copy(file, dir.join("file")).expect("copied");
+    dir
 }
 
 #[tokio::test]

@@ -227,6 +227,7 @@ fn check_ages(core: &Core) {
     let visits = snapshot.visits_after(None, usize::MAX).expect("readable");
     assert!(visits.iter().all(|(_, visit)| now < visit.until));
     let tokens = snapshot.tokens_after(None, usize::MAX).expect("readable");
+    assert!(tokens.iter().all(|token| token.used.0 % 86_400_000 == 0), "the day, and no more");
     assert!(tokens.iter().all(|token| now < token.last_use().after(config.privacy.idle_account())));
     let audit = snapshot.audit_since(Millis(0), None).expect("readable");
     assert!(audit.iter().all(|entry| now <= entry.at.after(AUDIT)));
