@@ -191,8 +191,11 @@ pub fn old_copies(path: &Path) -> Vec<(PathBuf, Millis)> {
 /// # Errors
 /// If one cannot be removed; the others are gone all the same.
 pub fn remove_old_copies(path: &Path, kept: Duration, now: Millis) -> Result<(), StoreError> {
-    let old = old_copies(path).into_iter().filter(|(_, made)| now >= made.after(kept));
-    old.fold(Ok(()), |outcome, (copy, _)| outcome.and(remove_if_there(&copy)))
+    let mut outcome = Ok(());
+    for (copy, _) in old_copies(path).into_iter().filter(|(_, made)| now >= made.after(kept)) {
+        outcome = outcome.and(remove_if_there(&copy));
+    }
+    outcome
 }
 
 #[cfg(test)]
