@@ -133,8 +133,9 @@ def bring_up(
 
     def start_browsers() -> None:
         settings.shots.mkdir(parents=True, exist_ok=True)
-        for name, javascript in (("chromium", True), ("chromium-without-scripts", False)):
-            browser = Browser(bindery.server_name, home / name, settings.shots, javascript)
+        axe = javascript.axe
+        for name, scripts in (("chromium", True), ("chromium-without-scripts", False)):
+            browser = Browser(bindery.server_name, home / name, settings.shots, axe, scripts)
             cleanup.callback(browser.close)
             browsers.append(browser)
 
