@@ -16,8 +16,6 @@ use super::{
     time::Millis,
 };
 
-pub use super::retention::SESSION as LIFETIME;
-
 /// After so many wrong tokens a session is dead.
 pub const MAX_WRONG_TOKENS: u8 = 5;
 

@@ -25,7 +25,8 @@ use crate::{
         ids::UserId,
         invitation::{Invitation, display_name},
         outbox::{Kind, OutboxKey, Outgoing},
-        session::{LIFETIME, Progress, Session},
+        retention::SESSION,
+        session::{Progress, Session},
         threepid::Address,
         time::Millis,
     },
@@ -183,7 +184,7 @@ fn proof(session: &Session, addresses: Addresses) -> ValidationSession {
             Progress::Withdrawn => "withdrawn",
         },
         modified: session.modified.0,
-        until: session.modified.after(LIFETIME).0,
+        until: session.modified.after(SESSION).0,
     }
 }
 
