@@ -51,7 +51,7 @@ impl Default for Metrics {
         let help = "When everything was last deleted that had reached its age, in seconds since 1970";
         registry.register("retention_round", help, retention_round.clone());
         let retention_halted = Gauge::default();
-        let help = "1 after the clock has jumped, until the operator says that the time is right: nothing is deleted for its age";
+        let help = "1 after the clock has jumped, until it is right again or the operator says that it is: nothing is deleted for its age";
         registry.register("retention_halted", help, retention_halted.clone());
         let rewrite_overdue = Gauge::default();
         let help = "1 while something that was removed is in the database for longer than is promised, because the file could not be rewritten";

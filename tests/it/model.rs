@@ -112,15 +112,15 @@ impl Session {
     }
 }
 
-fn user(number: u8) -> UserId {
+pub fn user(number: u8) -> UserId {
     UserId::parse(&format!("@user{number}:hs.test")).expect("a user ID")
 }
 
-fn address(number: u8) -> Address {
+pub fn address(number: u8) -> Address {
     Address::email(&format!("address{number}@example.org")).expect("an address")
 }
 
-fn secret(number: u8) -> ClientSecret {
+pub fn secret(number: u8) -> ClientSecret {
     ClientSecret::parse(&format!("secret{number}")).expect("a secret")
 }
 

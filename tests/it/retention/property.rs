@@ -10,7 +10,7 @@ use std::{
 use bindery::{
     domain::{
         audit::By,
-        ids::{ClientSecret, RoomId, Sid, UserId},
+        ids::{RoomId, Sid, UserId},
         invitation::Described,
         language::Language,
         lookup::LookupHash,
@@ -33,7 +33,10 @@ use bindery::{
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableHandle};
 
-use crate::{model::core_on, support::TestClock};
+use crate::{
+    model::{address, core_on, secret, user},
+    support::TestClock,
+};
 
 /// Storage in memory that can be looked into afterwards.
 #[derive(Clone, Debug, Default)]
@@ -106,18 +109,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Delete),
         2 => prop_oneof![3 => 1..20u32, 2 => 20..800u32, 1 => 800..10_000u32].prop_map(|hours| Step::Wait { hours }),
     ]
-}
-
-fn user(number: u8) -> UserId {
-    UserId::parse(&format!("@user{number}:hs.test")).expect("a user ID")
-}
-
-fn address(number: u8) -> Address {
-    Address::email(&format!("address{number}@example.org")).expect("an address")
-}
-
-fn secret(number: u8) -> ClientSecret {
-    ClientSecret::parse(&format!("secret{number}")).expect("a secret")
 }
 
 /// What the steps have to remember: the latest session of each address and secret.
