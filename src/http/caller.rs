@@ -19,11 +19,11 @@ use serde::Deserialize;
 use super::{State, body::query, error::ApiError};
 use crate::{
     config::Config,
-    domain::{
-        ids::{Token, UserId},
-        refusal::Refusal,
+    domain::{ids::Token, refusal::Refusal},
+    ops::{
+        accounts::{self, Login},
+        terms,
     },
-    ops::{accounts, terms},
 };
 
 /// The address that a request comes from.
@@ -110,10 +110,10 @@ impl FromRequest for Delegate {
 }
 
 /// An account with a valid token that has accepted the terms.
-pub struct Account(pub UserId);
+pub struct Account(pub Login);
 
 /// An account with a valid token, whether or not it has accepted the terms.
-pub struct AccountBeforeTerms(pub UserId);
+pub struct AccountBeforeTerms(pub Login);
 
 /// The access token of a request, unchecked.
 pub struct BearerToken(pub Token);
@@ -176,13 +176,13 @@ fn bearer_token(request: &HttpRequest) -> Result<Token, ApiError> {
     Token::parse(token.trim()).ok_or(Refusal::UnknownToken.into())
 }
 
-fn account_before_terms(request: &HttpRequest, token: &Token) -> Result<UserId, ApiError> {
+fn account_before_terms(request: &HttpRequest, token: &Token) -> Result<Login, ApiError> {
     Ok(accounts::authenticate(&state(request)?.core, token)?)
 }
 
-fn account(request: &HttpRequest, token: &Token) -> Result<UserId, ApiError> {
+fn account(request: &HttpRequest, token: &Token) -> Result<Login, ApiError> {
     let account = account_before_terms(request, token)?;
-    terms::require_accepted(&state(request)?.core, &account)?;
+    terms::require_accepted(&state(request)?.core, account.owner())?;
     Ok(account)
 }
 

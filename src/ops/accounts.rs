@@ -16,7 +16,7 @@ use crate::{
         server_name::ServerName,
         time::Millis,
     },
-    store::StoredToken,
+    store::{StoreError, StoredToken, Tables, Transaction},
 };
 
 /// The owner of an OpenID token, as its homeserver says.
@@ -61,20 +61,46 @@ pub fn require_allowed(core: &Core, server: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The account that an access token belongs to.
+/// Somebody who has shown an access token that was good then. Whatever is written for them asks once
+/// more, in its transaction: nothing may come back after an erasure (design, P8).
+#[derive(Clone)]
+pub struct Login {
+    owner: UserId,
+    token: SecretHash,
+}
+
+impl Login {
+    /// The account.
+    pub fn owner(&self) -> &UserId {
+        &self.owner
+    }
+
+    /// Whether the token is still good.
+    ///
+    /// # Errors
+    /// `UnknownToken`; the outer one if the database fails.
+    pub(super) fn check<T: Transaction>(
+        &self,
+        tables: &Tables<T>,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        Ok(if tables.has_token(self.token)? { Ok(()) } else { Err(Refusal::UnknownToken) })
+    }
+}
+
+/// Finds out whose access token this is.
 ///
 /// # Errors
 /// `UnknownToken`.
-pub fn authenticate(core: &Core, token: &Token) -> Result<UserId, Failure> {
+pub fn authenticate(core: &Core, token: &Token) -> Result<Login, Failure> {
     let stored = core.store.read().token(SecretHash::of(token.as_str()))?.ok_or(Refusal::UnknownToken)?;
     core.used_tokens.note(&stored, core.clock.now());
-    let owner = stored.owner;
+    let StoredToken { owner, hash: token, .. } = stored;
     // An operator who takes a homeserver off the list means its users from now on, not from
     // their next registration on.
     if !core.config.homeservers.allow.is_empty() {
         require_allowed(core, owner.server_name())?;
     }
-    Ok(owner)
+    Ok(Login { owner, token })
 }
 
 /// The tokens that were used today for the first time, until that is written down: an account that

@@ -4,7 +4,9 @@
 use serde_json::Value;
 
 use super::{
-    Core, Failure, HomeserverError, invitations,
+    Core, Failure, HomeserverError,
+    accounts::Login,
+    invitations,
     owner_notices::OwnerNotices,
     validation::{User, validated_session},
 };
@@ -24,32 +26,35 @@ use crate::{
 ///
 /// # Errors
 /// `Forbidden` for a Matrix ID that is not the account's, or a session that another account
-/// started: the owner of the address was asked about that one. Then as
+/// started: the owner of the address was asked about that one; `UnknownToken`. Then as
 /// [`super::validation::validated_address`].
 pub async fn bind(
     core: &Core,
-    account: UserId,
+    login: Login,
     sid: Sid,
     secret: ClientSecret,
     user_id: UserId,
 ) -> Result<Association, Failure> {
-    if user_id != account {
+    if user_id != *login.owner() {
         return Err(Refusal::Forbidden("You can publish addresses for your own Matrix ID only").into());
     }
     let (now, lifetime) = (core.clock.now(), core.config.invites.lifetime());
     let notices = OwnerNotices::of(core);
     let answer = core.store.write(move |tables| {
+        if let Err(refusal) = login.check(tables)? {
+            return Ok(Err(refusal));
+        }
         let session = match validated_session(tables, &sid, &secret, now)? {
             Ok((session, _)) => session,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if session.account.as_ref() != Some(&account) {
+        if session.account.as_ref() != Some(&user_id) {
             return Ok(Err(Refusal::Forbidden("Another account asked for this validation")));
         }
         let replaced = tables.association(&session.address)?;
         let ts = Association::next_ts(now, replaced.as_ref().map(|association| association.ts));
-        let is_news = replaced.is_none_or(|association| association.user_id != account);
-        let association = Association { address: session.address, user_id: account, ts };
+        let is_news = replaced.is_none_or(|association| association.user_id != user_id);
+        let association = Association { address: session.address, user_id, ts };
         tables.put_association(&association, session.language)?;
         invitations::announce(tables, &association, lifetime, now)?;
         if is_news {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Core, Failure, random};
+use super::{Core, Failure, accounts::Login, random};
 use crate::{
     config::Invites,
     domain::{
@@ -52,10 +52,10 @@ pub struct Stored {
 /// # Errors
 /// `Forbidden` if the sender is not the account or looks like a link, or if the operator's lists
 /// have the room, the homeserver or a word of the names; `ThreepidInUse` if the address leads to a
-/// Matrix ID; `LimitExceeded` if no mail leaves any more today.
-pub async fn store(core: &Core, account: &UserId, request: Request) -> Result<Stored, Failure> {
+/// Matrix ID; `LimitExceeded` if no mail leaves any more today; `UnknownToken`.
+pub async fn store(core: &Core, login: Login, request: Request) -> Result<Stored, Failure> {
     let Request { address, room_id, sender, described } = request;
-    if sender != *account {
+    if sender != *login.owner() {
         return Err(Refusal::Forbidden("You can invite in your own name only").into());
     }
     require_allowed(&core.config.invites, &room_id, &sender, &described)?;
@@ -75,6 +75,9 @@ pub async fn store(core: &Core, account: &UserId, request: Request) -> Result<St
     let invitation = Invitation { token, address, room_id, sender, ephemeral_key, created: now };
     let ceiling = core.config.invites.daily_ceiling.get();
     let answer = core.store.write(move |tables| {
+        if let Err(refusal) = login.check(tables)? {
+            return Ok(Err(refusal));
+        }
         if let Some(association) = tables.association(&invitation.address)? {
             return Ok(Err(Refusal::ThreepidInUse { user_id: association.user_id }));
         }

@@ -4,10 +4,10 @@
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, random, suppressions::suppressed_since};
+use super::{Core, Failure, accounts::Login, random, suppressions::suppressed_since};
 use crate::{
     domain::{
-        ids::{ClientSecret, Sid, Token, UserId},
+        ids::{ClientSecret, Sid, Token},
         language::Language,
         refusal::Refusal,
         session::{Session, Submission},
@@ -40,7 +40,7 @@ impl User {
 /// A request for a token.
 pub struct TokenRequest {
     /// The account that asks; `None` if it is a homeserver.
-    pub account: Option<UserId>,
+    pub login: Option<Login>,
     /// The address to prove.
     pub address: Address,
     /// The secret that the client chose.
@@ -67,7 +67,8 @@ pub struct Message {
 /// `admit` lets it: limits on messages are about those that leave, not about those asked for.
 ///
 /// # Errors
-/// What `admit` and `deliver` refuse with; the attempt does not count then and may be repeated.
+/// `UnknownToken`, and what `admit` and `deliver` refuse with; the attempt does not count then and may be
+/// repeated.
 pub async fn request_token<Delivery>(
     core: &Core,
     request: TokenRequest,
@@ -79,30 +80,35 @@ where
 {
     let index = Session::index_key(&request.address, &request.secret, &core.session_key);
     let _turn = core.sending.turn(index).await;
-    let TokenRequest { account, address, secret, send_attempt, next_link, language } = request;
+    let TokenRequest { login, address, secret, send_attempt, next_link, language } = request;
     let next_link =
         next_link.filter(|link| is_allowed_link(link, &core.config.validation.next_link_prefixes));
     let now = core.clock.now();
     let new_sid = Sid::from_random(random());
     let (asked_for, key) = (address.clone(), core.session_key.clone());
-    let (sid, due) = core
+    let answer = core
         .store
         .write(move |tables| {
+            if let Some(Err(refusal)) = login.as_ref().map(|login| login.check(tables)).transpose()? {
+                return Ok(Err(refusal));
+            }
+            let account = login.map(|login| login.owner().clone());
             let found = tables.session_by_index(&index)?;
             let open = found.filter(|(_, session)| !session.is_over(now) && session.account == account);
             if let Some((sid, session)) = &open
                 && session.delivered_attempt >= Some(send_attempt)
             {
-                return Ok((sid.clone(), false));
+                return Ok(Ok((sid.clone(), false)));
             }
             let (sid, mut session) = open
                 .unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, account, language, &key, now)));
             session.next_link = next_link;
             session.language = language;
             tables.put_session(&sid, &session)?;
-            Ok((sid, true))
+            Ok(Ok((sid, true)))
         })
         .await?;
+    let (sid, due) = answer?;
     if due {
         admit()?;
         // Nothing leaves, and whoever asks does not learn that its owner is known here (design, P20).

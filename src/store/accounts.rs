@@ -64,6 +64,11 @@ impl<T: Transaction> Tables<T> {
         row.map(|row| stored(hash, row.value())).transpose()
     }
 
+    /// Whether there is an access token with this hash.
+    pub fn has_token(&self, hash: SecretHash) -> Result<bool, StoreError> {
+        Ok(self.tokens.get(&hash.0).map_err(StoreError::new)?.is_some())
+    }
+
     /// Every access token of an account.
     pub fn tokens_of(&self, user: &UserId) -> Result<Vec<StoredToken>, StoreError> {
         let number = account_number(user);

@@ -15,7 +15,9 @@ use bindery::{
         threepid::Address,
     },
     ops::{
-        Clock, Core, Failure, HomeserverError, Homeservers, associations, genesis,
+        Clock, Core, Failure, HomeserverError, Homeservers,
+        accounts::{self, Login},
+        associations, genesis,
         lookup::{self, Query},
         mailed_link,
         outbox::Fate,
@@ -124,6 +126,12 @@ pub fn secret(number: u8) -> ClientSecret {
     ClientSecret::parse(&format!("secret{number}")).expect("a secret")
 }
 
+/// An account that has just registered.
+pub async fn login(core: &Core, user: UserId) -> Login {
+    let token = accounts::register(core, user).await.expect("a token");
+    accounts::authenticate(core, &token).expect("a good token")
+}
+
 fn refusal<T>(outcome: Result<T, Failure>) -> Result<T, Refusal> {
     outcome.map_err(|failure| match failure {
         Failure::Refused(refusal) => refusal,
@@ -178,7 +186,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Request { user: who, address: at, secret: with, attempt, relay_works } => {
                 let request = TokenRequest {
-                    account: Some(user(who)),
+                    login: Some(login(&core, user(who)).await),
                     address: address(at),
                     secret: secret(with),
                     send_attempt: u64::from(attempt),
@@ -273,7 +281,8 @@ async fn run(steps: Vec<Step>) {
             Step::Bind { user: who, address: at, secret: with } => {
                 let Some(session) = sessions.get(&(at, with)) else { continue };
                 let Some(sid) = session.sid.clone() else { continue };
-                let outcome = associations::bind(&core, user(who), sid, secret(with), user(who)).await;
+                let login = login(&core, user(who)).await;
+                let outcome = associations::bind(&core, login, sid, secret(with), user(who)).await;
                 let foreign = Err(Refusal::Forbidden("Another account asked for this validation"));
                 let expected = session.check().and(if session.user == who { Ok(()) } else { foreign });
                 assert_eq!(refusal(outcome).map(drop), expected);

@@ -17,7 +17,7 @@ use bindery::{
     },
 };
 
-use super::{address, refusal, user};
+use super::{address, login, refusal, user};
 
 const LIFETIME_HOURS: u32 = 30 * 24;
 
@@ -38,8 +38,9 @@ impl Invited {
         let sender = UserId::parse("@sender:hs.test").expect("a user ID");
         let room_id = RoomId::parse(&format!("!room{at}:hs.test")).expect("a room ID");
         let described = Described::default();
-        let request = Request { address: address(at), room_id, sender: sender.clone(), described };
-        match (refusal(invitations::store(core, &sender, request).await), bound) {
+        let login = login(core, sender.clone()).await;
+        let request = Request { address: address(at), room_id, sender, described };
+        match (refusal(invitations::store(core, login, request).await), bound) {
             (Ok(stored), None) => {
                 let one = One { address: at, age: 0, told: None };
                 assert!(self.0.insert(stored.token.as_str().to_owned(), one).is_none());

@@ -2,6 +2,7 @@
 //! index entry without its row, or a row of somebody who was erased.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -22,10 +23,13 @@ use bindery::{
         visit::Visit,
     },
     ops::{
-        Clock, Core, accounts, associations, erasure, genesis,
+        Clock, Core,
+        accounts::Login,
+        associations, erasure, genesis,
         invitations::{self, Request},
         mailed_link, outbox,
         retention::delete,
+        terms,
         validation::{self, Message, TokenRequest},
     },
     store::Store,
@@ -34,7 +38,7 @@ use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableHandle};
 
 use crate::{
-    model::{address, core_on, secret, user},
+    model::{address, core_on, login, secret, user},
     support::TestClock,
 };
 
@@ -111,22 +115,36 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the steps have to remember: the latest session of each address and secret.
-type Sessions = std::collections::BTreeMap<(u8, u8, u8), Sid>;
+/// What the steps have to remember.
+#[derive(Default)]
+struct Memories {
+    /// The latest session of each user, address and secret.
+    sessions: BTreeMap<(u8, u8, u8), Sid>,
+    /// The latest login of each user: a request that is under way knows it, whatever happens meanwhile.
+    logins: BTreeMap<u8, Login>,
+    /// Who was erased and has not come back since.
+    erased: BTreeSet<u8>,
+}
 
-async fn take(core: &Core, step: Step, sessions: &mut Sessions, clock: &TestClock) {
+async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestClock) {
     let now = core.clock.now();
+    let Memories { sessions, logins, erased } = memories;
     // A refusal is an answer like any other here.
     match step {
-        Step::Register { user: who } => drop(accounts::register(core, user(who)).await.expect("written")),
+        Step::Register { user: who } => {
+            logins.insert(who, login(core, user(who)).await);
+            erased.remove(&who);
+        }
         Step::Accept { user: who } => {
-            let accepted = core.store.write(move |tables| tables.put_consent(&user(who), "terms", "1", now));
-            accepted.await.expect("written");
+            let Some(login) = logins.get(&who).cloned() else { return };
+            let url = core.terms[0].document.languages["en"].url.clone();
+            let _ = terms::accept(core, login, &[url]).await;
         }
         Step::Ask { user: who, address: at, secret: with, confirm } => {
+            let Some(login) = logins.get(&who).cloned() else { return };
             let mut sent = None;
             let request = TokenRequest {
-                account: Some(user(who)),
+                login: Some(login),
                 address: address(at),
                 secret: secret(with),
                 send_attempt: now.0,
@@ -149,17 +167,19 @@ async fn take(core: &Core, step: Step, sessions: &mut Sessions, clock: &TestCloc
             }
         }
         Step::Bind { user: who, address: at, secret: with } => {
+            let Some(login) = logins.get(&who).cloned() else { return };
             let Some(sid) = sessions.get(&(who, at, with)).cloned() else { return };
-            let _ = associations::bind(core, user(who), sid, secret(with), user(who)).await;
+            let _ = associations::bind(core, login, sid, secret(with), user(who)).await;
         }
         Step::Unbind { address: at } => {
             erasure::withdraw(core, address(at), By::Owner).await.expect("written");
         }
         Step::Invite { user: who, address: at } => {
+            let Some(login) = logins.get(&who).cloned() else { return };
             let room_id = RoomId::parse("!room:hs.test").expect("a room ID");
             let described = Described::default();
             let request = Request { address: address(at), room_id, sender: user(who), described };
-            let _ = invitations::store(core, &user(who), request).await;
+            let _ = invitations::store(core, login, request).await;
         }
         Step::Deliver => {
             let due = outbox::due(core, None, 100).expect("readable");
@@ -176,7 +196,7 @@ async fn take(core: &Core, step: Step, sessions: &mut Sessions, clock: &TestCloc
         }
         Step::EraseAccount { user: who } => {
             erasure::erase_account(core, user(who), By::Account).await.expect("written");
-            check_account_is_gone(core, &user(who));
+            erased.insert(who);
         }
         Step::Delete => {
             delete(core).await.expect("written");
@@ -279,9 +299,10 @@ async fn run(steps: Vec<Step>) {
     let name = ServerName::parse("id.test").expect("a name");
     let store = Store::on_backend(memory.clone(), &name, || genesis(clock.now())).expect("a database");
     let core = core_on(store, clock.clone());
-    let mut sessions = Sessions::new();
+    let mut memories = Memories::default();
     for step in steps {
-        take(&core, step, &mut sessions, &clock).await;
+        take(&core, step, &mut memories, &clock).await;
+        memories.erased.iter().for_each(|who| check_account_is_gone(&core, &user(*who)));
     }
     delete(&core).await.expect("written");
     check_ages(&core);
