@@ -35,6 +35,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         (deleted.sessions, "validation sessions"),
         (deleted.invitations, "invitations"),
         (deleted.visits, "visits"),
+        (deleted.outbox, "mails and messages that could not be sent"),
         (deleted.tokens, "access tokens"),
         (deleted.consents, "accepted documents"),
         (deleted.audit, "entries of the audit"),

@@ -172,7 +172,7 @@ fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
         "what waits to be sent",
         &format!("until it arrives, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE)),
     );
-    for key in snapshot.due(Millis(u64::MAX), None, usize::MAX)? {
+    for (_, key) in snapshot.due(Millis(u64::MAX), None, usize::MAX)? {
         if let Some(row) = snapshot.outgoing(&key)? {
             count.add(row.since, row.until());
         }

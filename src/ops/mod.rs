@@ -20,6 +20,7 @@ pub mod notices;
 pub mod outbox;
 pub mod owner_notices;
 pub mod peppers;
+mod purge;
 pub mod retention;
 mod sending;
 pub mod suppressions;

@@ -31,7 +31,7 @@ pub fn due(
 ) -> Result<Vec<(OutboxKey, Outgoing)>, Failure> {
     let snapshot = core.store.read();
     let mut rows = Vec::new();
-    for key in snapshot.due(core.clock.now(), after, most)? {
+    for (_, key) in snapshot.due(core.clock.now(), after, most)? {
         if let Some(row) = snapshot.outgoing(&key)? {
             rows.push((key, row));
         }

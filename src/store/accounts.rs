@@ -61,7 +61,7 @@ impl<T: Transaction> Tables<T> {
     /// The access token with this hash.
     pub fn token(&self, hash: SecretHash) -> Result<Option<StoredToken>, StoreError> {
         let row = self.tokens.get(&hash.0).map_err(StoreError::new)?;
-        row.map(|row| stored(hash, row.value())).transpose()
+        row.map(|row| read(hash, row.value())).transpose()
     }
 
     /// Whether there is an access token with this hash.
@@ -92,7 +92,7 @@ impl<T: Transaction> Tables<T> {
         rows.take(most)
             .map(|row| {
                 let (key, row) = row.map_err(StoreError::new)?;
-                stored(SecretHash(*key.value()), row.value())
+                read(SecretHash(*key.value()), row.value())
             })
             .collect()
     }
@@ -143,7 +143,8 @@ impl<T: Transaction> Tables<T> {
     }
 }
 
-fn stored(hash: SecretHash, row: &[u8]) -> Result<StoredToken, StoreError> {
+/// An access token as it is stored.
+pub(super) fn read(hash: SecretHash, row: &[u8]) -> Result<StoredToken, StoreError> {
     let TokenRow { user_id: owner, created, used } = decode(row)?;
     Ok(StoredToken { hash, owner: user_id(owner)?, created, used })
 }

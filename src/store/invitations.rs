@@ -21,7 +21,7 @@ impl<T: Transaction> Tables<T> {
     /// A pending invitation.
     pub fn invitation(&self, token: &Token) -> Result<Option<Invitation>, StoreError> {
         let row = self.invitations.get(token.as_str()).map_err(StoreError::new)?;
-        row.map(|row| decode::<InvitationRow>(row.value())?.with_token(token.as_str())).transpose()
+        row.map(|row| read(token.as_str(), row.value())).transpose()
     }
 
     /// The tokens of the invitations to an address.
@@ -58,10 +58,15 @@ impl<T: Transaction> Tables<T> {
         rows.take(most)
             .map(|row| {
                 let (token, row) = row.map_err(StoreError::new)?;
-                decode::<InvitationRow>(row.value())?.with_token(token.value())
+                read(token.value(), row.value())
             })
             .collect()
     }
+}
+
+/// An invitation as it is stored.
+pub(super) fn read(token: &str, row: &[u8]) -> Result<Invitation, StoreError> {
+    decode::<InvitationRow>(row)?.with_token(token)
 }
 
 impl Writes<'_> {

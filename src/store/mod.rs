@@ -21,20 +21,23 @@ mod sent;
 mod sessions;
 mod suppressions;
 mod tables;
+mod unreadable;
 mod visits;
 mod writer;
 mod writes;
 
 use std::{
+    cell::Cell,
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
-use redb::{Database, StorageBackend};
+use redb::{Builder, Database, StorageBackend};
 
 pub use self::{
     accounts::{Consent, StoredToken},
@@ -106,6 +109,15 @@ pub struct Genesis {
     pub now: Millis,
 }
 
+/// What opens a database, and whether that one had not been closed: what was being written then may be
+/// in the file, although it was never committed.
+fn builder() -> (Builder, Rc<Cell<bool>>) {
+    let (mut builder, was_cut_off) = (Database::builder(), Rc::new(Cell::new(false)));
+    let seen = was_cut_off.clone();
+    builder.set_repair_callback(move |_| seen.set(true));
+    (builder, was_cut_off)
+}
+
 /// The open database.
 pub struct Store {
     writer: writer::Writer,
@@ -138,10 +150,10 @@ impl Store {
         let path = dir.join(DATABASE_FILE);
         rewrite::remove_if_there(&rewrite::new_file(&path))?;
         fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at_dir)?;
-        let database =
-            Database::builder().set_cache_size(cache_bytes).create(&path).map_err(StoreError::new)?;
+        let (mut builder, was_cut_off) = builder();
+        let database = builder.set_cache_size(cache_bytes).create(&path).map_err(StoreError::new)?;
         let place = writer::Place { path, cache: cache_bytes };
-        Self::start(database, Some(place), Some(lock), name, genesis)
+        Self::start(database, Some(place), Some(lock), was_cut_off.get(), name, genesis)
     }
 
     /// Opens a database on any storage, for tests that need to break it.
@@ -153,14 +165,16 @@ impl Store {
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
-        let database = Database::builder().create_with_backend(backend).map_err(StoreError::new)?;
-        Self::start(database, None, None, name, genesis)
+        let (builder, was_cut_off) = builder();
+        let database = builder.create_with_backend(backend).map_err(StoreError::new)?;
+        Self::start(database, None, None, was_cut_off.get(), name, genesis)
     }
 
     fn start(
         database: Database,
         place: Option<writer::Place>,
         lock: Option<lock::Lock>,
+        was_cut_off: bool,
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
@@ -172,7 +186,7 @@ impl Store {
         }
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database)?));
-        let writer = writer::Writer::start(database, place, published.clone())?;
+        let writer = writer::Writer::start(database, place, published.clone(), was_cut_off)?;
         Ok(Self { writer, published, path, _lock: lock })
     }
 

@@ -19,17 +19,17 @@ impl<T: Transaction> Tables<T> {
     /// A row of the outbox.
     pub fn outgoing(&self, key: &OutboxKey) -> Result<Option<Outgoing>, StoreError> {
         let row = self.outbox.get(as_row_key(key)).map_err(StoreError::new)?;
-        row.map(|row| decode::<OutboxRow>(row.value())?.try_into()).transpose()
+        row.map(|row| read(row.value())).transpose()
     }
 
     /// At most `most` rows that are due, the longest due first, those after `after` in that order:
-    /// a row and when it was due.
+    /// when it was due, and the row.
     pub fn due(
         &self,
         now: Millis,
         after: Option<&(Millis, OutboxKey)>,
         most: usize,
-    ) -> Result<Vec<OutboxKey>, StoreError> {
+    ) -> Result<Vec<(Millis, OutboxKey)>, StoreError> {
         // The clock may have gone back.
         if after.is_some_and(|(due, _)| *due > now) {
             return Ok(Vec::new());
@@ -40,13 +40,22 @@ impl<T: Transaction> Tables<T> {
         rows.take(most)
             .map(|row| {
                 let (key, _) = row.map_err(StoreError::new)?;
-                let (_, kind, token) = key.value();
-                let kind = Kind::from_number(kind)
-                    .ok_or_else(|| StoreError::new("a row of the outbox has an unknown kind"))?;
-                Ok(OutboxKey { kind, token: parse_token(token)? })
+                let (due, kind, token) = key.value();
+                Ok((Millis(due), read_key(kind, token)?))
             })
             .collect()
     }
+}
+
+/// A row as it is stored.
+pub(super) fn read(row: &[u8]) -> Result<Outgoing, StoreError> {
+    decode::<OutboxRow>(row)?.try_into()
+}
+
+pub(super) fn read_key(kind: u8, token: &str) -> Result<OutboxKey, StoreError> {
+    let kind = Kind::from_number(kind);
+    let kind = kind.ok_or_else(|| StoreError::new("a row of the outbox has an unknown kind"))?;
+    Ok(OutboxKey { kind, token: parse_token(token)? })
 }
 
 impl Writes<'_> {

@@ -36,10 +36,15 @@ impl<T: Transaction> Tables<T> {
         rows.take(most)
             .map(|row| {
                 let (sid, row) = row.map_err(StoreError::new)?;
-                Ok((parse_sid(sid.value())?, decode::<SessionRow>(row.value())?.try_into()?))
+                read(sid.value(), row.value())
             })
             .collect()
     }
+}
+
+/// A session as it is stored.
+pub(super) fn read(sid: &str, row: &[u8]) -> Result<(Sid, Session), StoreError> {
+    Ok((parse_sid(sid)?, decode::<SessionRow>(row)?.try_into()?))
 }
 
 impl Writes<'_> {

@@ -15,7 +15,7 @@ use crate::domain::{secret::SecretHash, threepid::Address, visit::Visit};
 impl<T: Transaction> Tables<T> {
     /// The visit that a secret leads to.
     pub fn visit(&self, secret: SecretHash) -> Result<Option<Visit>, StoreError> {
-        self.visits.get(&secret.0).map_err(StoreError::new)?.map(|row| visit(row.value())).transpose()
+        self.visits.get(&secret.0).map_err(StoreError::new)?.map(|row| read(row.value())).transpose()
     }
 
     /// At most `most` visits, those after `after` in the order of their hashes.
@@ -29,7 +29,7 @@ impl<T: Transaction> Tables<T> {
         rows.take(most)
             .map(|row| {
                 let (key, row) = row.map_err(StoreError::new)?;
-                Ok((SecretHash(*key.value()), visit(row.value())?))
+                Ok((SecretHash(*key.value()), read(row.value())?))
             })
             .collect()
     }
@@ -42,7 +42,8 @@ impl<T: Transaction> Tables<T> {
     }
 }
 
-fn visit(row: &[u8]) -> Result<Visit, StoreError> {
+/// A visit as it is stored.
+pub(super) fn read(row: &[u8]) -> Result<Visit, StoreError> {
     let VisitRow { medium, address: text, stage, until } = decode(row)?;
     Ok(Visit { address: address(medium, &text), stage, until })
 }

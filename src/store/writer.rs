@@ -84,11 +84,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which owns the database from here on.
+    /// Starts the thread, which owns the database from here on. `has_leftovers` says whether what was
+    /// never committed may be in the file.
     pub fn start(
         database: Arc<Database>,
         place: Option<Place>,
         published: Arc<ArcSwap<Snapshot>>,
+        has_leftovers: bool,
     ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(MAX_BATCH);
         let broken = Arc::new(Notify::new());
@@ -96,7 +98,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn({
                 let broken = broken.clone();
-                move || run(database, place.as_ref(), waiting, &published, &broken)
+                move || run(database, place.as_ref(), waiting, &published, &broken, has_leftovers)
             })
             .map_err(StoreError::new)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), broken })
@@ -149,6 +151,7 @@ fn run(
     mut waiting: mpsc::Receiver<Order>,
     published: &ArcSwap<Snapshot>,
     broken: &Notify,
+    mut has_leftovers: bool,
 ) {
     while let Some(first) = waiting.blocking_recv() {
         let (mut batch, mut next) = (Vec::new(), Some(first));
@@ -161,7 +164,7 @@ fn run(
             next = if batch.len() < MAX_BATCH { waiting.try_recv().ok() } else { None };
         };
         if !batch.is_empty() {
-            write(&database, batch, published, broken);
+            has_leftovers = write(&database, batch, published, broken, has_leftovers);
         }
         if let Some((now, caller)) = asked {
             // A database in memory has no file to leave anything in.
@@ -170,7 +173,10 @@ fn run(
                 None => drop(caller.send(Ok(()))),
                 Some((_, Err(error))) => drop(caller.send(Err(error))),
                 Some((place, Ok(new))) => match switch(&mut database, new, &place.path, published) {
-                    Ok(()) => drop(caller.send(Ok(()))),
+                    Ok(()) => {
+                        has_leftovers = false;
+                        let _ = caller.send(Ok(()));
+                    }
                     Err(error) => {
                         tracing::error!(%error, "the rewritten database could not be put in place");
                         broken.notify_one();
@@ -203,13 +209,15 @@ fn switch(
     Ok(())
 }
 
+/// Writes a batch and answers; whether what was never committed may be in the file afterwards.
 fn write(
     database: &Arc<Database>,
     mut batch: Vec<Box<dyn Job>>,
     published: &ArcSwap<Snapshot>,
     broken: &Notify,
-) {
-    let outcome = commit(database, &mut batch, published);
+    has_leftovers: bool,
+) -> bool {
+    let outcome = commit(database, &mut batch, published, has_leftovers);
     let outcome = outcome.map_err(|failure| {
         let (error, is_broken) = match failure {
             Undone::Closure(error) => (error, false),
@@ -222,8 +230,22 @@ fn write(
         error
     });
     for job in batch {
-        job.answer(outcome.clone());
+        job.answer(outcome.clone().map(drop));
     }
+    match outcome {
+        Ok(Done::Committed) => false,
+        Ok(Done::Nothing) => has_leftovers,
+        Err(_) => true,
+    }
+}
+
+/// What became of a batch that was not undone.
+#[derive(Clone, Copy)]
+enum Done {
+    /// It is on the disk, and so is that the file has to be rewritten if it has.
+    Committed,
+    /// There was nothing to write.
+    Nothing,
 }
 
 /// Why a batch was undone.
@@ -243,10 +265,12 @@ fn commit(
     database: &Arc<Database>,
     batch: &mut [Box<dyn Job>],
     published: &ArcSwap<Snapshot>,
-) -> Result<(), Undone> {
+    has_leftovers: bool,
+) -> Result<Done, Undone> {
     let transaction = database.begin_write().map_err(disk)?;
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut tables = Writes::open(&transaction)?;
+        tables.removed = has_leftovers;
         batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
         tables.finish()?;
         Ok(tables.written() > 0)
@@ -254,7 +278,7 @@ fn commit(
     let run = run.unwrap_or_else(|_panic| Err(StoreError::new("a closure panicked")));
     match run {
         Ok(true) => {}
-        Ok(false) => return transaction.abort().map_err(disk),
+        Ok(false) => return transaction.abort().map_err(disk).map(|()| Done::Nothing),
         Err(error) => {
             transaction.abort().map_err(disk)?;
             return Err(Undone::Closure(error));
@@ -262,7 +286,7 @@ fn commit(
     }
     transaction.commit().map_err(disk)?;
     published.store(Arc::new(Snapshot::take(database).map_err(Undone::Disk)?));
-    Ok(())
+    Ok(Done::Committed)
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
         let row = snapshot.outgoing(&key).expect("readable");
         let expected = is_bound.then(|| Parcel::OnBind(user_id.clone()));
         assert_eq!(row.map(|row| row.parcel), expected, "person {number}: lost, or too early");
-        let times = due.iter().filter(|other| **other == key).count();
+        let times = due.iter().filter(|(_, other)| *other == key).count();
         assert_eq!(times, usize::from(is_bound), "person {number}: once and not twice");
     }
     (is_bound, tokens.len())

@@ -11,7 +11,6 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use bindery::{config::Config, domain::ids::UserId, ops::Clock};
 use reqwest::Method;
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::{
     budgets::refused,
@@ -24,10 +23,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A server whose mails lie outside its data directory, and that directory: whatever is found in there,
 /// the server has kept.
 pub async fn only_files(change: impl FnOnce(&mut Config)) -> (Server, PathBuf) {
-    let mails = TempDir::new().expect("a directory").keep();
     let server = Server::start_with(|config| {
-        config.mail.directory = Some(mails.join("mail"));
-        config.sms.directory = Some(mails.join("sms"));
+        config.mail.directory = Some(config.data_dir.with_file_name("mail"));
+        config.sms.directory = Some(config.data_dir.with_file_name("sms"));
         change(config);
     })
     .await;

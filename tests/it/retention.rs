@@ -1,6 +1,7 @@
 //! What has reached its age goes, nothing goes before, a wrong clock deletes nothing, and the
 //! operator sees what is held.
 
+mod damaged;
 mod property;
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -78,6 +79,22 @@ async fn consents_go_with_the_last_token_unless_something_is_published() {
     let again = server.register("bob").await;
     assert_eq!(server.get("/account", &again).await.status, 200, "what he accepted is known");
     assert_eq!(server.find(&again, "bob@example.org").await, Some(bob.id), "no binding goes for idleness");
+    let again = server.register("alice").await;
+    server.get("/account", &again).await.refused(403, "M_TERMS_NOT_SIGNED");
+}
+
+#[tokio::test]
+async fn who_logs_out_and_comes_back_on_the_same_day_is_not_asked_again() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let log_out = async |user: &User| server.post("/account/logout", user, &json!({})).await.ok();
+    log_out(&alice).await;
+    // It is eight o'clock.
+    server.pass(16 * HOUR - SECOND).await;
+    let again = server.register("alice").await;
+    server.get("/account", &again).await.ok();
+    log_out(&again).await;
+    server.pass(SECOND + ROUND).await;
     let again = server.register("alice").await;
     server.get("/account", &again).await.refused(403, "M_TERMS_NOT_SIGNED");
 }

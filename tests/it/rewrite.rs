@@ -219,3 +219,39 @@ async fn an_address_that_may_be_written_to_again_is_something_removed() {
     store.rewrite(Millis(9)).await.expect("rewritten");
     assert!(files_with(dir.path(), &[9; 32]).is_empty());
 }
+
+#[tokio::test]
+async fn what_was_never_committed_is_a_reason_to_rewrite() {
+    let (dir, other) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let store = open(dir.path());
+    publish(&store, 0..3).await;
+    let note =
+        async |store: &Store| store.write(|tables| tables.put_round(Millis(1))).await.expect("written");
+    note(&store).await;
+    assert!(!store.read().has_removed().expect("readable"));
+    // As a kill leaves the file.
+    fs::copy(dir.path().join(DATABASE_FILE), other.path().join(DATABASE_FILE)).expect("copied");
+    let cut_off = open(other.path());
+    note(&cut_off).await;
+    assert!(cut_off.read().has_removed().expect("readable"), "what was being written may be in it");
+    cut_off.rewrite(Millis(2)).await.expect("rewritten");
+    note(&cut_off).await;
+    assert!(!cut_off.read().has_removed().expect("readable"));
+
+    let undone = store.write(|tables| {
+        tables.put_association(&association(7), Language::En)?;
+        panic!("undone");
+        #[expect(unreachable_code)]
+        Ok(())
+    });
+    assert!(undone.await.is_err());
+    note(&store).await;
+    assert!(store.read().has_removed().expect("readable"), "so may what was undone");
+    drop(store);
+    let closed = open(dir.path());
+    closed.rewrite(Millis(2)).await.expect("rewritten");
+    drop(closed);
+    let closed = open(dir.path());
+    note(&closed).await;
+    assert!(!closed.read().has_removed().expect("readable"), "a file that was closed holds nothing else");
+}

@@ -188,7 +188,7 @@ async fn old_databases_still_open() {
         assert_eq!(invitation.room_id.as_str(), "!room:example.org");
         assert!(snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable").is_some());
         let due = snapshot.due(Millis(1), None, 9).expect("readable");
-        let outgoing = snapshot.outgoing(&due[0]).expect("readable").expect("it is there");
+        let outgoing = snapshot.outgoing(&due[0].1).expect("readable").expect("it is there");
         assert_eq!(outgoing.parcel, Parcel::OnBind(association.user_id));
         assert_eq!(snapshot.sms_sent(7).expect("readable"), 1);
         if path.ends_with("schema-2.redb") {

@@ -1,0 +1,186 @@
+//! Deletes the rows that have reached their age, a table at a time.
+//!
+//! Each table is worked through in bounded steps, each in a transaction of its own, so that it may be
+//! stopped or killed between any two of them and is simply done again. When that is done is not
+//! known here.
+
+use std::time::Duration;
+
+use super::{Core, Failure, invitations::is_pending};
+use crate::{
+    domain::{
+        ids::{Sid, Token, UserId},
+        invitation::Invitation,
+        outbox::{OutboxKey, Outgoing, RETRY_MOST},
+        retention::{AUDIT, SESSION, VISIT_LINK},
+        secret::SecretHash,
+        session::Session,
+        time::Millis,
+        visit::Visit,
+    },
+    store::{Snapshot, StoreError, Tables, Transaction, Writes},
+};
+
+/// How many rows are looked at or removed in one step, so that nothing else waits for long.
+const STEP: usize = 256;
+
+/// Validation sessions a day after they last changed.
+pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure> {
+    let is_over =
+        move |session: &Session| session.is_expired(now) || is_yet_to_come(session.modified, SESSION, now);
+    purge(
+        core,
+        move |snapshot, after: Option<&Sid>| {
+            let batch = snapshot.sessions_after(after, STEP)?;
+            Ok(batch.into_iter().map(|(sid, session)| (sid, is_over(&session))).collect())
+        },
+        move |tables, sid| {
+            // It may have been validated since, and lives another day then.
+            let is_expired = tables.session(&sid)?.is_some_and(|session| is_over(&session));
+            if is_expired {
+                tables.remove_session(&sid)?;
+            }
+            Ok(usize::from(is_expired))
+        },
+    )
+    .await
+}
+
+/// Invitations that nobody took up, each with its key and what was to be sent for it.
+pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failure> {
+    let lifetime = core.config.invites.lifetime();
+    let is_over = |one: &Invitation| !is_pending(core, one) || is_yet_to_come(one.created, lifetime, now);
+    purge(
+        core,
+        |snapshot, after: Option<&Token>| {
+            let batch = snapshot.invitations_after(after, STEP)?;
+            Ok(batch.into_iter().map(|one| (one.token.clone(), is_over(&one))).collect())
+        },
+        |tables, token| tables.remove_invitation(&token).map(|()| 1),
+    )
+    .await
+}
+
+/// Visits of people to their own page.
+pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
+    let is_over = |visit: &Visit| visit.is_over(now) || is_yet_to_come(visit.until, VISIT_LINK, now);
+    purge(
+        core,
+        |snapshot, after: Option<&SecretHash>| {
+            let batch = snapshot.visits_after(after.copied(), STEP)?;
+            Ok(batch.into_iter().map(|(secret, visit)| (secret, is_over(&visit))).collect())
+        },
+        |tables, secret| tables.remove_visit(secret).map(|()| 1),
+    )
+    .await
+}
+
+/// What could not be sent. Its task gives up by itself; this is for what it cannot know of: a row that was
+/// written while the clock was wrong, or a task that is held up.
+pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
+    let is_over = move |row: &Outgoing| {
+        now >= row.until().after(RETRY_MOST) || is_yet_to_come(row.since, row.parcel.kind().give_up(), now)
+    };
+    purge(
+        core,
+        move |snapshot, after: Option<&(Millis, OutboxKey)>| {
+            let mut batch = Vec::new();
+            for (due, key) in snapshot.due(Millis(u64::MAX), after, STEP)? {
+                let is_over = snapshot.outgoing(&key)?.is_some_and(|row| is_over(&row));
+                batch.push(((due, key), is_over));
+            }
+            Ok(batch)
+        },
+        move |tables, (_, key)| {
+            let is_late = tables.outgoing(&key)?.is_some_and(|row| is_over(&row));
+            if is_late {
+                tables.remove_outgoing(&key)?;
+            }
+            Ok(usize::from(is_late))
+        },
+    )
+    .await
+}
+
+/// Access tokens that nobody used for as long as the operator lets them lie.
+pub(super) async fn tokens(core: &Core, now: Millis) -> Result<usize, Failure> {
+    let idle = core.config.privacy.idle_account();
+    purge(
+        core,
+        |snapshot, after: Option<&SecretHash>| {
+            let batch = snapshot.tokens_after(after.copied(), STEP)?;
+            Ok(batch.into_iter().map(|token| (token.hash, now >= token.last_use().after(idle))).collect())
+        },
+        move |tables, hash| {
+            let is_idle = tables.token(hash)?.is_some_and(|token| now >= token.last_use().after(idle));
+            if is_idle {
+                tables.remove_token(hash)?;
+            }
+            Ok(usize::from(is_idle))
+        },
+    )
+    .await
+}
+
+/// Consents of accounts that have neither a token nor a binding.
+pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
+    purge(
+        core,
+        |snapshot, after: Option<&UserId>| {
+            let batch = snapshot.consenting_after(after, STEP)?;
+            batch.into_iter().map(|user| Ok((user.clone(), !is_known(snapshot, &user)?))).collect()
+        },
+        |tables, user| if is_known(tables, &user)? { Ok(0) } else { tables.remove_consents(&user) },
+    )
+    .await
+}
+
+/// Entries of the audit.
+pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
+    let Some(before) = now.before(AUDIT) else { return Ok(0) };
+    let mut removed = 0;
+    loop {
+        let step = core.store.write(move |tables| tables.remove_audit_before(before, STEP)).await?;
+        removed += step;
+        if step < STEP {
+            return Ok(removed);
+        }
+    }
+}
+
+/// Whether a row is of a time so far ahead that its whole life is: it was written while the clock was wrong,
+/// and would stay for who knows how long.
+fn is_yet_to_come(at: Millis, life: Duration, now: Millis) -> bool {
+    at > now.after(life)
+}
+
+/// Whether an account still has a token or a binding.
+fn is_known<T: Transaction>(tables: &Tables<T>, user: &UserId) -> Result<bool, StoreError> {
+    Ok(!tables.tokens_of(user)?.is_empty() || !tables.associations_of(user)?.is_empty())
+}
+
+/// Works through a table: `look` gives a batch of keys after the one it is given, each with whether
+/// its row is to go, and `remove` removes one, having looked once more; how many went.
+async fn purge<K: Clone + Send + 'static>(
+    core: &Core,
+    look: impl Fn(&Snapshot, Option<&K>) -> Result<Vec<(K, bool)>, StoreError>,
+    remove: impl Fn(&mut Writes<'_>, K) -> Result<usize, StoreError> + Clone + Send + 'static,
+) -> Result<usize, Failure> {
+    let (mut removed, mut after) = (0, None);
+    loop {
+        let batch = look(&core.store.read(), after.as_ref())?;
+        let Some((last, _)) = batch.last() else { return Ok(removed) };
+        after = Some(last.clone());
+        let over: Vec<K> = batch.into_iter().filter(|(_, is_over)| *is_over).map(|(key, _)| key).collect();
+        if over.is_empty() {
+            // What else the runtime has to do comes in between.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let remove = remove.clone();
+        let step = move |tables: &mut Writes<'_>| {
+            over.into_iter().try_fold(0, |count, key| Ok(count + remove(tables, key)?))
+        };
+        removed += core.store.write(step).await?;
+    }
+}
