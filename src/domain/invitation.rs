@@ -16,9 +16,6 @@ use super::{
     time::Millis,
 };
 
-/// The longest name of a room or person that a mail repeats, in characters.
-pub const MAX_NAME_CHARS: usize = 64;
-
 /// A pending invitation.
 #[derive(Clone, Debug)]
 pub struct Invitation {
@@ -107,66 +104,6 @@ pub fn display_name(address: &Address, shown: usize) -> String {
     }
 }
 
-/// A name as a mail may repeat it: on one line, cut to [`MAX_NAME_CHARS`]; `None` if nothing is
-/// left, or if a mail program would make a link of it, since strangers choose these names and
-/// the mail is ours.
-pub fn name_for_mail(text: &str) -> Option<String> {
-    let visible: String = text.chars().map(plain).collect();
-    let name = visible.split_whitespace().collect::<Vec<_>>().join(" ");
-    if name.is_empty() || name.split(' ').any(looks_like_a_link) {
-        return None;
-    }
-    if name.chars().count() <= MAX_NAME_CHARS {
-        return Some(name);
-    }
-    Some(name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect())
-}
-
-/// A text as people read it, to look for words in it: in lower case, without what shows nothing.
-pub fn as_read(text: &str) -> String {
-    let shows = |c: &char| c.is_whitespace() || plain(*c) != ' ';
-    text.chars().filter(shows).flat_map(char::to_lowercase).collect()
-}
-
-/// Whether a mail may name an account whose Matrix ID begins so: nothing in it is hidden, and no
-/// mail program makes a link of it. Dots alone are too common in names to be refused.
-pub fn may_be_named(localpart: &str) -> bool {
-    let text = localpart.to_ascii_lowercase();
-    let is_web = text.strip_prefix("www").is_some_and(|rest| rest.starts_with(DOTS));
-    !is_web && !text.contains(['/', '\\', '@']) && text.chars().all(|c| plain(c) == c)
-}
-
-/// What browsers take for the dot of a domain (UTS 46).
-const DOTS: [char; 4] = ['.', '。', '．', '｡'];
-
-/// A space for control characters and those that turn the direction of writing around or show
-/// nothing; an apostrophe for quotation marks, since the mail puts names in them.
-fn plain(c: char) -> char {
-    match u32::from(c) {
-        0xAD
-        | 0x61C
-        | 0x180E
-        | 0x200B..=0x200F
-        | 0x2028..=0x202E
-        | 0x2060..=0x206F
-        | 0xFEFF
-        | 0xE0000..=0xE0FFF => ' ',
-        _ if c.is_control() => ' ',
-        0x22 | 0xAB | 0xBB | 0x201C..=0x201F | 0x2033 | 0x300C..=0x300F | 0xFF02 => '\'',
-        _ => c,
-    }
-}
-
-/// `https://x`, `www.x`, `x.example`, `a@b`: something with a dot between two letters or digits,
-/// or a sign that only URLs and addresses have.
-fn looks_like_a_link(word: &str) -> bool {
-    let characters: Vec<char> = word.chars().collect();
-    let dotted = characters
-        .windows(3)
-        .any(|three| DOTS.contains(&three[1]) && three[0].is_alphanumeric() && three[2].is_alphabetic());
-    dotted || word.contains('@') || word.contains("://") || word.contains('\\')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,52 +120,6 @@ mod tests {
         ] {
             let address = Address::email(address).expect("an address");
             assert_eq!(display_name(&address, shown), expected);
-        }
-    }
-
-    #[test]
-    fn what_is_read_is_what_is_compared() {
-        assert_eq!(as_read("Ca\u{200b}S\u{ad}I\u{2060}no\u{202e} night"), "casino night");
-    }
-
-    #[test]
-    fn an_account_that_looks_like_a_link_is_not_named() {
-        for (localpart, expected) in [
-            ("alice", true),
-            ("alice.smith", true),
-            ("www", true),
-            ("wwwonder.woman", true),
-            ("irc_#room=a-b", true),
-            ("www.evil.example", false),
-            ("WWW.evil.example", false),
-            ("www。evil.example", false),
-            ("evil.example/your-account", false),
-            ("https://evil.example", false),
-            ("a\\b", false),
-            ("a\u{202e}b", false),
-            ("a\u{200b}b", false),
-        ] {
-            assert_eq!(may_be_named(localpart), expected, "{localpart}");
-        }
-    }
-
-    #[test]
-    fn names_are_one_plain_line_without_links() {
-        let long = "x".repeat(200);
-        let cut = format!("{}…", "x".repeat(63));
-        for (text, expected) in [
-            ("Dr. No's   lair", Some("Dr. No's lair")),
-            ("a\r\nBcc: b", Some("a Bcc: b")),
-            ("v1.2 room", Some("v1.2 room")),
-            ("right\u{202e}left", Some("right left")),
-            ("\"admin\", who“ is «x»", Some("'admin', who' is 'x'")),
-            (long.as_str(), Some(cut.as_str())),
-            ("win at evil.example now", None),
-            ("https://evil", None),
-            ("me@evil", None),
-            (" \u{200b} ", None),
-        ] {
-            assert_eq!(name_for_mail(text).as_deref(), expected, "{text}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod invitation;
 pub mod language;
 pub mod lookup;
+pub mod mail_names;
 pub mod notice;
 pub mod outbox;
 pub mod phone;

@@ -14,7 +14,8 @@ use crate::{
     domain::{
         association::Association,
         ids::{RoomId, Token, UserId},
-        invitation::{Described, Invitation, as_read, display_name, may_be_named, name_for_mail},
+        invitation::{Described, Invitation, display_name},
+        mail_names::{as_read, may_be_named, name_for_mail},
         outbox::{Kind, OutboxKey, Outgoing, Parcel},
         refusal::Refusal,
         server_name::is_at_or_below,

@@ -29,8 +29,10 @@ use super::{
 use crate::{
     config::{Config, MailTransport, SmtpSecurity, is_brand},
     domain::{
+        ids::UserId,
         invitation::Described,
         language::Language,
+        mail_names::account_for_mail,
         outbox::{Change, Notice},
         retention::VISIT_LINK,
         secret::url_text,
@@ -43,8 +45,8 @@ use crate::{
 pub struct ValidationMail {
     /// To whom.
     pub to: Address,
-    /// The Matrix ID that asked.
-    pub account: String,
+    /// The account that asked.
+    pub account: UserId,
     /// The link to the confirm page.
     pub link: String,
     /// The token, for clients that let people type it.
@@ -131,7 +133,8 @@ impl Mailer {
     /// # Errors
     /// If it was not accepted; why is in the log, without the address.
     pub async fn ask(&self, mail: &ValidationMail) -> Result<(), NotSent> {
-        let about = About::Validation(Validation { token: &mail.token, account: &mail.account });
+        let account = account_for_mail(&mail.account);
+        let about = About::Validation(Validation { token: &mail.token, account: &account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
         self.send(&mail.to, &mail.link, mail.language, brand, about).await
     }
@@ -156,7 +159,8 @@ impl Mailer {
     /// # Errors
     /// As [`Mailer::ask`].
     pub async fn tell(&self, notice: &Notice) -> Result<(), NotSent> {
-        let owned = Owned { account: notice.user_id.as_str() };
+        let account = account_for_mail(&notice.user_id);
+        let owned = Owned { account: &account };
         let about = match notice.change {
             Change::Bound => About::Bound(owned),
             Change::Unbound => About::Unbound(owned),

@@ -70,7 +70,7 @@ pub async fn request_token(
 
     let language = pages::preferred_language(&state, &request);
     let brand = wire.brand;
-    let asked_by = account.0.owner().as_str().to_owned();
+    let asked_by = account.0.owner().clone();
     let (login, next_link) = (Some(account.0), wire.next_link);
     let token_request = TokenRequest { login, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();

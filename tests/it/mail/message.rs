@@ -230,14 +230,28 @@ async fn account(server: &Server, id: &str) -> User {
 async fn an_account_name_is_text_in_the_html_part() {
     let relay = Relay::start(SmtpSecurity::None);
     let server = server_behind(&relay, |_| {}).await;
-    let id = format!("@<img/src=x>&\"'{{{{token}}}}:{}", server.homeserver.name());
+    let id = format!("@<img>&'{{{{token}}}}:{}", server.homeserver.name());
     let mallory = account(&server, &id).await;
     let mail = one_mail(&relay, &server, &mallory, "alice@example.org").await.mail();
     let html = mail.html.clone().expect("html");
-    assert!(!html.contains("<img") && !html.contains("&\""), "{html}");
+    assert!(!html.contains("<img") && !html.contains("&'"), "{html}");
     assert!(html.contains("&lt;img"), "{html}");
     assert!(html.contains("{{token}}"), "what a name says is no template: {html}");
     assert!(mail.text.contains(&id), "plain text needs no escaping: {}", mail.text);
+}
+
+#[tokio::test]
+async fn of_an_account_named_like_a_link_the_mail_says_the_homeserver_and_the_page_all() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let name = server.homeserver.name();
+    let mallory = account(&server, &format!("@evil.example/log-in:{name}")).await;
+    let mail = one_mail(&relay, &server, &mallory, "alice@example.org").await.mail();
+    for part in [&mail.text, mail.html.as_ref().expect("html")] {
+        assert!(!part.contains("evil.example") && part.contains(&format!("@…:{name}")), "{part}");
+    }
+    let page = server.send(server.build(Method::GET, &mail.link())).await.text;
+    assert!(page.contains("@evil.example&#x2f;log-in:"), "{page}");
 }
 
 #[tokio::test]
