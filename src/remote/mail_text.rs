@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, value::Serde};
 use serde::Serialize;
 
 use crate::{assets::template, config::is_brand, domain::language::Language};
@@ -197,23 +197,31 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
     });
-    for (language, kind) in Language::ALL.iter().flat_map(|language| KINDS.map(|kind| (*language, kind))) {
-        // A brand that says the text in its own words does not get our HTML beside it.
-        let text_path = name(language, kind, "txt");
-        let own_text = directory.is_some_and(|directory| directory.join(brand).join(&text_path).exists());
-        for part in ["subject", "txt", "html"] {
-            let path = name(language, kind, part);
-            let own_html = directory.is_some_and(|directory| directory.join(brand).join(&path).exists());
-            if part == "html" && own_text && !own_html {
-                continue;
-            }
-            let source = template(directory, brand, &path)
-                .with_context(|| format!("{}: cannot read {path}", wrong(brand, language)))?
-                .with_context(|| format!("{path} is missing"))?;
-            // Whatever an editor ends lines with, a mail's end in CRLF; lettre knows only LF.
-            let source = source.replace("\r\n", "\n").replace('\r', "\n");
-            environment.add_template_owned(path, source).with_context(|| wrong(brand, language))?;
+    // Asked for what was not added below: a wrong name in a template.
+    environment.set_loader(|name| -> Result<Option<String>, Error> {
+        let known = "an HTML mail extends mail/<language>/frame.html, and that extends mail/frame.html";
+        Err(Error::new(ErrorKind::InvalidOperation, format!("there is no template '{name}'; {known}")))
+    });
+    let is_own = |path: &str| directory.is_some_and(|directory| directory.join(brand).join(path).exists());
+    let mut add = |path: String| {
+        let source = template(directory, brand, &path).with_context(|| format!("cannot read {path}"))?;
+        let source = source.with_context(|| format!("{path} is missing"))?;
+        // Whatever an editor ends lines with, a mail's end in CRLF; lettre knows only LF.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        anyhow::Ok(environment.add_template_owned(path, source)?)
+    };
+    add("mail/frame.html".to_owned())
+        .with_context(|| format!("the mail frame of brand '{brand}' is wrong"))?;
+    for language in Language::ALL {
+        let mut paths = vec![name(language, "frame", "html")];
+        for kind in KINDS {
+            let [subject, text, html] = ["subject", "txt", "html"].map(|part| name(language, kind, part));
+            // A brand that says the text in its own words does not get our HTML beside it.
+            let has_html = is_own(&html) || !is_own(&text);
+            paths.extend([subject, text]);
+            paths.extend(has_html.then_some(html));
         }
+        paths.into_iter().try_for_each(&mut add).with_context(|| wrong(brand, language))?;
     }
     Ok(environment)
 }

@@ -7,11 +7,12 @@ use bindery::{
     app::{Application, Surroundings},
     config::{Config, MailTransport},
 };
+use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::{REQUEST, unlimited, wanted};
-use crate::support::{Mail, Server, User};
+use crate::support::{Mail, Server, User, v2};
 
 const ENGLISH: &str = "Is this your e-mail address?";
 
@@ -59,7 +60,7 @@ async fn a_brand_replaces_the_subject_the_text_and_the_html() {
     let dir = templates(&[
         ("acme/mail/en/validate.subject", "Acme\n  asks   {{ account }}\n"),
         ("acme/mail/en/validate.txt", "Acme text: {{ link }} {{ token }} {{ to }} {{ from }}\n"),
-        ("acme/mail/en/validate.html", "<p>Acme html: {{ server_name }} {{ token }}</p>"),
+        ("acme/mail/en/validate.html", "<!doctype html><p>Acme html: {{ server_name }} {{ token }}</p>"),
     ]);
     let (server, alice) = server_with(&dir, |config| config.mail.default_brand = "acme".to_owned()).await;
     for brand in [None, Some("acme")] {
@@ -68,7 +69,7 @@ async fn a_brand_replaces_the_subject_the_text_and_the_html() {
         assert!(mail.text.starts_with("Acme text: https://id.test/confirm?"), "{}", mail.text);
         assert!(mail.text.contains(&mail.to) && mail.text.contains("Bindery <noreply@localhost>"));
         let html = mail.html.clone().expect("html");
-        assert_eq!(html.trim(), format!("<p>Acme html: id.test {}</p>", mail.token()));
+        assert_eq!(html.trim(), format!("<!doctype html><p>Acme html: id.test {}</p>", mail.token()));
     }
 }
 
@@ -130,6 +131,67 @@ async fn a_brand_with_a_text_of_its_own_does_not_get_our_html() {
     let raw = String::from_utf8_lossy(&mail.raw).into_owned();
     assert!(raw.contains("Content-Type: text/plain") && !raw.contains("multipart"), "{raw}");
     assert!(mail_of(&server, &alice, None).await.html.is_some(), "the default brand keeps its own");
+}
+
+#[tokio::test]
+async fn a_brand_says_its_own_words_in_our_frame() {
+    let own = "{% extends 'mail/en/frame.html' %}{% block title %}Acme{% endblock %}\
+        {% block before %}<p>Acme {{ from }}</p>{% endblock %}{% block button %}Go{% endblock %}";
+    let dir = templates(&[("acme/mail/en/validate.html", own)]);
+    let (server, alice) = server_with(&dir, |_| {}).await;
+    let (theirs, ours) = (mail_of(&server, &alice, Some("acme")).await, mail_of(&server, &alice, None).await);
+    let (html, ours) = (theirs.html.expect("html"), ours.html.expect("html"));
+    for part in [
+        "<html lang=\"en\">",
+        "<title>Acme</title>",
+        ">Go</a>",
+        "Sent by the Matrix identity server id.test.",
+    ] {
+        assert!(html.contains(part), "{part} is not in: {html}");
+    }
+    assert!(html.contains("<p>Acme Bindery &lt;noreply@localhost&gt;</p>"), "it is escaped: {html}");
+    let body = &ours[ours.find("<body").expect("a body")..];
+    let body = &body[..=body.find('>').expect("its end")];
+    assert!(body.contains("style=") && html.contains(body), "{body} is not in: {html}");
+    assert!(!html.contains("Somebody asked") && ours.contains("Somebody asked"));
+}
+
+#[tokio::test]
+async fn a_brand_puts_our_words_in_its_own_frame() {
+    let own = "<title>Acme: {% block title %}{% endblock %}</title>{% block before %}{% endblock %}\
+        <a href=\"{{ link }}\" class=\"acme\">{% block button %}{% endblock %}</a>";
+    let dir = templates(&[("acme/mail/frame.html", own), ("acme/mail/es/validate.txt", "{{ link }}")]);
+    let (server, alice) = server_with(&dir, |_| {}).await;
+    for (language, words) in [
+        ("en", Some(["Acme: Is this your", "<p>Somebody asked", "class=\"acme\">Look at the request</a>"])),
+        ("fr", Some(["Acme: Cette adresse", "<p>Quelqu’un a demandé", "class=\"acme\">Voir la demande</a>"])),
+        ("de", Some(["Acme: Ist das Ihre", "<p>Jemand möchte", "class=\"acme\">Anfrage ansehen</a>"])),
+        ("es", None),
+    ] {
+        let mut body = wanted(&format!("{language}@example.org"), "secret", 1);
+        body["brand"] = json!("acme");
+        let request = server.build(Method::POST, &v2(REQUEST)).bearer_auth(&alice.token);
+        server.send(request.header("accept-language", language).body(body.to_string())).await.ok();
+        let html = server.mails().pop().expect("a mail").html;
+        assert_eq!(html.is_some(), words.is_some(), "an own text is the whole mail");
+        for part in words.iter().flatten() {
+            assert!(html.as_ref().is_some_and(|html| html.contains(part)), "{part} is not in: {html:?}");
+        }
+    }
+    let ours = mail_of(&server, &alice, None).await.html.expect("html");
+    assert!(ours.starts_with("<!doctype html>") && !ours.contains("acme"), "{ours}");
+}
+
+#[test]
+fn what_mails_look_like_is_said_in_the_frame_alone() {
+    for language in ["en", "fr", "de", "es"] {
+        for kind in ["validate", "invite", "bound", "unbound", "visit"] {
+            let path = format!("{}/assets/mail/{language}/{kind}.html", env!("CARGO_MANIFEST_DIR"));
+            let source = fs::read_to_string(path).expect("a template");
+            let extends = format!("{{% extends \"mail/{language}/frame.html\" %}}\n");
+            assert!(source.starts_with(&extends) && !source.contains("style="), "{language}/{kind}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -208,6 +270,28 @@ fn a_template_that_is_wrong_is_found_at_the_start() {
             for named in ["'acme'", "'de'", &format!("validate.{part}"), problem] {
                 assert!(message.contains(named), "{named} is not in: {message}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_is_wrong_is_found_at_the_start() {
+    let elsewhere = "there is no template 'mail/frme.html'; an HTML mail extends mail/<language>/frame.html";
+    for (path, content, named) in [
+        (
+            "mail/de/validate.html",
+            "{% extends 'mail/frme.html' %}",
+            [elsewhere, "'de'", "mail/de/validate.html:1"],
+        ),
+        ("mail/de/frame.html", "{% extends 'mail/frme.html' %}", [elsewhere, "'de'", "mail/de/frame.html:1"]),
+        ("mail/de/visit.html", "{% extends 'mail/de/frame.html' %}", ["Required block", "'title'", "'de'"]),
+        ("mail/frame.html", "{% extends 'mail/frame.html' %}", ["cycle", "'acme'", "mail/frame.html"]),
+        ("mail/frame.html", "{{ link", ["mail frame", "syntax", "mail/frame.html:1"]),
+        ("mail/frame.html", "{{ linc }}", ["'acme'", "undefined", "mail/frame.html:1"]),
+    ] {
+        let message = refusal(&templates(&[(&format!("acme/{path}"), content)]));
+        for part in named {
+            assert!(message.contains(part), "{part} is not in: {message}");
         }
     }
 }
