@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     domain::{ids::Token, refusal::Refusal},
     ops::{
-        accounts::{self, Login},
+        logins::{self, Login},
         terms,
     },
 };
@@ -177,12 +177,12 @@ fn bearer_token(request: &HttpRequest) -> Result<Token, ApiError> {
 }
 
 fn account_before_terms(request: &HttpRequest, token: &Token) -> Result<Login, ApiError> {
-    Ok(accounts::authenticate(&state(request)?.core, token)?)
+    Ok(logins::authenticate(&state(request)?.core, token)?)
 }
 
 fn account(request: &HttpRequest, token: &Token) -> Result<Login, ApiError> {
     let account = account_before_terms(request, token)?;
-    terms::require_accepted(&state(request)?.core, account.owner())?;
+    terms::require_accepted(&state(request)?.core, &account)?;
     Ok(account)
 }
 

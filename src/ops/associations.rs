@@ -4,9 +4,8 @@
 use serde_json::Value;
 
 use super::{
-    Core, Failure, HomeserverError,
-    accounts::Login,
-    invitations,
+    Core, Failure, HomeserverError, invitations,
+    logins::Login,
     owner_notices::OwnerNotices,
     validation::{User, validated_session},
 };

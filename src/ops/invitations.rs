@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Core, Failure, accounts::Login, random};
+use super::{Core, Failure, logins::Login, random};
 use crate::{
     config::Invites,
     domain::{

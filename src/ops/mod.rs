@@ -14,6 +14,7 @@ pub mod export;
 pub mod holdings;
 pub mod invitations;
 pub mod keys;
+pub mod logins;
 pub mod lookup;
 pub mod mailed_link;
 pub mod notices;
@@ -121,7 +122,7 @@ pub struct Core {
     pub metrics: Metrics,
     /// Whether what has reached its age is deleted.
     pub retention: retention::Switch,
-    used_tokens: accounts::Uses,
+    logins: logins::Logins,
     /// Rings when something new lies in the outbox.
     pub outbox_bell: Notify,
     /// Who has asked for the link to their own page.
@@ -162,7 +163,7 @@ impl Core {
             rotating: tokio::sync::Mutex::default(),
             metrics: Metrics::default(),
             retention: retention::Switch::default(),
-            used_tokens: accounts::Uses::default(),
+            logins: logins::Logins::default(),
             outbox_bell: Notify::new(),
             visits: visits::Queue::default(),
         })

@@ -1,9 +1,9 @@
 //! Consent: which documents an account has accepted, and the gate in front of everything else
 //! (specification, Identity Service API, "Terms of service").
 
-use super::{Core, Failure, accounts::Login, notices::has_accepted_all};
+use super::{Core, Failure, logins::Login, notices::has_accepted_all};
 use crate::{
-    domain::{ids::UserId, refusal::Refusal, terms::Required},
+    domain::{refusal::Refusal, terms::Required},
     store::Writes,
 };
 
@@ -11,11 +11,16 @@ use crate::{
 ///
 /// # Errors
 /// `TermsNotSigned`.
-pub fn require_accepted(core: &Core, account: &UserId) -> Result<(), Failure> {
-    match has_accepted_all(&core.store.read(), account, &core.terms)? {
-        true => Ok(()),
-        false => Err(Refusal::TermsNotSigned.into()),
+pub fn require_accepted(core: &Core, login: &Login) -> Result<(), Failure> {
+    if login.has_accepted() {
+        return Ok(());
     }
+    let snapshot = core.store.read();
+    if !has_accepted_all(&snapshot, login.owner(), &core.terms)? {
+        return Err(Refusal::TermsNotSigned.into());
+    }
+    core.logins.remember_accepted(login, snapshot.logins());
+    Ok(())
 }
 
 /// Notes the documents whose URL, in any language, the account accepts. Unknown URLs mean

@@ -4,7 +4,7 @@
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, accounts::Login, random, suppressions::suppressed_since};
+use super::{Core, Failure, logins::Login, random, suppressions::suppressed_since};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},

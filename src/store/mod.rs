@@ -185,7 +185,7 @@ impl Store {
             tracing::info!(%copy, "the database from before an update is kept for a week at most; it holds personal data");
         }
         let database = Arc::new(database);
-        let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database)?));
+        let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database, 0)?));
         let writer = writer::Writer::start(database, place, published.clone(), was_cut_off)?;
         Ok(Self { writer, published, path, _lock: lock })
     }

@@ -153,15 +153,22 @@ pub struct Counts {
 /// a point read, so it is done once for each commit and not once for each request.
 pub struct Snapshot {
     tables: Tables<ReadTransaction>,
+    logins: u64,
     /// Reads need it open, also when another one has taken its place.
     _database: Arc<Database>,
 }
 
 impl Snapshot {
-    /// The latest committed state.
-    pub(super) fn take(database: &Arc<Database>) -> Result<Self, StoreError> {
+    /// The latest committed state. See [`Snapshot::logins`].
+    pub(super) fn take(database: &Arc<Database>, logins: u64) -> Result<Self, StoreError> {
         let tables = Tables::open(&database.begin_read().map_err(StoreError::new)?)?;
-        Ok(Self { tables, _database: database.clone() })
+        Ok(Self { tables, logins, _database: database.clone() })
+    }
+
+    /// A number that is another one in every state after a token or a consent was taken away or changed:
+    /// while it is the same, an account that was let in still may be.
+    pub fn logins(&self) -> u64 {
+        self.logins
     }
 }
 

@@ -45,6 +45,7 @@ impl Writes<'_> {
         removed += keep(&mut tables.audit, |_, row| Ok(decode::<Entry>(row).is_ok()))?;
         self.written += removed as u64;
         self.removed |= removed > 0;
+        self.loosened |= removed > 0;
         Ok(removed)
     }
 }

@@ -198,7 +198,8 @@ fn switch(
 ) -> Result<(), StoreError> {
     rewrite::put_in_place(path)?;
     let old = std::mem::replace(database, Arc::new(new));
-    published.store(Arc::new(Snapshot::take(database)?));
+    let logins = published.load().logins();
+    published.store(Arc::new(Snapshot::take(database, logins)?));
     // Closing it takes its time, which no request that still reads it should have to spend.
     let close = move || {
         while Arc::strong_count(&old) > 1 {
@@ -273,19 +274,20 @@ fn commit(
         tables.removed = has_leftovers;
         batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
         tables.finish()?;
-        Ok(tables.written() > 0)
+        Ok((tables.written() > 0).then_some(tables.loosened))
     }));
     let run = run.unwrap_or_else(|_panic| Err(StoreError::new("a closure panicked")));
-    match run {
-        Ok(true) => {}
-        Ok(false) => return transaction.abort().map_err(disk).map(|()| Done::Nothing),
+    let loosened = match run {
+        Ok(Some(loosened)) => loosened,
+        Ok(None) => return transaction.abort().map_err(disk).map(|()| Done::Nothing),
         Err(error) => {
             transaction.abort().map_err(disk)?;
             return Err(Undone::Closure(error));
         }
-    }
+    };
     transaction.commit().map_err(disk)?;
-    published.store(Arc::new(Snapshot::take(database).map_err(Undone::Disk)?));
+    let logins = published.load().logins() + u64::from(loosened);
+    published.store(Arc::new(Snapshot::take(database, logins).map_err(Undone::Disk)?));
     Ok(Done::Committed)
 }
 

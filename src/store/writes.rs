@@ -17,6 +17,8 @@ pub struct Writes<'txn> {
     pub(super) written: u64,
     /// Whether something personal was removed, whose bytes are in the file until it is rewritten.
     pub(super) removed: bool,
+    /// Whether something was taken from an account that a login rests on: a token, or a consent.
+    pub(super) loosened: bool,
 }
 
 impl<'txn> Deref for Writes<'txn> {
@@ -30,7 +32,13 @@ impl<'txn> Deref for Writes<'txn> {
 impl<'txn> Writes<'txn> {
     /// Opens every table of the transaction, creating those that are not there.
     pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self { transaction, tables: Tables::open(&transaction)?, written: 0, removed: false })
+        Ok(Self {
+            transaction,
+            tables: Tables::open(&transaction)?,
+            written: 0,
+            removed: false,
+            loosened: false,
+        })
     }
 
     /// Notes what the rewrite has to know of this transaction.

@@ -15,7 +15,7 @@ use crate::{
         time::{DAY, Millis},
     },
     logs,
-    ops::{Core, accounts, retention},
+    ops::{Core, logins, retention},
     remote::spool,
 };
 
@@ -27,7 +27,7 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     let mut next = core.clock.now();
     let mut sight = Sight::at_start(core);
     loop {
-        if let Err(error) = accounts::note_uses(core).await {
+        if let Err(error) = logins::note_uses(core).await {
             tracing::error!(%error, "it could not be noted which tokens were used");
         }
         let now = core.clock.now();

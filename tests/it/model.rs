@@ -15,9 +15,8 @@ use bindery::{
         threepid::Address,
     },
     ops::{
-        Clock, Core, Failure, HomeserverError, Homeservers,
-        accounts::{self, Login},
-        associations, genesis,
+        Clock, Core, Failure, HomeserverError, Homeservers, accounts, associations, genesis,
+        logins::{self, Login},
         lookup::{self, Query},
         mailed_link,
         outbox::Fate,
@@ -129,7 +128,7 @@ pub fn secret(number: u8) -> ClientSecret {
 /// An account that has just registered.
 pub async fn login(core: &Core, user: UserId) -> Login {
     let token = accounts::register(core, user).await.expect("a token");
-    accounts::authenticate(core, &token).expect("a good token")
+    logins::authenticate(core, &token).expect("a good token")
 }
 
 fn refusal<T>(outcome: Result<T, Failure>) -> Result<T, Refusal> {

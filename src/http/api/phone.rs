@@ -16,7 +16,7 @@ use crate::{
         pages,
     },
     ops::{
-        accounts::Login,
+        logins::Login,
         validation::{self, TokenRequest},
     },
     remote::sms::ValidationSms,

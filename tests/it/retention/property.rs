@@ -23,10 +23,9 @@ use bindery::{
         visit::Visit,
     },
     ops::{
-        Clock, Core,
-        accounts::Login,
-        associations, erasure, genesis,
+        Clock, Core, associations, erasure, genesis,
         invitations::{self, Request},
+        logins::Login,
         mailed_link, outbox,
         retention::delete,
         terms,
