@@ -35,6 +35,24 @@ FLAGS = [
 DESKTOP = (1280, 900)
 PHONE = (390, 844)
 
+# The texts that are laid out, even in part, outside of the content of the block that they are in.
+OVERFLOWING = """
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+const overflowing = [];
+while (walker.nextNode()) {
+  let block = walker.currentNode.parentElement;
+  while (getComputedStyle(block).display === "inline") block = block.parentElement;
+  const box = block.getBoundingClientRect(), style = getComputedStyle(block);
+  const left = box.left + parseFloat(style.borderLeftWidth) + parseFloat(style.paddingLeft);
+  const right = box.right - parseFloat(style.borderRightWidth) - parseFloat(style.paddingRight);
+  const range = document.createRange();
+  range.selectNodeContents(walker.currentNode);
+  const leaves = rect => rect.width > 0 && (rect.left < left - 1 || rect.right > right + 1);
+  if ([...range.getClientRects()].some(leaves)) overflowing.push(walker.currentNode.data.trim());
+}
+return overflowing;
+"""
+
 
 class Browser:
     """One Chromium with a fresh profile. `site` is the only host that a page may talk to."""
@@ -68,6 +86,9 @@ class Browser:
     def open(self, url: str) -> None:
         self._driver.get(url)
 
+    def url(self) -> str:
+        return self._driver.current_url
+
     def text(self) -> str:
         return self._driver.find_element(By.TAG_NAME, "body").text
 
@@ -80,14 +101,15 @@ class Browser:
 
     def decide(self, value: str, outcome: str) -> None:
         """Presses a button of the page that asks; the next page reports this outcome."""
+        before = self.outcome()
         self._driver.find_element(By.CSS_SELECTOR, _decision(value)).click()
-        poll(lambda: self.outcome() not in (None, "ask"), 15, f"the page after {value}")
+        poll(lambda: self.outcome() not in (None, before), 15, f"the page after {value}")
         expect(self.outcome(), outcome, f"the outcome of {value}")
 
     def confirm_and_go_on(self, onward: str) -> None:
         """Presses Confirm; the browser ends up where the client wanted the person to go."""
         self._driver.find_element(By.CSS_SELECTOR, _decision("confirm")).click()
-        poll(lambda: self._driver.current_url == onward, 15, "the page to go on to")
+        poll(lambda: self.url() == onward, 15, "the page to go on to")
 
     def count(self, selector: str) -> int:
         return len(self._driver.find_elements(By.CSS_SELECTOR, selector))
@@ -113,83 +135,88 @@ class Browser:
             element.find_element(By.NAME, name).send_keys(value)
         element.find_element(By.CSS_SELECTOR, "button").click()
 
-    def check_axe(self, name: str) -> None:
-        """No rule of axe-core is broken, in light and in dark, and the page behaves."""
-        for scheme in ("light", "dark"):
-            self._prefer(scheme)
-            # The program is run beside the page, whose policy lets it load none.
-            found = self._driver.execute_async_script(
-                f"{self._axe}; const done = arguments[0]; axe.run().then(found => done(found.violations.map("
-                "rule => rule.id + ': ' + rule.nodes.map(node => node.target).join(' '))));"
-            )
-            expect(found, [], f"{name} in {scheme}: what axe-core finds")
-        self._check_requests(name)
-        self._check_console(name)
-
-    def look(self, name: str) -> None:
-        """Takes the page's pictures and checks what holds for every page."""
-        for width, height in (DESKTOP, PHONE):
-            pictures = [self._picture(name, width, height, scheme) for scheme in ("light", "dark")]
-            if pictures[0] == pictures[1]:
-                raise AssertionError(f"{name} looks the same in light and dark")
+    def look(self, name: str, language: str) -> None:
+        """Takes the page's pictures and checks what holds for every page, in this language."""
+        grounds = set()
+        for (width, height), scheme in ((DESKTOP, "light"), (PHONE, "dark")):
+            self._show(width, height, scheme)
+            self._picture(f"{language}-{name}-{width}-{scheme}")
             self._check_layout(name, width)
-        self._check_structure(name)
-        self._check_requests(name)
-        self._check_console(name)
-        if self._runs:
-            self.check_axe(name)
+            if self._runs:
+                self._check_axe(f"{name} in {scheme}")
+            grounds.add(self._script("return getComputedStyle(document.body).backgroundColor"))
+        expect(len(grounds), 2, f"{name}: grounds, one in light and one in dark")
+        self._check_structure(name, language)
+        documents = self._check_requests(name)
+        self._check_console(name, documents)
 
     def close(self) -> None:
         self._driver.quit()
 
-    def _picture(self, name: str, width: int, height: int, scheme: str) -> bytes:
+    def _show(self, width: int, height: int, scheme: str) -> None:
+        """The page as it is on a screen of this size, for somebody who prefers this scheme."""
         self._driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": (width, height) == PHONE},
         )
-        self._prefer(scheme)
-        picture = base64.b64decode(
-            self._driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
-        )
-        (self._shots / f"{name}-{width}x{height}-{scheme}.png").write_bytes(picture)
-        return picture
-
-    def _prefer(self, scheme: str) -> None:
         self._driver.execute_cdp_cmd(
             "Emulation.setEmulatedMedia",
             {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
         )
 
+    def _picture(self, name: str) -> None:
+        """Of the whole page, beyond what the screen shows of it."""
+        size = self._driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+        picture = self._driver.execute_cdp_cmd(
+            "Page.captureScreenshot",
+            {"format": "png", "captureBeyondViewport": True, "clip": size | {"scale": 1}},
+        )
+        (self._shots / f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
+
+    def _check_axe(self, name: str) -> None:
+        """No rule of axe-core is broken."""
+        # The program is run beside the page, whose policy lets it load none.
+        found = self._driver.execute_async_script(
+            f"{self._axe}; const done = arguments[0]; axe.run().then(found => done(found.violations.map("
+            "rule => rule.id + ': ' + rule.nodes.map(node => node.target).join(' '))));"
+        )
+        expect(found, [], f"{name}: what axe-core finds")
+
     def _check_layout(self, name: str, width: int) -> None:
+        """Nothing is wider than the screen, and no text leaves its box."""
         client, scroll = self._script(
             "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
         )
         expect(client, width, f"{name}: the width it is laid out for")
         if scroll > client:
             raise AssertionError(f"{name} is {scroll} px wide on a screen of {client} px")
+        expect(self._script(OVERFLOWING), [], f"{name} at {width} px: texts that leave their boxes")
 
-    def _check_structure(self, name: str) -> None:
-        language = self._script("return document.documentElement.lang")
-        if not language:
-            raise AssertionError(f"{name}: the document says no language")
+    def _check_structure(self, name: str, language: str) -> None:
+        actual = self._script("return document.documentElement.lang")
+        expect(actual, language, f"{name}: the language that the document says it is in")
         expect(len(self._driver.find_elements(By.TAG_NAME, "h1")), 1, f"{name}: h1 elements")
 
-    def _check_requests(self, name: str) -> None:
-        """No request to anyone else since the last look."""
+    def _check_requests(self, name: str) -> set[str]:
+        """No request to anyone else since the last look; the documents that were asked for."""
+        documents = set()
         for entry in self._driver.get_log("performance"):
             event = json.loads(entry["message"])["message"]
             if event["method"] == "Network.requestWillBeSent":
-                url = urlsplit(event["params"]["request"]["url"])
+                address = event["params"]["request"]["url"]
+                url = urlsplit(address)
                 # Others, like data: and Chromium's own chrome:, do not leave the browser.
                 if url.scheme in ("http", "https"):
                     expect(url.netloc, self._site, f"{name}: whom a request goes to")
+                if event["params"].get("type") == "Document":
+                    documents.add(address)
+        return documents
 
-    def _check_console(self, name: str) -> None:
+    def _check_console(self, name: str, documents: set[str]) -> None:
         """No complaint in the console since the last look."""
-        page = self._driver.current_url
         for entry in self._driver.get_log("browser"):
-            # Chromium writes a line here when the page itself comes with an error status.
-            own_status = entry["source"] == "network" and entry["message"].startswith(page)
+            # Chromium writes a line here when a page itself comes with an error status.
+            own_status = entry["source"] == "network" and entry["message"].split()[0] in documents
             if entry["level"] in ("SEVERE", "WARNING") and not own_status:
                 raise AssertionError(f"{name}: console: {entry['message']}")
 

@@ -4,6 +4,7 @@ import re
 
 import invitations
 import me
+import pages
 import phones
 import story
 from matrix import IDENTITY
@@ -29,7 +30,7 @@ def log_tells_nothing(world: World) -> None:
     """Bindery's log has no address, number, code, token or secret of this run"""
     log = world.bindery.log.read_text(errors="replace").lower()
     expect(bool(log.strip()), True, "Bindery logs something")
-    addresses = [*story.ADDRESSES, *invitations.ADDRESSES, *me.ADDRESSES]
+    addresses = [*story.ADDRESSES, *invitations.ADDRESSES, *me.ADDRESSES, *pages.ADDRESSES]
     local_parts = {address.split("@")[0] for address in addresses}
     words = world.secrets | local_parts | set(phones.NUMBERS)
     found = sorted(word for word in words if word.lower() in log)

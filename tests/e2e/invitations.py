@@ -7,7 +7,7 @@ from mail import Mail
 from matrix import CLIENT, IDENTITY, Person
 from steps import expect, expect_json, expect_refusal, poll
 from story import lookup_of
-from world import Chapter, World, accept_terms, bind, exchange, new_person, submit, validate
+from world import Chapter, World, accept_terms, exchange, new_person, publish, submit, validate
 
 DAVE = "dave.invited@example.org"
 ERIN = "erin.invited@example.org"
@@ -53,7 +53,7 @@ def publishing_brings_the_invitation(world: World) -> None:
     """dave publishes his address: the invitation is in his sync, he joins, the room has both"""
     dave, room_id = world.people["dave"], world.rooms["Tea & cake"]
     before = _delivered(world)
-    _publish(world, dave, DAVE)
+    publish(world, dave, DAVE)
     poll(lambda: room_id in _sync(world, dave).get("invite", {}), 30, "dave's invitation")
     expect_json(world.synapse.api.post(f"{CLIENT}/join/{room_id}", {}, dave.token))
     expect(_joined(world, room_id), {world.people["carol"].user_id, dave.user_id}, "who is in the room")
@@ -130,11 +130,11 @@ def invitations_are_cancelled(world: World) -> None:
     for address, room_id in rooms.items():
         key = _third_party_invite(world, room_id)["public_keys"][1]
         expect(_is_valid(world, key), False, "the key is valid")
-        _publish(world, dave, address)
+        publish(world, dave, address)
     last = _create_room(world, "The last one")
     _invite(world, last, LAST)
     _mail_to(world, LAST)
-    _publish(world, dave, LAST)
+    publish(world, dave, LAST)
     poll(lambda: last in _sync(world, dave).get("invite", {}), 30, "dave's last invitation")
     expect(set(_sync(world, dave).get("invite", {})), {last}, "dave's invitations")
     poll(lambda: _delivered(world) == before + 1, 10, "the homeserver's word is written down")
@@ -185,12 +185,6 @@ def _is_valid(world: World, key: dict) -> bool:
     url = urlsplit(key["key_validity_url"])
     expect((url.scheme, url.netloc), ("https", world.bindery.server_name), "where the key is asked about")
     return expect_json(world.bindery.api.get(url.path, public_key=key["public_key"]))["valid"]
-
-
-def _publish(world: World, person: Person, address: str) -> None:
-    validation = validate(world, person, address, address)
-    expect_json(submit(world, person, validation, validation.mail.token))
-    expect_json(bind(world, person, validation))
 
 
 def _sync(world: World, person: Person) -> dict:

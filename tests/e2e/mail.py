@@ -69,10 +69,11 @@ class Mail:
 
 
 class Mailbox:
-    """The server; it runs in a thread of this process."""
+    """The server; it runs in a thread of this process. While `failing`, it takes no mail."""
 
     def __init__(self, port: int) -> None:
         self.mails: list[Mail] = []
+        self.failing = False
         self._controller = Controller(self, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
 
     def start(self) -> None:
@@ -86,5 +87,7 @@ class Mailbox:
         return [mail for mail in self.mails if mail.recipients == [address] and mail.asks]
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.failing:
+            return "451 try again later"
         self.mails.append(Mail(list(envelope.rcpt_tos), envelope.original_content or b""))
         return "250 kept"

@@ -17,6 +17,7 @@ import certs
 import ending
 import invitations
 import me
+import pages
 import phones
 import story
 from browser import Browser
@@ -28,7 +29,14 @@ from steps import Steps
 from world import World
 
 LONGEST_RUN = 900
-STORY = [*story.CHAPTER, *invitations.CHAPTER, *phones.CHAPTER, *me.CHAPTER, *ending.CHAPTER]
+STORY = [
+    *story.CHAPTER,
+    *invitations.CHAPTER,
+    *phones.CHAPTER,
+    *me.CHAPTER,
+    *pages.CHAPTER,
+    *ending.CHAPTER,
+]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,24 @@
-"""The person's own page: seen, taken and erased by keyboard alone; every page in order for axe-core."""
+"""The person's own page: seen, taken and erased by keyboard alone; and what the operator sees of it."""
 
 import json
 import re
-from urllib.parse import parse_qs, urlsplit
 
-from mail import Mail
 from matrix import CLIENT, IDENTITY
 from selenium.webdriver.common.keys import Keys
 from steps import expect, expect_json, poll
 from story import lookup_of
-from world import Chapter, World, accept_terms, bind, exchange, new_person, submit, validate
+from world import (
+    Chapter,
+    World,
+    accept_terms,
+    ask_for_page,
+    exchange,
+    new_person,
+    next_mail,
+    publish,
+    validate,
+    visit_link,
+)
 
 IVAN = "ivan.owner@example.org"
 JUDY = "judy.silent@example.org"
@@ -17,7 +26,6 @@ UNKNOWN = "nobody.knows@example.org"
 ADDRESSES = [IVAN, JUDY, UNKNOWN]
 # What is kept for its own time: who had what done, and who looked up.
 STAYS = {"audit", "lookups"}
-LANGUAGES = ["en", "fr", "de", "es"]
 
 CHAPTER = Chapter()
 
@@ -29,11 +37,8 @@ def owners_hear_of_it(world: World) -> None:
         person = new_person(world, name)
         person.identity_token = exchange(world, person)
         accept_terms(world, person)
-        validation = validate(world, person, address, address)
-        expect_json(submit(world, person, validation, validation.mail.token))
-        expect_json(bind(world, person, validation))
-        world.validations[name] = validation
-        notice = _next_mail(world, address, "/me")
+        publish(world, person, address)
+        notice = next_mail(world, address, "/me")
         expect(person.user_id in notice.part("text/plain"), True, "the notice says which account")
         notice.check_crlf()
 
@@ -42,9 +47,9 @@ def owners_hear_of_it(world: World) -> None:
 def unknown_addresses_get_the_same_answer(world: World) -> None:
     """the page answers the same for an address that nobody knows, and sends nothing"""
     mails = len(world.mailbox.mails)
-    answers = [_ask(world, address) for address in (UNKNOWN, IVAN)]
+    answers = [ask_for_page(world, address) for address in (UNKNOWN, IVAN)]
     expect(answers[0], answers[1], "the answers")
-    _visit_link(world, IVAN)
+    visit_link(world, IVAN)
     expect(len(world.mailbox.mails), mails + 1, "one mail, to the one who is known")
 
 
@@ -59,7 +64,7 @@ def a_person_sees_their_data_by_keyboard(world: World) -> None:
     browser.press(IVAN)
     browser.press(Keys.ENTER)
     poll(lambda: browser.outcome() == "me_sent", 15, "the answer")
-    browser.open(_visit_link(world, IVAN))
+    browser.open(visit_link(world, IVAN))
     expect(browser.outcome(), "me_visit", "opening the link asks")
     browser.tab_to("main form button")
     browser.press(Keys.ENTER)
@@ -87,7 +92,7 @@ def a_person_withdraws_by_keyboard(world: World) -> None:
     browser.press(Keys.ENTER)
     poll(lambda: browser.count("form[action^='/me/withdraw']") == 0, 15, "the page without the binding")
     expect(lookup_of(world, [IVAN]), {}, "what a lookup finds")
-    notice = _next_mail(world, IVAN, "/me")
+    notice = next_mail(world, IVAN, "/me")
     expect("Adresse" in notice.part("text/plain"), True, "the notice is in German")
 
 
@@ -109,78 +114,25 @@ def a_person_erases_everything_by_keyboard(world: World) -> None:
 
 
 @CHAPTER.step
-def pages_are_in_order_in_every_language(world: World) -> None:
-    """axe-core finds nothing on any page, in four languages, light and dark"""
-    browser, home = world.browser, f"https://{world.bindery.server_name}"
-    validation = validate(world, world.people["judy"], JUDY, JUDY)
-    question = validation.mail.link.split("&lang=")[0]
-    used = world.validations["judy"].mail.link.split("&lang=")[0]
-    _ask(world, JUDY)
-    link = _visit_link(world, JUDY).split("&lang=")[0]
-    for language in LANGUAGES:
-        for url, name in (
-            (f"{home}/?lang={language}", "front"),
-            (f"{home}/privacy?lang={language}", "notices"),
-            (f"{home}/privacy/1/{language}", "notice"),
-            (f"{home}/privacy/7/{language}", "notice-unknown"),
-            (f"{question}&lang={language}", "confirm-ask"),
-            (f"{used}&lang={language}", "confirm-used"),
-            (f"{home}/confirm?sid=x&token=y&lang={language}", "confirm-invalid"),
-            (f"{home}/me?lang={language}", "me"),
-            (f"{home}/me/data?lang={language}", "me-over"),
-            (f"{link}&lang={language}", "me-visit"),
-        ):
-            browser.open(url)
-            browser.check_axe(f"{name}-{language}")
-        browser.open(f"{home}/me?lang={language}")
-        browser.submit({"address": UNKNOWN})
-        poll(lambda: browser.outcome() == "me_sent", 15, "the answer")
-        browser.check_axe(f"me-sent-{language}")
-        browser.open(f"{home}/me?lang={language}")
-        browser.submit({"address": "nothing"})
-        poll(lambda: browser.outcome() == "unreadable", 15, "the complaint")
-        browser.check_axe(f"me-unreadable-{language}")
-
-
-@CHAPTER.step
-def the_page_itself_is_in_order(world: World) -> None:
-    """judy's own page is in order in every language, and looks right"""
-    browser, home = world.browser, f"https://{world.bindery.server_name}"
-    browser.open(f"{home}/me")
-    browser.look("me")
-    _ask(world, JUDY)
-    browser.open(_visit_link(world, JUDY))
-    browser.look("me-visit")
-    browser.submit({})
-    poll(lambda: browser.outcome() == "me_data", 15, "the page")
-    browser.look("me-data")
-    for language in LANGUAGES:
-        for path in ("data", "erase", "silence"):
-            browser.open(f"{home}/me/{path}?lang={language}")
-            expect(browser.outcome(), f"me_{path}", "the outcome")
-            browser.check_axe(f"me-{path}-{language}")
-    browser.look("me-erase")
-
-
-@CHAPTER.step
 def never_again_means_never(world: World) -> None:
     """judy never wants to be written to again: no mail leaves, until the operator lifts it"""
     browser = world.browser
-    browser.open(f"https://{world.bindery.server_name}/me/data")
+    ask_for_page(world, JUDY)
+    browser.open(visit_link(world, JUDY))
+    browser.submit({})
+    poll(lambda: browser.outcome() == "me_data", 15, "the page")
     expect(browser.count("a[href^='/me/silence']"), 1, "the link to the question")
     browser.open(f"https://{world.bindery.server_name}/me/silence")
     expect(browser.outcome(), "me_silence", "the second question")
-    browser.look("me-silence")
     browser.submit({}, form="form[action^='/me/silence']")
     poll(lambda: browser.outcome() == "me_data", 15, "the page afterwards")
     expect(browser.count("a[href^='/me/silence']"), 0, "the link afterwards")
-    browser.look("me-silent")
     mails = len(world.mailbox.mails)
     judy = world.people["judy"]
     request = {"client_secret": "after", "email": JUDY, "send_attempt": 1}
     path = f"{IDENTITY}/validate/email/requestToken"
     expect_json(world.bindery.api.post(path, request, judy.identity_token))
-    _ask(world, JUDY)
+    ask_for_page(world, JUDY)
     unbind = {"medium": "email", "address": JUDY, "id_server": world.bindery.server_name}
     expect_json(world.synapse.api.post(f"{CLIENT}/account/3pid/unbind", unbind, judy.token))
     expect(lookup_of(world, [JUDY]), {}, "what a lookup finds")
@@ -217,38 +169,3 @@ def retention_is_told(world: World) -> None:
             content = path.read_bytes()
             for trace in (IVAN, JUDY, world.people["judy"].user_id):
                 expect(trace.encode() in content, False, f"{path.name} holds what was erased")
-
-
-def _ask(world: World, address: str) -> str:
-    """Asks for the link to the page of an address; the page that answers."""
-    answer = world.bindery.api.form("/me", {"address": address})
-    expect(answer.status_code, 200, "the status")
-    return answer.text
-
-
-def _visit_link(world: World, address: str) -> str:
-    """The link of the next mail that leads to the page of its own data."""
-    text = _next_mail(world, address, "/me/visit?").part("text/plain")
-    link: str = re.findall(r"https://\S+/me/visit\?\S+", text)[0]
-    world.secrets.add(parse_qs(urlsplit(link).query)["token"][0])
-    return link
-
-
-def _next_mail(world: World, address: str, link: str) -> Mail:
-    """The next mail to an address that has this in its text and that no step has read."""
-
-    def unread() -> list[Mail]:
-        return [
-            mail
-            for mail in world.mailbox.mails
-            if mail.recipients == [address]
-            and id(mail) not in world.read
-            and not mail.asks
-            and link in mail.part("text/plain")
-            and ("/me/visit?" in mail.part("text/plain")) == ("/me/visit?" in link)
-        ]
-
-    poll(unread, 15, f"a mail to {address}")
-    mail = unread()[0]
-    world.read.add(id(mail))
-    return mail

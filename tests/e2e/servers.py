@@ -287,6 +287,7 @@ next_link_prefixes = ["{onward}"]
 
 # Everybody in the story has the same address.
 [limits]
+submit_token_per_ip = {{ burst = 100, per_hour = 200 }}
 visit_per_ip = {{ burst = 100, per_hour = 100 }}
 
 [sms]

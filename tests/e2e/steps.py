@@ -73,7 +73,7 @@ def _summary(response: requests.Response) -> str:
 
 def _where(error: Exception) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename).stem in {"main", "story", "invitations", "me", "phones", "ending"}:
+        if Path(frame.filename).stem in {"main", "story", "invitations", "me", "pages", "phones", "ending"}:
             return f" [{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}]"
     return ""
 

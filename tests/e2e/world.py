@@ -1,8 +1,10 @@
 """Everyone in the story, and what they do in more than one chapter of it."""
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 
@@ -12,7 +14,7 @@ from javascript import JavaScript
 from mail import Mail, Mailbox
 from matrix import CLIENT, IDENTITY, Person, register
 from servers import Bindery, Synapse
-from steps import expect, expect_json
+from steps import expect, expect_json, poll
 
 
 @dataclass(frozen=True)
@@ -125,3 +127,45 @@ def bind(world: World, person: Person, validation: Validation) -> requests.Respo
         "id_access_token": person.identity_token,
     }
     return world.synapse.api.post(f"{CLIENT}/account/3pid/bind", request, person.token)
+
+
+def publish(world: World, person: Person, address: str) -> None:
+    """This person validates an address through their client and has it published."""
+    validation = validate(world, person, address, address)
+    expect_json(submit(world, person, validation, validation.mail.token))
+    expect_json(bind(world, person, validation))
+
+
+def ask_for_page(world: World, address: str) -> str:
+    """Asks for the link to the page of an address; the page that answers."""
+    answer = world.bindery.api.form("/me", {"address": address})
+    expect(answer.status_code, 200, "the status")
+    return answer.text
+
+
+def visit_link(world: World, address: str) -> str:
+    """The link of the next mail that leads to the page of its own data."""
+    text = next_mail(world, address, "/me/visit?").part("text/plain")
+    link: str = re.findall(r"https://\S+/me/visit\?\S+", text)[0]
+    world.secrets.add(parse_qs(urlsplit(link).query)["token"][0])
+    return link
+
+
+def next_mail(world: World, address: str, link: str) -> Mail:
+    """The next mail to an address that has this in its text and that no step has read."""
+
+    def unread() -> list[Mail]:
+        return [
+            mail
+            for mail in world.mailbox.mails
+            if mail.recipients == [address]
+            and id(mail) not in world.read
+            and not mail.asks
+            and link in mail.part("text/plain")
+            and ("/me/visit?" in mail.part("text/plain")) == ("/me/visit?" in link)
+        ]
+
+    poll(unread, 15, f"a mail to {address}")
+    mail = unread()[0]
+    world.read.add(id(mail))
+    return mail

@@ -1,0 +1,215 @@
+"""Every page, with all that it may report, in every language: in order in light and dark, and in pictures.
+
+Left out is only what people see when the server itself has failed: that takes a broken disk.
+"""
+
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+
+from matrix import IDENTITY, Person
+from servers import LOOPBACK
+from steps import expect_json, poll
+from world import (
+    Chapter,
+    World,
+    accept_terms,
+    ask_for_page,
+    exchange,
+    new_person,
+    publish,
+    validate,
+    visit_link,
+)
+
+LANGUAGES = ["en", "fr", "de", "es"]
+# The part before the @ is not the language alone, which the log may well hold.
+READERS = {language: f"{language}.reader@example.org" for language in LANGUAGES}
+OWNERS = {language: f"{language}.owner@example.org" for language in LANGUAGES}
+HURRIED = "hurried.reader@example.org"
+NOBODY = "nobody.at.all@example.org"
+ADDRESSES = [*READERS.values(), *OWNERS.values(), HURRIED, NOBODY]
+
+# What anybody may open: the name of its pictures, where it is, what it reports.
+OPEN = [
+    ("front", "/?lang={}", None),
+    ("notices", "/privacy?lang={}", None),
+    ("notice", "/privacy/1/{}", None),
+    ("notice-unknown", "/privacy/7/{}", "unknown_edition"),
+    ("confirm-invalid", "/confirm?sid=x&token=y&lang={}", "invalid"),
+    ("me", "/me?lang={}", "me"),
+    ("me-over", "/me/data?lang={}", "over"),
+    ("me-link-over", "/me/visit?token=x&lang={}", "link_over"),
+]
+# What an owner may open while they visit their page.
+VISIT = [
+    ("me-data", "/me/data?lang={}", "me_data"),
+    ("me-silence", "/me/silence?lang={}", "me_silence"),
+    ("me-erase", "/me/erase?lang={}", "me_erase"),
+]
+
+CHAPTER = Chapter()
+
+
+@CHAPTER.step
+def what_anybody_may_open(world: World) -> None:
+    """what anybody may open is in order in four languages, light and dark"""
+    for language in LANGUAGES:
+        _open_each(world, language, OPEN)
+
+
+@CHAPTER.step
+def links_of_validations(world: World) -> None:
+    """so is what the link of a validation says: ask, verified, used, withdrawn, expired"""
+    kim = _newcomer(world, "kim")
+    expired = world.validations["guessed"].mail.link
+    for language in LANGUAGES:
+        link = _in(language, validate(world, kim, READERS[language], READERS[language]).mail.link)
+        world.browser.open(link)
+        _look(world, language, "confirm-ask", "ask")
+        world.browser.decide("confirm", outcome="verified")
+        _look(world, language, "confirm-verified", "verified")
+        world.browser.open(link)
+        _look(world, language, "confirm-used", "used")
+        world.browser.decide("withdraw", outcome="withdrawn")
+        _look(world, language, "confirm-withdrawn", "withdrawn")
+        world.browser.open(_in(language, expired))
+        _look(world, language, "confirm-expired", "expired")
+
+
+@CHAPTER.step
+def forms_that_ask_for_an_address(world: World) -> None:
+    """so is what the form answers that asks for the link to one's own page"""
+    for language in LANGUAGES:
+        for typed, name, outcome in ((NOBODY, "me-sent", "me_sent"), ("nothing", "me-unreadable", "unreadable")):
+            _open(world, f"/me?lang={language}")
+            world.browser.submit({"address": typed})
+            _look(world, language, name, outcome)
+
+
+@CHAPTER.step
+def visits_of_owners(world: World) -> None:
+    """so is an owner's page with the address published, both second questions, and its end"""
+    lea = _newcomer(world, "lea")
+    for language in LANGUAGES:
+        publish(world, lea, OWNERS[language])
+        validate(world, world.people["kim"], OWNERS[language], OWNERS[language])
+        world.bindery.command("export", "--address", OWNERS[language])
+        _follow_link(world, language)
+        _look(world, language, "me-visit", "me_visit")
+        _enter(world)
+        _open_each(world, language, VISIT)
+        _open(world, f"/me/data?lang={language}")
+        _do(world, language, "language", "spoken")
+        world.browser.submit({}, form="form[action^='/me/close']")
+        _look(world, language, "me-closed", "me_closed")
+
+
+@CHAPTER.step
+def deeds_of_owners(world: World) -> None:
+    """so is it after each thing done, with mails and an invitation that wait, and when all is erased"""
+    for language in LANGUAGES:
+        _follow_link(world, language)
+        _enter(world)
+        world.mailbox.failing = True
+        try:
+            _do(world, language, "withdraw", "withdrawn")
+            _invite(world, world.people["kim"], OWNERS[language])
+            _open(world, f"/me/silence?lang={language}")
+            _do(world, language, "silence", "silenced")
+        finally:
+            world.mailbox.failing = False
+        _open(world, f"/me/erase?lang={language}")
+        world.browser.submit({})
+        _look(world, language, "me-erased", "me_erased")
+
+
+@CHAPTER.step
+def too_much_at_once(world: World) -> None:
+    """so is what those are told who ask too often"""
+    guessed = parse_qs(urlsplit(world.validations["guessed"].mail.link).query)
+    decision = {"sid": guessed["sid"][0], "token": guessed["token"][0], "decision": "confirm"}
+    link = validate(world, world.people["lea"], HURRIED, HURRIED).mail.link
+    for language in LANGUAGES:
+        world.browser.open(_in(language, link))
+        _use_up(world, "/confirm", decision)
+        world.browser.decide("confirm", outcome="busy")
+        _look(world, language, "confirm-busy", "busy")
+        _open(world, f"/me?lang={language}")
+        _use_up(world, "/me", {"address": NOBODY})
+        world.browser.submit({"address": NOBODY})
+        _look(world, language, "me-busy", "me_busy")
+
+
+def _newcomer(world: World, name: str) -> Person:
+    """Somebody with an account at Synapse and at Bindery."""
+    person = new_person(world, name)
+    person.identity_token = exchange(world, person)
+    accept_terms(world, person)
+    return person
+
+
+def _open(world: World, path: str) -> None:
+    world.browser.open(f"https://{world.bindery.server_name}{path}")
+
+
+def _open_each(world: World, language: str, pages: list[tuple[str, str, str | None]]) -> None:
+    for name, path, outcome in pages:
+        _open(world, path.format(language))
+        _look(world, language, name, outcome)
+
+
+def _look(world: World, language: str, name: str, outcome: str | None) -> None:
+    """The page that comes now reports this outcome, and is in order in this language."""
+    poll(lambda: world.browser.outcome() == outcome, 15, f"{name} in {language}")
+    world.browser.look(name, language)
+
+
+def _in(language: str, link: str) -> str:
+    """A mailed link, for a reader of another language than the mail's."""
+    return f"{link.split('&lang=')[0]}&lang={language}"
+
+
+def _follow_link(world: World, language: str) -> None:
+    """Asks for the link to the owner's page and opens it."""
+    ask_for_page(world, OWNERS[language])
+    world.browser.open(_in(language, visit_link(world, OWNERS[language])))
+
+
+def _enter(world: World) -> None:
+    """Says yes to the question that the link asks; the owner's page comes."""
+    world.browser.submit({})
+    poll(lambda: world.browser.outcome() == "me_data", 15, "the owner's page")
+
+
+def _do(world: World, language: str, what: str, done: str) -> None:
+    """Presses this button of an owner's page, which then says what was done."""
+    world.browser.submit({}, form=f"form[action^='/me/{what}']")
+    poll(lambda: f"/me/data?done={done}&" in world.browser.url(), 15, f"what follows {what}")
+    _look(world, language, f"me-data-{done}", "me_data")
+
+
+def _invite(world: World, person: Person, address: str) -> None:
+    request = {
+        "medium": "email",
+        "address": address,
+        "room_id": f"!room:{world.synapse.server_name}",
+        "sender": person.user_id,
+    }
+    expect_json(world.bindery.api.post(f"{IDENTITY}/store-invite", request, person.identity_token))
+
+
+def _use_up(world: World, path: str, values: dict[str, str]) -> None:
+    """Sends this form until it is too often, from every address that the browser may have."""
+    for address in LOOPBACK:
+        for _ in range(500):
+            answer = requests.post(
+                f"http://127.0.0.1:{world.bindery.port}{path}",
+                data=values,
+                headers={"X-Forwarded-For": address},
+                timeout=10,
+            )
+            if answer.status_code == 429:
+                break
+        else:
+            raise AssertionError(f"{path} takes 500 forms from {address}")
