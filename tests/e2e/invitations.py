@@ -1,13 +1,12 @@
 """Invitations: carol invites people by their addresses, through Synapse, and they join."""
 
-import secrets
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from mail import Mail
 from matrix import CLIENT, IDENTITY, Person
 from steps import expect, expect_json, expect_refusal, poll
 from story import lookup_of
-from world import Chapter, World, accept_terms, exchange, new_person, publish, submit, validate
+from world import Chapter, World, newcomer, publish, submit, validate
 
 DAVE = "dave.invited@example.org"
 ERIN = "erin.invited@example.org"
@@ -24,9 +23,7 @@ CHAPTER = Chapter()
 def more_people(world: World) -> None:
     """carol, dave, erin and frank have accounts at Synapse and at Bindery"""
     for name in ("carol", "dave", "erin", "frank"):
-        person = new_person(world, name)
-        person.identity_token = exchange(world, person)
-        accept_terms(world, person)
+        newcomer(world, name)
 
 
 @CHAPTER.step

@@ -7,18 +7,7 @@ from matrix import CLIENT, IDENTITY
 from selenium.webdriver.common.keys import Keys
 from steps import expect, expect_json, poll
 from story import lookup_of
-from world import (
-    Chapter,
-    World,
-    accept_terms,
-    ask_for_page,
-    exchange,
-    new_person,
-    next_mail,
-    publish,
-    validate,
-    visit_link,
-)
+from world import Chapter, World, ask_for_page, newcomer, next_mail, publish, validate, visit_link
 
 IVAN = "ivan.owner@example.org"
 JUDY = "judy.silent@example.org"
@@ -34,9 +23,7 @@ CHAPTER = Chapter()
 def owners_hear_of_it(world: World) -> None:
     """ivan and judy publish their addresses, and hear of it by mail"""
     for name, address in (("ivan", IVAN), ("judy", JUDY)):
-        person = new_person(world, name)
-        person.identity_token = exchange(world, person)
-        accept_terms(world, person)
+        person = newcomer(world, name)
         publish(world, person, address)
         notice = next_mail(world, address, "/me")
         expect(person.user_id in notice.part("text/plain"), True, "the notice says which account")

@@ -94,6 +94,14 @@ def exchange(world: World, person: Person) -> str:
     return token
 
 
+def newcomer(world: World, name: str) -> Person:
+    """Somebody with an account at Synapse and at Bindery, who has accepted the terms."""
+    person = new_person(world, name)
+    person.identity_token = exchange(world, person)
+    accept_terms(world, person)
+    return person
+
+
 def request_token() -> str:
     return f"{IDENTITY}/validate/email/requestToken"
 
