@@ -27,18 +27,18 @@ pub fn as_read(text: &str) -> String {
     text.chars().filter(shows).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether a mail may name an account whose Matrix ID begins so: nothing in it is hidden, and no
-/// mail program makes a link of it. Dots alone are too common in names to be refused.
-pub fn may_be_named(localpart: &str) -> bool {
+/// Whether a mail may show the localpart of a Matrix ID: nothing in it is hidden, and no mail program makes a
+/// link of it. Dots alone are too common in names to be refused.
+pub fn localpart_may_be_shown(localpart: &str) -> bool {
     let text = localpart.to_ascii_lowercase();
     let is_web = text.strip_prefix("www").is_some_and(|rest| rest.starts_with(DOTS));
     !is_web && !text.contains(['/', '\\', '@']) && text.chars().all(|c| plain(c) == c)
 }
 
-/// An account as a mail names it: its Matrix ID, of which only the homeserver is left if a mail program
-/// could make a link of the rest. The page that the mail leads to names all of it.
+/// An account as a mail names it: its Matrix ID, or "@…" and its homeserver if a mail program could make a
+/// link of the rest. The page that asks for confirmation names all of it.
 pub fn account_for_mail(account: &UserId) -> String {
-    if may_be_named(account.localpart()) {
+    if localpart_may_be_shown(account.localpart()) {
         account.as_str().to_owned()
     } else {
         format!("@…:{}", account.server_name())
@@ -102,7 +102,7 @@ mod tests {
             ("a\u{202e}b", false),
             ("a\u{200b}b", false),
         ] {
-            assert_eq!(may_be_named(localpart), expected, "{localpart}");
+            assert_eq!(localpart_may_be_shown(localpart), expected, "{localpart}");
         }
     }
 

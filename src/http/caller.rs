@@ -21,8 +21,8 @@ use crate::{
     config::Config,
     domain::{ids::Token, refusal::Refusal},
     ops::{
-        logins::{self, Login},
         terms,
+        tokens::{self, Authenticated},
     },
 };
 
@@ -110,10 +110,10 @@ impl FromRequest for Delegate {
 }
 
 /// An account with a valid token that has accepted the terms.
-pub struct Account(pub Login);
+pub struct Account(pub Authenticated);
 
 /// An account with a valid token, whether or not it has accepted the terms.
-pub struct AccountBeforeTerms(pub Login);
+pub struct AccountBeforeTerms(pub Authenticated);
 
 /// The access token of a request, unchecked.
 pub struct BearerToken(pub Token);
@@ -176,11 +176,11 @@ fn bearer_token(request: &HttpRequest) -> Result<Token, ApiError> {
     Token::parse(token.trim()).ok_or(Refusal::UnknownToken.into())
 }
 
-fn account_before_terms(request: &HttpRequest, token: &Token) -> Result<Login, ApiError> {
-    Ok(logins::authenticate(&state(request)?.core, token)?)
+fn account_before_terms(request: &HttpRequest, token: &Token) -> Result<Authenticated, ApiError> {
+    Ok(tokens::authenticate(&state(request)?.core, token)?)
 }
 
-fn account(request: &HttpRequest, token: &Token) -> Result<Login, ApiError> {
+fn account(request: &HttpRequest, token: &Token) -> Result<Authenticated, ApiError> {
     let account = account_before_terms(request, token)?;
     terms::require_accepted(&state(request)?.core, &account)?;
     Ok(account)

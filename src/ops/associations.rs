@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     Core, Failure, HomeserverError, invitations,
-    logins::Login,
     owner_notices::OwnerNotices,
+    tokens::Authenticated,
     validation::{User, validated_session},
 };
 use crate::{
@@ -29,18 +29,18 @@ use crate::{
 /// [`super::validation::validated_address`].
 pub async fn bind(
     core: &Core,
-    login: Login,
+    account: Authenticated,
     sid: Sid,
     secret: ClientSecret,
     user_id: UserId,
 ) -> Result<Association, Failure> {
-    if user_id != *login.owner() {
+    if user_id != *account.user_id() {
         return Err(Refusal::Forbidden("You can publish addresses for your own Matrix ID only").into());
     }
     let (now, lifetime) = (core.clock.now(), core.config.invites.lifetime());
     let notices = OwnerNotices::of(core);
     let answer = core.store.write(move |tables| {
-        if let Err(refusal) = login.check(tables)? {
+        if let Err(refusal) = account.check(tables)? {
             return Ok(Err(refusal));
         }
         let session = match validated_session(tables, &sid, &secret, now)? {

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Core, Failure, logins::Login, random};
+use super::{Core, Failure, random, tokens::Authenticated};
 use crate::{
     config::Invites,
     domain::{
         association::Association,
         ids::{RoomId, Token, UserId},
         invitation::{Described, Invitation, display_name},
-        mail_names::{as_read, may_be_named, name_for_mail},
+        mail_names::{as_read, localpart_may_be_shown, name_for_mail},
         outbox::{Kind, OutboxKey, Outgoing, Parcel},
         refusal::Refusal,
         server_name::is_at_or_below,
@@ -54,9 +54,9 @@ pub struct Stored {
 /// `Forbidden` if the sender is not the account or looks like a link, or if the operator's lists
 /// have the room, the homeserver or a word of the names; `ThreepidInUse` if the address leads to a
 /// Matrix ID; `LimitExceeded` if no mail leaves any more today; `UnknownToken`.
-pub async fn store(core: &Core, login: Login, request: Request) -> Result<Stored, Failure> {
+pub async fn store(core: &Core, account: Authenticated, request: Request) -> Result<Stored, Failure> {
     let Request { address, room_id, sender, described } = request;
-    if sender != *login.owner() {
+    if sender != *account.user_id() {
         return Err(Refusal::Forbidden("You can invite in your own name only").into());
     }
     require_allowed(&core.config.invites, &room_id, &sender, &described)?;
@@ -76,7 +76,7 @@ pub async fn store(core: &Core, login: Login, request: Request) -> Result<Stored
     let invitation = Invitation { token, address, room_id, sender, ephemeral_key, created: now };
     let ceiling = core.config.invites.daily_ceiling.get();
     let answer = core.store.write(move |tables| {
-        if let Err(refusal) = login.check(tables)? {
+        if let Err(refusal) = account.check(tables)? {
             return Ok(Err(refusal));
         }
         if let Some(association) = tables.association(&invitation.address)? {
@@ -110,7 +110,7 @@ fn require_allowed(
     let names = [&described.room_name, &described.inviter_name].into_iter().flatten();
     let names = names.map(String::as_str).chain([sender.localpart()]).map(as_read).collect::<Vec<_>>();
     let has_word = |word: &String| names.iter().any(|name| name.contains(&as_read(word)));
-    if !may_be_named(sender.localpart()) {
+    if !localpart_may_be_shown(sender.localpart()) {
         Err(Refusal::Forbidden("This identity server sends no invitations for a Matrix ID like a link"))
     } else if rules.blocked_rooms.iter().any(|room| room == room_id.as_str()) {
         Err(Refusal::Forbidden("This identity server sends no invitations to that room"))

@@ -14,7 +14,6 @@ pub mod export;
 pub mod holdings;
 pub mod invitations;
 pub mod keys;
-pub mod logins;
 pub mod lookup;
 pub mod mailed_link;
 pub mod notices;
@@ -22,10 +21,12 @@ pub mod outbox;
 pub mod owner_notices;
 pub mod peppers;
 mod purge;
+mod rest;
 pub mod retention;
 mod sending;
 pub mod suppressions;
 pub mod terms;
+pub mod tokens;
 pub mod validation;
 pub mod visits;
 
@@ -122,7 +123,7 @@ pub struct Core {
     pub metrics: Metrics,
     /// Whether what has reached its age is deleted.
     pub retention: retention::Switch,
-    logins: logins::Logins,
+    tokens: tokens::Tokens,
     /// Rings when something new lies in the outbox.
     pub outbox_bell: Notify,
     /// Who has asked for the link to their own page.
@@ -163,7 +164,7 @@ impl Core {
             rotating: tokio::sync::Mutex::default(),
             metrics: Metrics::default(),
             retention: retention::Switch::default(),
-            logins: logins::Logins::default(),
+            tokens: tokens::Tokens::default(),
             outbox_bell: Notify::new(),
             visits: visits::Queue::default(),
         })

@@ -6,11 +6,11 @@
 //! may be the last before a crash; what is prepared then is prepared anew. When a pepper is replaced
 //! by itself, is decided by `tasks`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure, random};
+use super::{Core, Failure, random, rest};
 use crate::{
     domain::{
         audit::{By, Deed, Entry},
@@ -24,12 +24,6 @@ use crate::{
 
 /// How many addresses are worked on in one transaction, which others who write wait for.
 const STEP: usize = 500;
-
-/// For how many times the length of a step there is a rest after it: lookups come first.
-const REST: u32 = 3;
-
-/// No rest is longer.
-const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// A pepper of 24 letters and digits from the operating system's generator.
 pub(super) fn new() -> String {
@@ -119,7 +113,7 @@ async fn replace(core: &Core, by: By) -> Result<Rotated, Failure> {
         if !preparation.step(store, STEP).await? {
             break;
         }
-        tokio::time::sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
+        rest::after_step(began).await;
     }
     Ok(preparation.put_in_use(store, clock.now(), by).await?)
 }

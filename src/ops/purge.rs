@@ -1,12 +1,12 @@
 //! Deletes the rows that have reached their age, a table at a time.
 //!
 //! Each table is worked through in bounded steps, each in a transaction of its own, so that it may be
-//! stopped or killed between any two of them and is simply done again. When that is done is not
-//! known here.
+//! stopped or killed between any two of them and begun again. Which tables are due is decided
+//! in [`super::retention`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Core, Failure, invitations::is_pending};
+use super::{Core, Failure, invitations::is_pending, rest};
 use crate::{
     domain::{
         ids::{Sid, Token, UserId},
@@ -26,8 +26,9 @@ const STEP: usize = 256;
 
 /// Validation sessions a day after they last changed.
 pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let is_over =
-        move |session: &Session| session.is_expired(now) || is_yet_to_come(session.modified, SESSION, now);
+    let is_over = move |session: &Session| {
+        session.is_expired(now) || is_from_the_future(session.modified, SESSION, now)
+    };
     purge(
         core,
         move |snapshot, after: Option<&Sid>| {
@@ -49,7 +50,7 @@ pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure>
 /// Invitations that nobody took up, each with its key and what was to be sent for it.
 pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failure> {
     let lifetime = core.config.invites.lifetime();
-    let is_over = |one: &Invitation| !is_pending(core, one) || is_yet_to_come(one.created, lifetime, now);
+    let is_over = |one: &Invitation| !is_pending(core, one) || is_from_the_future(one.created, lifetime, now);
     purge(
         core,
         |snapshot, after: Option<&Token>| {
@@ -63,7 +64,7 @@ pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failu
 
 /// Visits of people to their own page.
 pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let is_over = |visit: &Visit| visit.is_over(now) || is_yet_to_come(visit.until, VISIT_LINK, now);
+    let is_over = |visit: &Visit| visit.is_over(now) || is_from_the_future(visit.until, VISIT_LINK, now);
     purge(
         core,
         |snapshot, after: Option<&SecretHash>| {
@@ -79,7 +80,8 @@ pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
 /// written while the clock was wrong, or a task that is held up.
 pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
     let is_over = move |row: &Outgoing| {
-        now >= row.until().after(RETRY_MOST) || is_yet_to_come(row.since, row.parcel.kind().give_up(), now)
+        now >= row.until().after(RETRY_MOST)
+            || is_from_the_future(row.since, row.parcel.kind().give_up(), now)
     };
     purge(
         core,
@@ -127,8 +129,11 @@ pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
     purge(
         core,
         |snapshot, after: Option<&UserId>| {
+            // They are read too: one that cannot be would make every request of its account fail.
+            let goes =
+                |user: &UserId| Ok(!snapshot.consents_of(user)?.is_empty() && !is_known(snapshot, user)?);
             let batch = snapshot.consenting_after(after, STEP)?;
-            batch.into_iter().map(|user| Ok((user.clone(), !is_known(snapshot, &user)?))).collect()
+            batch.into_iter().map(|user| goes(&user).map(|goes| (user, goes))).collect()
         },
         |tables, user| if is_known(tables, &user)? { Ok(0) } else { tables.remove_consents(&user) },
     )
@@ -138,6 +143,8 @@ pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
 /// Entries of the audit.
 pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
     let Some(before) = now.before(AUDIT) else { return Ok(0) };
+    // All are read: one that cannot be would make every copy of anybody's data fail.
+    core.store.read().audit_since(now, None)?;
     let mut removed = 0;
     loop {
         let step = core.store.write(move |tables| tables.remove_audit_before(before, STEP)).await?;
@@ -148,9 +155,9 @@ pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
     }
 }
 
-/// Whether a row is of a time so far ahead that its whole life is: it was written while the clock was wrong,
-/// and would stay for who knows how long.
-fn is_yet_to_come(at: Millis, life: Duration, now: Millis) -> bool {
+/// Whether a row's time is further ahead than its whole life is long: the clock was wrong when it was
+/// written, and it would stay until then.
+fn is_from_the_future(at: Millis, life: Duration, now: Millis) -> bool {
     at > now.after(life)
 }
 
@@ -160,7 +167,7 @@ fn is_known<T: Transaction>(tables: &Tables<T>, user: &UserId) -> Result<bool, S
 }
 
 /// Works through a table: `look` gives a batch of keys after the one it is given, each with whether
-/// its row is to go, and `remove` removes one, having looked once more; how many went.
+/// its row is to go, and `remove` removes one, if it still is; how many went.
 async fn purge<K: Clone + Send + 'static>(
     core: &Core,
     look: impl Fn(&Snapshot, Option<&K>) -> Result<Vec<(K, bool)>, StoreError>,
@@ -168,19 +175,21 @@ async fn purge<K: Clone + Send + 'static>(
 ) -> Result<usize, Failure> {
     let (mut removed, mut after) = (0, None);
     loop {
+        let began = Instant::now();
         let batch = look(&core.store.read(), after.as_ref())?;
-        let Some((last, _)) = batch.last() else { return Ok(removed) };
-        after = Some(last.clone());
+        let (is_last, last) = (batch.len() < STEP, batch.last().map(|(key, _)| key.clone()));
         let over: Vec<K> = batch.into_iter().filter(|(_, is_over)| *is_over).map(|(key, _)| key).collect();
-        if over.is_empty() {
-            // What else the runtime has to do comes in between.
-            tokio::task::yield_now().await;
-            continue;
+        if !over.is_empty() {
+            let remove = remove.clone();
+            let step = move |tables: &mut Writes<'_>| {
+                over.into_iter().try_fold(0, |count, key| Ok(count + remove(tables, key)?))
+            };
+            removed += core.store.write(step).await?;
         }
-        let remove = remove.clone();
-        let step = move |tables: &mut Writes<'_>| {
-            over.into_iter().try_fold(0, |count, key| Ok(count + remove(tables, key)?))
-        };
-        removed += core.store.write(step).await?;
+        if is_last {
+            return Ok(removed);
+        }
+        after = last;
+        rest::after_step(began).await;
     }
 }

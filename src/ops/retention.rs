@@ -1,7 +1,8 @@
 //! What makes the periods true: everything that has reached its age is deleted (design, P4, P9, P18;
 //! the periods are in `domain::retention`).
 //!
-//! It says when what is done; `purge` does it. Bindings have no age: nothing is unpublished for idleness.
+//! It decides which tables a round looks at and whether the file is rewritten; how rows are found and removed
+//! is in `purge`, how often there is a round in `tasks::retention`. Bindings have no age: nothing is unpublished for idleness.
 //! The logs are files of their own and not its business.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use crate::{
         retention::{REWRITE, old_copies},
         time::Millis,
     },
-    store::{Snapshot, StoreError},
+    store::{Snapshot, StoreError, Writes},
 };
 
 /// Whether rounds are done. They rest after the clock has jumped, since a wrong clock would delete
@@ -60,17 +61,17 @@ pub struct Deleted {
     pub rewritten: bool,
 }
 
-/// Deletes everything that has reached its age by now, and has the file rewritten if something was
-/// deleted since the last time, once a day at most. A table that cannot be worked through keeps
+/// Deletes everything that has reached its age by now, and has the file rewritten if it may hold what was
+/// deleted or never committed, once a day at most. A table that cannot be worked through keeps
 /// nothing else from going.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn round(core: &Core) -> Result<Deleted, Failure> {
-    let (now, last) = (core.clock.now(), core.store.read().last_round()?);
-    // Of tokens and consents there are the most, and their age is counted in days.
-    let is_first_of_day = last.is_none_or(|last| last.day() != now.day());
-    let deleted = delete_of(core, is_first_of_day).await;
+    let (now, last) = (core.clock.now(), core.store.read().last_round_of_accounts()?);
+    // These are the largest tables. Tokens fall due at midnight (UTC) only, and consents may wait for that.
+    let is_due = last.is_none_or(|last| last.day() != now.day());
+    let deleted = delete_expired(core, is_due).await;
     let is_due = rewrite_due(&core.store.read(), now)?.is_some_and(|due| now >= due);
     Ok(Deleted { rewritten: is_due && rewrite(core).await?, ..deleted? })
 }
@@ -108,19 +109,19 @@ pub fn is_overdue(core: &Core) -> Result<bool, Failure> {
     Ok(since.is_some_and(|since| core.clock.now() >= since.after(longest)))
 }
 
-/// Deletes everything that has reached its age by now.
+/// Deletes everything that has reached its age by now, as the first round of a day does.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
-    delete_of(core, true).await
+    delete_expired(core, true).await
 }
 
-async fn delete_of(core: &Core, with_accounts: bool) -> Result<Deleted, Failure> {
+async fn delete_expired(core: &Core, with_accounts: bool) -> Result<Deleted, Failure> {
     let kept = old_copies(core.config.privacy.deleted_binding());
     let copies = core.store.remove_old_copies(kept, core.clock.now());
-    let deleted = match delete_rows(core, with_accounts).await {
-        Err(Failure::Store(error)) => delete_readable(core, with_accounts, error).await,
+    let deleted = match purge_tables(core, with_accounts).await {
+        Err(Failure::Store(error)) => retry_without_unreadable(core, with_accounts, error).await,
         answer => answer,
     };
     // What cannot be removed keeps nothing else from being deleted.
@@ -128,18 +129,23 @@ async fn delete_of(core: &Core, with_accounts: bool) -> Result<Deleted, Failure>
     deleted
 }
 
-/// Deletes once more, without what cannot be read and may have been what failed.
-async fn delete_readable(core: &Core, with_accounts: bool, error: StoreError) -> Result<Deleted, Failure> {
+/// Tries once more after removing the rows that cannot be read, since one of them may be why it failed.
+async fn retry_without_unreadable(
+    core: &Core,
+    with_accounts: bool,
+    error: StoreError,
+) -> Result<Deleted, Failure> {
     let unreadable = core.store.write(|tables| tables.remove_unreadable()).await?;
     if unreadable == 0 {
         return Err(error.into());
     }
     tracing::error!(%error, unreadable, "rows that cannot be read were removed, so that the others can go");
-    delete_rows(core, with_accounts).await
+    purge_tables(core, with_accounts).await
 }
 
-async fn delete_rows(core: &Core, with_accounts: bool) -> Result<Deleted, Failure> {
+async fn purge_tables(core: &Core, with_accounts: bool) -> Result<Deleted, Failure> {
     let now = core.clock.now();
+    // No "?" before all have run: a table that fails keeps no other from being purged.
     let sessions = purge::sessions(core, now).await;
     let invitations = purge::invitations(core, now).await;
     let visits = purge::visits(core, now).await;
@@ -149,8 +155,14 @@ async fn delete_rows(core: &Core, with_accounts: bool) -> Result<Deleted, Failur
         true => (purge::tokens(core, now).await, purge::consents(core).await),
         false => (Ok(0), Ok(0)),
     };
-    // Each is tried, whatever becomes of the others.
-    core.store.write(move |tables| tables.put_round(now)).await?;
+    let has_seen_accounts = with_accounts && tokens.is_ok() && consents.is_ok();
+    let note = move |tables: &mut Writes<'_>| {
+        if has_seen_accounts {
+            tables.put_round_of_accounts(now)?;
+        }
+        tables.put_round(now)
+    };
+    core.store.write(note).await?;
     Ok(Deleted {
         sessions: sessions?,
         invitations: invitations?,

@@ -1,7 +1,7 @@
 //! Consent: which documents an account has accepted, and the gate in front of everything else
 //! (specification, Identity Service API, "Terms of service").
 
-use super::{Core, Failure, logins::Login, notices::has_accepted_all};
+use super::{Core, Failure, notices::has_accepted_all, tokens::Authenticated};
 use crate::{
     domain::{refusal::Refusal, terms::Required},
     store::Writes,
@@ -11,15 +11,15 @@ use crate::{
 ///
 /// # Errors
 /// `TermsNotSigned`.
-pub fn require_accepted(core: &Core, login: &Login) -> Result<(), Failure> {
-    if login.has_accepted() {
+pub fn require_accepted(core: &Core, account: &Authenticated) -> Result<(), Failure> {
+    if account.is_known_to_have_accepted() {
         return Ok(());
     }
     let snapshot = core.store.read();
-    if !has_accepted_all(&snapshot, login.owner(), &core.terms)? {
+    if !has_accepted_all(&snapshot, account.user_id(), &core.terms)? {
         return Err(Refusal::TermsNotSigned.into());
     }
-    core.logins.remember_accepted(login, snapshot.logins());
+    core.tokens.cache_acceptance(account, snapshot.authorization());
     Ok(())
 }
 
@@ -28,19 +28,19 @@ pub fn require_accepted(core: &Core, login: &Login) -> Result<(), Failure> {
 ///
 /// # Errors
 /// `UnknownToken`.
-pub async fn accept(core: &Core, login: Login, urls: &[String]) -> Result<(), Failure> {
+pub async fn accept(core: &Core, account: Authenticated, urls: &[String]) -> Result<(), Failure> {
     let accepted: Vec<Required> =
         core.terms.iter().filter(|required| required.is_accepted_by(urls)).cloned().collect();
     let now = core.clock.now();
     let write = move |tables: &mut Writes<'_>| {
-        if let Err(refusal) = login.check(tables)? {
+        if let Err(refusal) = account.check(tables)? {
             return Ok(Err(refusal));
         }
-        let account = login.owner();
+        let user_id = account.user_id();
         for Required { id, document, .. } in &accepted {
             // The first time counts.
-            if !tables.has_accepted(account, id, &[&document.version])? {
-                tables.put_consent(account, id, &document.version, now)?;
+            if !tables.has_accepted(user_id, id, &[&document.version])? {
+                tables.put_consent(user_id, id, &document.version, now)?;
             }
         }
         Ok(Ok(()))

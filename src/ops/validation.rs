@@ -4,7 +4,7 @@
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, logins::Login, random, suppressions::suppressed_since};
+use super::{Core, Failure, random, suppressions::suppressed_since, tokens::Authenticated};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},
@@ -40,7 +40,7 @@ impl User {
 /// A request for a token.
 pub struct TokenRequest {
     /// The account that asks; `None` if it is a homeserver.
-    pub login: Option<Login>,
+    pub account: Option<Authenticated>,
     /// The address to prove.
     pub address: Address,
     /// The secret that the client chose.
@@ -80,7 +80,7 @@ where
 {
     let index = Session::index_key(&request.address, &request.secret, &core.session_key);
     let _turn = core.sending.turn(index).await;
-    let TokenRequest { login, address, secret, send_attempt, next_link, language } = request;
+    let TokenRequest { account, address, secret, send_attempt, next_link, language } = request;
     let next_link =
         next_link.filter(|link| is_allowed_link(link, &core.config.validation.next_link_prefixes));
     let now = core.clock.now();
@@ -89,10 +89,10 @@ where
     let answer = core
         .store
         .write(move |tables| {
-            if let Some(Err(refusal)) = login.as_ref().map(|login| login.check(tables)).transpose()? {
+            if let Some(Err(refusal)) = account.as_ref().map(|account| account.check(tables)).transpose()? {
                 return Ok(Err(refusal));
             }
-            let account = login.map(|login| login.owner().clone());
+            let account = account.map(|account| account.user_id().clone());
             let found = tables.session_by_index(&index)?;
             let open = found.filter(|(_, session)| !session.is_over(now) && session.account == account);
             if let Some((sid, session)) = &open

@@ -173,7 +173,7 @@ impl Writes<'_> {
         let Some(StoredToken { owner, .. }) = self.token(hash)? else { return Ok(()) };
         self.written += 1;
         self.removed = true;
-        self.loosened = true;
+        self.revoked = true;
         self.tables.tokens.remove(&hash.0).map_err(StoreError::new)?;
         let key = (account_number(&owner), &hash.0);
         self.tables.account_tokens.remove(key).map_err(StoreError::new)?;
@@ -192,7 +192,7 @@ impl Writes<'_> {
         let row = encode(&ConsentRow { version, accepted: now })?;
         let key = (user.as_str(), document);
         let before = self.tables.consents.insert(key, row.as_slice()).map_err(StoreError::new)?;
-        self.loosened |= before.is_some();
+        self.revoked |= before.is_some();
         Ok(())
     }
 
@@ -202,7 +202,7 @@ impl Writes<'_> {
         for consent in &consents {
             self.written += 1;
             self.removed = true;
-            self.loosened = true;
+            self.revoked = true;
             let key = (user.as_str(), consent.document.as_str());
             self.tables.consents.remove(key).map_err(StoreError::new)?;
         }

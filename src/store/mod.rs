@@ -109,13 +109,13 @@ pub struct Genesis {
     pub now: Millis,
 }
 
-/// What opens a database, and whether that one had not been closed: what was being written then may be
-/// in the file, although it was never committed.
-fn builder() -> (Builder, Rc<Cell<bool>>) {
-    let (mut builder, was_cut_off) = (Database::builder(), Rc::new(Cell::new(false)));
-    let seen = was_cut_off.clone();
+/// What opens a database, and whether that one had to be repaired, because it was not closed: the file may
+/// hold what was being written then and never committed.
+fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
+    let (mut builder, needed_repair) = (Database::builder(), Rc::new(Cell::new(false)));
+    let seen = needed_repair.clone();
     builder.set_repair_callback(move |_| seen.set(true));
-    (builder, was_cut_off)
+    (builder, needed_repair)
 }
 
 /// The open database.
@@ -150,10 +150,10 @@ impl Store {
         let path = dir.join(DATABASE_FILE);
         rewrite::remove_if_there(&rewrite::new_file(&path))?;
         fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at_dir)?;
-        let (mut builder, was_cut_off) = builder();
+        let (mut builder, needed_repair) = builder_noticing_repair();
         let database = builder.set_cache_size(cache_bytes).create(&path).map_err(StoreError::new)?;
         let place = writer::Place { path, cache: cache_bytes };
-        Self::start(database, Some(place), Some(lock), was_cut_off.get(), name, genesis)
+        Self::start(database, Some(place), Some(lock), needed_repair.get(), name, genesis)
     }
 
     /// Opens a database on any storage, for tests that need to break it.
@@ -165,16 +165,16 @@ impl Store {
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
-        let (builder, was_cut_off) = builder();
+        let (builder, needed_repair) = builder_noticing_repair();
         let database = builder.create_with_backend(backend).map_err(StoreError::new)?;
-        Self::start(database, None, None, was_cut_off.get(), name, genesis)
+        Self::start(database, None, None, needed_repair.get(), name, genesis)
     }
 
     fn start(
         database: Database,
         place: Option<writer::Place>,
         lock: Option<lock::Lock>,
-        was_cut_off: bool,
+        needed_repair: bool,
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
@@ -184,9 +184,12 @@ impl Store {
             let copy = copy.display();
             tracing::info!(%copy, "the database from before an update is kept for a week at most; it holds personal data");
         }
+        if needed_repair {
+            writes::mark_uncommitted(&database)?;
+        }
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database, 0)?));
-        let writer = writer::Writer::start(database, place, published.clone(), was_cut_off)?;
+        let writer = writer::Writer::start(database, place, published.clone())?;
         Ok(Self { writer, published, path, _lock: lock })
     }
 

@@ -17,7 +17,8 @@ use crate::domain::{secret::Key32, time::Millis};
 type Bytes = &'static [u8];
 
 /// Facts about the database itself: `schema`, `server_name`, `session_key`; and, for the rewrite,
-/// `removed` (whether something personal was since the last one) and `rewritten` (when that was); `round`, when the last round of retention was begun.
+/// `removed` (since when the file may hold what was removed or never committed) and `rewritten` (when
+/// that was); `round` and `accounts_round`, when the last rounds of retention were begun.
 pub const META: TableDefinition<&str, Bytes> = TableDefinition::new("meta");
 /// Key identifier (`ed25519:0`) -> seed and time of creation. Retired keys stay.
 pub const SIGNING_KEYS: TableDefinition<&str, Bytes> = TableDefinition::new("signing_keys");
@@ -153,22 +154,22 @@ pub struct Counts {
 /// a point read, so it is done once for each commit and not once for each request.
 pub struct Snapshot {
     tables: Tables<ReadTransaction>,
-    logins: u64,
+    authorization: u64,
     /// Reads need it open, also when another one has taken its place.
     _database: Arc<Database>,
 }
 
 impl Snapshot {
-    /// The latest committed state. See [`Snapshot::logins`].
-    pub(super) fn take(database: &Arc<Database>, logins: u64) -> Result<Self, StoreError> {
+    /// The latest committed state. See [`Snapshot::authorization`].
+    pub(super) fn take(database: &Arc<Database>, authorization: u64) -> Result<Self, StoreError> {
         let tables = Tables::open(&database.begin_read().map_err(StoreError::new)?)?;
-        Ok(Self { tables, logins, _database: database.clone() })
+        Ok(Self { tables, authorization, _database: database.clone() })
     }
 
-    /// A number that is another one in every state after a token or a consent was taken away or changed:
-    /// while it is the same, an account that was let in still may be.
-    pub fn logins(&self) -> u64 {
-        self.logins
+    /// Grows with every commit that removes or replaces a token or a consent. While it is the same, what
+    /// was found out of an access token still holds.
+    pub fn authorization(&self) -> u64 {
+        self.authorization
     }
 }
 
@@ -259,7 +260,7 @@ impl<T: Transaction> Tables<T> {
         decode(row.ok_or_else(|| StoreError::new("the session key is missing"))?.value())
     }
 
-    /// Whether something personal was removed since the last rewrite.
+    /// Whether the file may hold what was removed since the last rewrite, or never committed.
     pub fn has_removed(&self) -> Result<bool, StoreError> {
         Ok(self.removed_since()?.is_some())
     }
@@ -267,17 +268,26 @@ impl<T: Transaction> Tables<T> {
     /// Since when at the earliest there is something in the file that was removed; `None` if there is
     /// nothing. It is when a round of retention was last begun before.
     pub fn removed_since(&self) -> Result<Option<Millis>, StoreError> {
-        self.meta.get("removed").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
+        self.time("removed")
     }
 
     /// When the last round of retention was begun, if there was one.
     pub fn last_round(&self) -> Result<Option<Millis>, StoreError> {
-        self.meta.get("round").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
+        self.time("round")
+    }
+
+    /// When the last round was begun that looked at tokens and consents too, if there was one.
+    pub fn last_round_of_accounts(&self) -> Result<Option<Millis>, StoreError> {
+        self.time("accounts_round")
     }
 
     /// When the file was last rewritten, if it ever was.
     pub fn rewritten(&self) -> Result<Option<Millis>, StoreError> {
-        self.meta.get("rewritten").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
+        self.time("rewritten")
+    }
+
+    fn time(&self, fact: &str) -> Result<Option<Millis>, StoreError> {
+        self.meta.get(fact).map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()
     }
 
     /// How many rows there are of what has no age.

@@ -1,8 +1,8 @@
-//! Rows that cannot be read, because of a damaged disk or of a mistake of ours: they would keep others from
-//! being deleted, and would themselves stay for ever.
+//! Removes rows that cannot be read, because of a damaged disk or of a mistake of ours. Retention asks for it
+//! when one has made it fail: such a row would keep others from being deleted, and would itself stay for ever.
 //!
-//! Only rows that have an age are meant. What a person published, and the keys of this server, are
-//! never removed here.
+//! Only tables whose rows have an age are looked at. What a person published, and the keys of this
+//! server, are never removed here.
 
 use redb::{Key, ReadableTable, Table, Value};
 
@@ -45,7 +45,7 @@ impl Writes<'_> {
         removed += keep(&mut tables.audit, |_, row| Ok(decode::<Entry>(row).is_ok()))?;
         self.written += removed as u64;
         self.removed |= removed > 0;
-        self.loosened |= removed > 0;
+        self.revoked |= removed > 0;
         Ok(removed)
     }
 }

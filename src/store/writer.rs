@@ -16,7 +16,10 @@ use arc_swap::ArcSwap;
 use redb::Database;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Snapshot, StoreError, rewrite, writes::Writes};
+use super::{
+    Snapshot, StoreError, rewrite,
+    writes::{Writes, mark_uncommitted},
+};
 use crate::domain::time::Millis;
 
 /// How many closures share a transaction at most; also how many may wait before callers do.
@@ -84,13 +87,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which owns the database from here on. `has_leftovers` says whether what was
-    /// never committed may be in the file.
+    /// Starts the thread, which owns the database from here on.
     pub fn start(
         database: Arc<Database>,
         place: Option<Place>,
         published: Arc<ArcSwap<Snapshot>>,
-        has_leftovers: bool,
     ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(MAX_BATCH);
         let broken = Arc::new(Notify::new());
@@ -98,7 +99,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn({
                 let broken = broken.clone();
-                move || run(database, place.as_ref(), waiting, &published, &broken, has_leftovers)
+                move || run(database, place.as_ref(), waiting, &published, &broken)
             })
             .map_err(StoreError::new)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), broken })
@@ -151,7 +152,6 @@ fn run(
     mut waiting: mpsc::Receiver<Order>,
     published: &ArcSwap<Snapshot>,
     broken: &Notify,
-    mut has_leftovers: bool,
 ) {
     while let Some(first) = waiting.blocking_recv() {
         let (mut batch, mut next) = (Vec::new(), Some(first));
@@ -164,7 +164,7 @@ fn run(
             next = if batch.len() < MAX_BATCH { waiting.try_recv().ok() } else { None };
         };
         if !batch.is_empty() {
-            has_leftovers = write(&database, batch, published, broken, has_leftovers);
+            write(&database, batch, published, broken);
         }
         if let Some((now, caller)) = asked {
             // A database in memory has no file to leave anything in.
@@ -173,10 +173,7 @@ fn run(
                 None => drop(caller.send(Ok(()))),
                 Some((_, Err(error))) => drop(caller.send(Err(error))),
                 Some((place, Ok(new))) => match switch(&mut database, new, &place.path, published) {
-                    Ok(()) => {
-                        has_leftovers = false;
-                        let _ = caller.send(Ok(()));
-                    }
+                    Ok(()) => drop(caller.send(Ok(()))),
                     Err(error) => {
                         tracing::error!(%error, "the rewritten database could not be put in place");
                         broken.notify_one();
@@ -198,8 +195,8 @@ fn switch(
 ) -> Result<(), StoreError> {
     rewrite::put_in_place(path)?;
     let old = std::mem::replace(database, Arc::new(new));
-    let logins = published.load().logins();
-    published.store(Arc::new(Snapshot::take(database, logins)?));
+    let authorization = published.load().authorization();
+    published.store(Arc::new(Snapshot::take(database, authorization)?));
     // Closing it takes its time, which no request that still reads it should have to spend.
     let close = move || {
         while Arc::strong_count(&old) > 1 {
@@ -210,15 +207,13 @@ fn switch(
     Ok(())
 }
 
-/// Writes a batch and answers; whether what was never committed may be in the file afterwards.
 fn write(
     database: &Arc<Database>,
     mut batch: Vec<Box<dyn Job>>,
     published: &ArcSwap<Snapshot>,
     broken: &Notify,
-    has_leftovers: bool,
-) -> bool {
-    let outcome = commit(database, &mut batch, published, has_leftovers);
+) {
+    let outcome = commit(database, &mut batch, published);
     let outcome = outcome.map_err(|failure| {
         let (error, is_broken) = match failure {
             Undone::Closure(error) => (error, false),
@@ -231,22 +226,8 @@ fn write(
         error
     });
     for job in batch {
-        job.answer(outcome.clone().map(drop));
+        job.answer(outcome.clone());
     }
-    match outcome {
-        Ok(Done::Committed) => false,
-        Ok(Done::Nothing) => has_leftovers,
-        Err(_) => true,
-    }
-}
-
-/// What became of a batch that was not undone.
-#[derive(Clone, Copy)]
-enum Done {
-    /// It is on the disk, and so is that the file has to be rewritten if it has.
-    Committed,
-    /// There was nothing to write.
-    Nothing,
 }
 
 /// Why a batch was undone.
@@ -266,29 +247,29 @@ fn commit(
     database: &Arc<Database>,
     batch: &mut [Box<dyn Job>],
     published: &ArcSwap<Snapshot>,
-    has_leftovers: bool,
-) -> Result<Done, Undone> {
+) -> Result<(), Undone> {
     let transaction = database.begin_write().map_err(disk)?;
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut tables = Writes::open(&transaction)?;
-        tables.removed = has_leftovers;
         batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
         tables.finish()?;
-        Ok((tables.written() > 0).then_some(tables.loosened))
+        Ok((tables.written() > 0).then_some(tables.revoked))
     }));
     let run = run.unwrap_or_else(|_panic| Err(StoreError::new("a closure panicked")));
-    let loosened = match run {
-        Ok(Some(loosened)) => loosened,
-        Ok(None) => return transaction.abort().map_err(disk).map(|()| Done::Nothing),
+    let revoked = match run {
+        Ok(Some(revoked)) => revoked,
+        Ok(None) => return transaction.abort().map_err(disk),
         Err(error) => {
             transaction.abort().map_err(disk)?;
+            // What was written is in the file all the same.
+            mark_uncommitted(database).map_err(Undone::Disk)?;
             return Err(Undone::Closure(error));
         }
     };
     transaction.commit().map_err(disk)?;
-    let logins = published.load().logins() + u64::from(loosened);
-    published.store(Arc::new(Snapshot::take(database, logins).map_err(Undone::Disk)?));
-    Ok(Done::Committed)
+    let authorization = published.load().authorization() + u64::from(revoked);
+    published.store(Arc::new(Snapshot::take(database, authorization).map_err(Undone::Disk)?));
+    Ok(())
 }
 
 #[cfg(test)]

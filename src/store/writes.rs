@@ -5,7 +5,7 @@
 
 use std::ops::Deref;
 
-use redb::WriteTransaction;
+use redb::{Database, WriteTransaction};
 
 use super::{StoreError, codec::encode, tables::Tables};
 use crate::domain::time::Millis;
@@ -15,10 +15,12 @@ pub struct Writes<'txn> {
     pub(super) transaction: &'txn WriteTransaction,
     pub(super) tables: Tables<&'txn WriteTransaction>,
     pub(super) written: u64,
-    /// Whether something personal was removed, whose bytes are in the file until it is rewritten.
+    /// Whether the file may hold bytes that must not stay: of a row that was removed, or of a write that was
+    /// never committed.
     pub(super) removed: bool,
-    /// Whether something was taken from an account that a login rests on: a token, or a consent.
-    pub(super) loosened: bool,
+    /// Whether a token or a consent was removed or replaced: what was found out of access tokens before may
+    /// be wrong.
+    pub(super) revoked: bool,
 }
 
 impl<'txn> Deref for Writes<'txn> {
@@ -37,7 +39,7 @@ impl<'txn> Writes<'txn> {
             tables: Tables::open(&transaction)?,
             written: 0,
             removed: false,
-            loosened: false,
+            revoked: false,
         })
     }
 
@@ -46,7 +48,7 @@ impl<'txn> Writes<'txn> {
         if self.removed && !self.has_removed()? {
             // Whoever removes brings no clock; the last round was not after this.
             let since = self.last_round()?.unwrap_or(Millis(0));
-            self.tables.meta.insert("removed", encode(&since)?.as_slice()).map_err(StoreError::new)?;
+            self.put_time("removed", since)?;
         }
         Ok(())
     }
@@ -54,7 +56,17 @@ impl<'txn> Writes<'txn> {
     /// Notes when a round of retention was begun.
     pub fn put_round(&mut self, begun: Millis) -> Result<(), StoreError> {
         self.written += 1;
-        self.tables.meta.insert("round", encode(&begun)?.as_slice()).map_err(StoreError::new)?;
+        self.put_time("round", begun)
+    }
+
+    /// Notes when a round of retention was begun that looked at tokens and consents too.
+    pub fn put_round_of_accounts(&mut self, begun: Millis) -> Result<(), StoreError> {
+        self.written += 1;
+        self.put_time("accounts_round", begun)
+    }
+
+    fn put_time(&mut self, fact: &str, time: Millis) -> Result<(), StoreError> {
+        self.tables.meta.insert(fact, encode(&time)?.as_slice()).map_err(StoreError::new)?;
         Ok(())
     }
 
@@ -62,4 +74,14 @@ impl<'txn> Writes<'txn> {
     pub(super) fn written(&self) -> u64 {
         self.written
     }
+}
+
+/// Marks, in a transaction of its own, that the file may hold what was never committed.
+pub(super) fn mark_uncommitted(database: &Database) -> Result<(), StoreError> {
+    let transaction = database.begin_write().map_err(StoreError::new)?;
+    let mut tables = Writes::open(&transaction)?;
+    tables.removed = true;
+    tables.finish()?;
+    drop(tables);
+    transaction.commit().map_err(StoreError::new)
 }

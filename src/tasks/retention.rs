@@ -15,7 +15,7 @@ use crate::{
         time::{DAY, Millis},
     },
     logs,
-    ops::{Core, logins, retention},
+    ops::{Core, retention, tokens},
     remote::spool,
 };
 
@@ -27,13 +27,17 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     let mut next = core.clock.now();
     let mut sight = Sight::at_start(core);
     loop {
-        if let Err(error) = logins::note_uses(core).await {
+        if let Err(error) = tokens::note_uses(core).await {
             tracing::error!(%error, "it could not be noted which tokens were used");
         }
         let now = core.clock.now();
         sight.look(core, now, real_time());
         if now >= next && !core.retention.is_halted() {
-            round(tasks).await;
+            tokio::select! {
+                () = round(tasks) => {}
+                // Between two steps; the next start goes on.
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
             next = core.clock.now().after(ROUND);
         }
         // A clock that went back a little must not put off the next round.

@@ -34,7 +34,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    model::{core_on, login},
+    model::{authenticated, core_on},
     support::{TestClock, accept_terms, homeserver::Homeserver, v2},
 };
 
@@ -215,7 +215,7 @@ async fn frozen_while_invited_addresses_are_published() {
     let core = core_on(open(storage.clone()), clock);
     storage.state().acknowledged = 1;
     let sender = UserId::parse("@alice:example.org").expect("a user ID");
-    let inviter = login(&core, sender.clone()).await;
+    let inviter = authenticated(&core, sender.clone()).await;
     let secret = || ClientSecret::parse("secret").expect("a secret");
     for number in 0..PEOPLE {
         let Association { address, user_id, .. } = association(number);
@@ -225,9 +225,9 @@ async fn frozen_while_invited_addresses_are_published() {
             let request = Request { address: address.clone(), room_id, sender: sender.clone(), described };
             invitations::store(&core, inviter.clone(), request).await.expect("stored");
         }
-        let (mut token, login) = (None, login(&core, user_id.clone()).await);
+        let (mut token, account) = (None, authenticated(&core, user_id.clone()).await);
         let request = TokenRequest {
-            login: Some(login.clone()),
+            account: Some(account.clone()),
             address,
             secret: secret(),
             send_attempt: 1,
@@ -246,7 +246,7 @@ async fn frozen_while_invited_addresses_are_published() {
         let sid = sid.await.expect("a session");
         let token = token.expect("a token");
         validation::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
-        associations::bind(&core, login, sid, secret(), user_id).await.expect("bound");
+        associations::bind(&core, account, sid, secret(), user_id).await.expect("bound");
         storage.state().acknowledged = 2 * number + 2;
         let due = outbox::due(&core, None, 100).expect("readable");
         let told = due.into_iter().filter(|(key, _)| key.kind == Kind::OnBind).collect::<Vec<_>>();

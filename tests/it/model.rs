@@ -16,10 +16,10 @@ use bindery::{
     },
     ops::{
         Clock, Core, Failure, HomeserverError, Homeservers, accounts, associations, genesis,
-        logins::{self, Login},
         lookup::{self, Query},
         mailed_link,
         outbox::Fate,
+        tokens::{self, Authenticated},
         validation::{self, TokenRequest, User},
     },
     store::Store,
@@ -126,9 +126,9 @@ pub fn secret(number: u8) -> ClientSecret {
 }
 
 /// An account that has just registered.
-pub async fn login(core: &Core, user: UserId) -> Login {
+pub async fn authenticated(core: &Core, user: UserId) -> Authenticated {
     let token = accounts::register(core, user).await.expect("a token");
-    logins::authenticate(core, &token).expect("a good token")
+    tokens::authenticate(core, &token).expect("a good token")
 }
 
 fn refusal<T>(outcome: Result<T, Failure>) -> Result<T, Refusal> {
@@ -185,7 +185,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Request { user: who, address: at, secret: with, attempt, relay_works } => {
                 let request = TokenRequest {
-                    login: Some(login(&core, user(who)).await),
+                    account: Some(authenticated(&core, user(who)).await),
                     address: address(at),
                     secret: secret(with),
                     send_attempt: u64::from(attempt),
@@ -280,8 +280,8 @@ async fn run(steps: Vec<Step>) {
             Step::Bind { user: who, address: at, secret: with } => {
                 let Some(session) = sessions.get(&(at, with)) else { continue };
                 let Some(sid) = session.sid.clone() else { continue };
-                let login = login(&core, user(who)).await;
-                let outcome = associations::bind(&core, login, sid, secret(with), user(who)).await;
+                let account = authenticated(&core, user(who)).await;
+                let outcome = associations::bind(&core, account, sid, secret(with), user(who)).await;
                 let foreign = Err(Refusal::Forbidden("Another account asked for this validation"));
                 let expected = session.check().and(if session.user == who { Ok(()) } else { foreign });
                 assert_eq!(refusal(outcome).map(drop), expected);

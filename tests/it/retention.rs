@@ -84,7 +84,7 @@ async fn consents_go_with_the_last_token_unless_something_is_published() {
 }
 
 #[tokio::test]
-async fn who_logs_out_and_comes_back_on_the_same_day_is_not_asked_again() {
+async fn consents_outlast_a_logout_until_the_next_day() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
     let log_out = async |user: &User| server.post("/account/logout", user, &json!({})).await.ok();

@@ -48,7 +48,7 @@ pub async fn register(state: Data<State>, caller: Caller, body: Body) -> Answer 
 
 /// `GET /account`
 pub async fn account(account: Account) -> Answer {
-    json(json!({ "user_id": account.0.owner().as_str() }))
+    json(json!({ "user_id": account.0.user_id().as_str() }))
 }
 
 /// `POST /account/logout`

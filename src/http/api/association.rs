@@ -37,7 +37,7 @@ pub async fn bind(state: Data<State>, account: Account, caller: Caller, body: Bo
     let sid = parsed(wire.sid, "sid", Sid::parse)?;
     let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
     let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
-    state.limits.bind(caller, account.0.owner(), state.core.clock.now())?;
+    state.limits.bind(caller, account.0.user_id(), state.core.clock.now())?;
     let association = associations::bind(&state.core, account.0, sid, secret, user_id).await?;
     let core = state.core.clone();
     let signed = async move { Ok::<_, ApiError>(keys::sign_association(&core, &association)) };

@@ -52,7 +52,13 @@ pub async fn store_invite(state: Data<State>, account: Account, caller: Caller, 
     };
     let room_id = parsed(wire.room_id, "room_id", RoomId::parse)?;
     let sender = parsed(wire.sender, "sender", UserId::parse)?;
-    state.limits.invite(&state.core.budgets, caller, account.0.owner(), &address, state.core.clock.now())?;
+    state.limits.invite(
+        &state.core.budgets,
+        caller,
+        account.0.user_id(),
+        &address,
+        state.core.clock.now(),
+    )?;
     let request = Request { address, room_id, sender, described };
     let stored = invitations::store(&state.core, account.0, request).await?;
     let base = format!("{}/_matrix/identity/v2/pubkey", state.core.config.public_base_url);
@@ -91,6 +97,6 @@ pub async fn sign(state: Data<State>, caller: Caller, request: HttpRequest, body
 /// `DELETE /_bindery/v1/invitations/{token}`: ours, see docs/api.md.
 pub async fn cancel(state: Data<State>, account: Account, token: Path<String>) -> Answer {
     let token = parsed(Some(token.into_inner()), "token", Token::parse)?;
-    invitations::cancel_by_sender(&state.core, account.0.owner().clone(), token).await?;
+    invitations::cancel_by_sender(&state.core, account.0.user_id().clone(), token).await?;
     empty()
 }

@@ -58,8 +58,9 @@ pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: 
     let addresses = required(request.addresses, "addresses")?;
     let query = Query::check(&state.core, algorithm.as_ref(), pepper.as_ref(), &addresses)?;
     let now = state.core.clock.now();
-    state.core.budgets.take(account.0.owner(), caller.network(), query.cost(), now)?;
-    let mut row = state.logs.lookup_row(account.0.owner(), caller.ip(), query.algorithm(), query.cost(), now);
+    state.core.budgets.take(account.0.user_id(), caller.network(), query.cost(), now)?;
+    let mut row =
+        state.logs.lookup_row(account.0.user_id(), caller.ip(), query.algorithm(), query.cost(), now);
     let answer = mappings(&query, &mut row)?;
     state.logs.looked_up(row);
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer))

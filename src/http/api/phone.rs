@@ -16,7 +16,7 @@ use crate::{
         pages,
     },
     ops::{
-        logins::Login,
+        tokens::Authenticated,
         validation::{self, TokenRequest},
     },
     remote::sms::ValidationSms,
@@ -45,7 +45,7 @@ pub async fn request_token(
 /// Has a code sent for an account, or for a homeserver that asks on behalf of somebody without one.
 pub(super) async fn send_code(
     state: &Data<State>,
-    login: Option<Login>,
+    account: Option<Authenticated>,
     caller: Caller,
     request: &HttpRequest,
     body: &Body,
@@ -59,11 +59,11 @@ pub(super) async fn send_code(
     if !state.sms.may_write_to(&number) {
         return Err(Refusal::DestinationRejected.into());
     }
-    state.limits.ask_for_sms(caller, login.as_ref().map(Login::owner), state.core.clock.now())?;
+    state.limits.ask_for_sms(caller, account.as_ref().map(Authenticated::user_id), state.core.clock.now())?;
     let answer = number.clone();
     let language = pages::preferred_language(state, request);
     let (address, next_link) = (number.address().clone(), wire.next_link);
-    let token_request = TokenRequest { login, address, secret, send_attempt, next_link, language };
+    let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let admit = || here.limits.send_sms(&number, here.core.clock.now());

@@ -23,22 +23,22 @@ use crate::{
 
 /// `GET /_bindery/v1/account/export`
 pub async fn export(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
-    state.limits.rights(caller, account.0.owner(), state.core.clock.now())?;
+    state.limits.rights(caller, account.0.user_id(), state.core.clock.now())?;
     let core = state.core.clone();
     let copy = async move {
-        let (here, user) = (core.clone(), account.0.owner().clone());
+        let (here, user) = (core.clone(), account.0.user_id().clone());
         let lookups = spawn_blocking(move || logs::lookups_by(&here, &user)).await;
         let lookups = lookups.map_err(io::Error::other).flatten()?;
-        Ok::<_, ApiError>(export::of_account(&core, account.0.owner(), By::Account, lookups).await?)
+        Ok::<_, ApiError>(export::of_account(&core, account.0.user_id(), By::Account, lookups).await?)
     };
     json(state.off_thread(copy).await?)
 }
 
 /// `DELETE /_bindery/v1/account`
 pub async fn erase(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
-    state.limits.rights(caller, account.0.owner(), state.core.clock.now())?;
+    state.limits.rights(caller, account.0.user_id(), state.core.clock.now())?;
     let core = state.core.clone();
-    let erased = async move { erasure::erase_account(&core, account.0.owner().clone(), By::Account).await };
+    let erased = async move { erasure::erase_account(&core, account.0.user_id().clone(), By::Account).await };
     state.off_thread(erased).await?;
     state.core.outbox_bell.notify_one();
     empty()

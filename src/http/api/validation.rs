@@ -66,13 +66,13 @@ pub async fn request_token(
     let send_attempt = Number::attempt(wire.send_attempt)?;
     let address = Address::email(&required(wire.email, "email")?).ok_or(Refusal::InvalidEmail)?;
     address.smtp().ok_or(Refusal::InvalidEmail)?;
-    state.limits.request_token(caller, account.0.owner(), &address, state.core.clock.now())?;
+    state.limits.request_token(caller, account.0.user_id(), &address, state.core.clock.now())?;
 
     let language = pages::preferred_language(&state, &request);
     let brand = wire.brand;
-    let asked_by = account.0.owner().clone();
-    let (login, next_link) = (Some(account.0), wire.next_link);
-    let token_request = TokenRequest { login, address, secret, send_attempt, next_link, language };
+    let asked_by = account.0.user_id().clone();
+    let (account, next_link) = (Some(account.0), wire.next_link);
+    let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let deliver = async |message: validation::Message| {
@@ -95,7 +95,7 @@ pub async fn request_token(
 /// `POST /validate/{email,msisdn}/submitToken`
 pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
     let presented: Presented = body.json_or_form::<SubmitToken>()?.parse()?;
-    state.limits.submit_token(caller, account.0.owner(), state.core.clock.now())?;
+    state.limits.submit_token(caller, account.0.user_id(), state.core.clock.now())?;
     presented.submit(&state, User::Account).await?;
     json(json!({ "success": true }))
 }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{REQUEST, request, server_behind, sid, unlimited};
-use crate::model::{core_in_memory, login};
+use crate::model::{authenticated, core_in_memory};
 use crate::support::{
     Server, TestClock, User, at_least_one,
     smtp::{Mood, Relay, Stage},
@@ -268,9 +268,9 @@ fn the_second_of_two_requests_waits_for_the_first() {
 }
 
 async fn the_second_waits(core: &Core) {
-    let alice = login(core, UserId::parse("@alice:hs.test").expect("an account")).await;
+    let alice = authenticated(core, UserId::parse("@alice:hs.test").expect("an account")).await;
     let ask = |address: &str| TokenRequest {
-        login: Some(alice.clone()),
+        account: Some(alice.clone()),
         address: Address::email(address).expect("an address"),
         secret: ClientSecret::parse("secret").expect("a secret"),
         send_attempt: 1,

@@ -17,7 +17,7 @@ use bindery::{
     },
 };
 
-use super::{address, login, refusal, user};
+use super::{address, authenticated, refusal, user};
 
 const LIFETIME_HOURS: u32 = 30 * 24;
 
@@ -38,9 +38,9 @@ impl Invited {
         let sender = UserId::parse("@sender:hs.test").expect("a user ID");
         let room_id = RoomId::parse(&format!("!room{at}:hs.test")).expect("a room ID");
         let described = Described::default();
-        let login = login(core, sender.clone()).await;
+        let account = authenticated(core, sender.clone()).await;
         let request = Request { address: address(at), room_id, sender, described };
-        match (refusal(invitations::store(core, login, request).await), bound) {
+        match (refusal(invitations::store(core, account, request).await), bound) {
             (Ok(stored), None) => {
                 let one = One { address: at, age: 0, told: None };
                 assert!(self.0.insert(stored.token.as_str().to_owned(), one).is_none());

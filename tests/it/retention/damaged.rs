@@ -1,69 +1,145 @@
 //! What nobody planned for: rows that cannot be read, and rows from a time when the clock was wrong.
 //! Neither stays, and neither keeps anything else from going.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bindery::{
     domain::{
+        audit::{By, Deed, Entry},
+        ids::RoomId,
+        invitation::Described,
         language::Language,
         outbox::{Change, Notice, OutboxKey, Outgoing, Parcel},
+        secret::SecretHash,
+        visit::Visit,
     },
-    ops::retention::delete,
-    store::DATABASE_FILE,
+    ops::{
+        Core,
+        invitations::{self, Request},
+        retention::delete,
+        terms,
+        validation::{self, TokenRequest},
+    },
 };
-use redb::{Database, Key, TableDefinition, Value, WriteTransaction};
+use redb::{
+    Key, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableHandle, UntypedTableHandle, Value,
+    WriteTransaction,
+};
 
-use super::{DAY, ROUND, SECOND};
+use super::{DAY, SECOND, property::Memory};
 use crate::{
-    model::{address, core_in_memory, user},
-    promises::only_files,
-    support::{TestClock, files_with},
+    model::{address, authenticated, core_in_memory, core_on, secret, user},
+    support::TestClock,
 };
 
 const UNREADABLE: &[u8] = b"\x01unreadable";
 
-/// Adds rows of every kind that has an age, which cannot be read, and entries of indexes that lead nowhere.
-fn damage(file: &Path) {
-    let database = Database::open(file).expect("a database");
-    let transaction = database.begin_write().expect("a transaction");
-    for name in ["sessions", "invitations"] {
-        put::<&str, &[u8]>(&transaction, name, "unreadable", UNREADABLE);
-    }
-    for name in ["visits", "tokens"] {
-        put::<&[u8; 32], &[u8]>(&transaction, name, &[7; 32], UNREADABLE);
-    }
-    put::<(&str, &str), &[u8]>(&transaction, "consents", ("unreadable", "terms"), UNREADABLE);
-    put::<(u8, &str), &[u8]>(&transaction, "outbox", (9, "unreadable"), UNREADABLE);
-    put::<(u64, u8, &str), ()>(&transaction, "outbox_due", (1, 9, "unreadable"), ());
-    put::<(u8, &str, &str), ()>(&transaction, "invited", (1, "a@b", "unreadable"), ());
-    put::<u64, &[u8]>(&transaction, "audit", 7, UNREADABLE);
-    transaction.commit().expect("committed");
-}
+/// Adds a row.
+type Damage = fn(&WriteTransaction, &str);
 
 fn put<'a, K: Key + 'static, V: Value + 'static>(
     transaction: &WriteTransaction,
-    name: &str,
+    table: &str,
     key: K::SelfType<'a>,
     value: V::SelfType<'a>,
 ) {
-    let mut table = transaction.open_table(TableDefinition::<K, V>::new(name)).expect("a table");
+    let mut table = transaction.open_table(TableDefinition::<K, V>::new(table)).expect("a table");
     table.insert(key, value).expect("inserted");
 }
 
+/// For each table whose rows have an age, a row that cannot be read, and what else would lead to it.
+const DAMAGES: &[(&str, Damage)] = &[
+    ("sessions", |to, table| {
+        put::<&str, &[u8]>(to, table, "unreadable", UNREADABLE);
+        let sid = b"\x01\x0a\0\0\0\0\0\0\0unreadable";
+        put::<&[u8; 32], &[u8]>(to, "session_index", &[7; 32], sid);
+    }),
+    ("invitations", |to, table| {
+        put::<&str, &[u8]>(to, table, "unreadable", UNREADABLE);
+        put::<(u8, &str, &str), ()>(to, "invited", (1, "a@b", "unreadable"), ());
+        let token = b"\x01\x0a\0\0\0\0\0\0\0unreadable";
+        put::<&[u8; 32], &[u8]>(to, "ephemeral_keys", &[7; 32], token);
+    }),
+    ("visits", |to, table| put::<&[u8; 32], &[u8]>(to, table, &[7; 32], UNREADABLE)),
+    ("tokens", |to, table| {
+        put::<&[u8; 32], &[u8]>(to, table, &[7; 32], UNREADABLE);
+        put::<(u64, &[u8; 32]), ()>(to, "account_tokens", (7, &[7; 32]), ());
+    }),
+    // Of nobody, and of somebody whom it would keep from everything.
+    ("consents", |to, table| put::<(&str, &str), &[u8]>(to, table, ("unreadable", "terms"), UNREADABLE)),
+    ("consents", |to, table| {
+        put::<(&str, &str), &[u8]>(to, table, (user(1).as_str(), "unreadable"), UNREADABLE);
+    }),
+    ("outbox", |to, table| {
+        put::<(u8, &str), &[u8]>(to, table, (9, "unreadable"), UNREADABLE);
+        put::<(u64, u8, &str), ()>(to, "outbox_due", (1, 9, "unreadable"), ());
+    }),
+    ("audit", |to, table| put::<u64, &[u8]>(to, table, 1000, UNREADABLE)),
+];
+
+/// How many rows each table has, but for the facts about the database itself.
+fn rows(memory: &Memory) -> BTreeMap<String, u64> {
+    let database = memory.copy().database();
+    let transaction = database.begin_read().expect("a transaction");
+    let tables = transaction.list_tables().expect("tables");
+    let len = |table: &UntypedTableHandle| {
+        transaction.open_untyped_table(table.clone()).expect("readable").len().expect("a length")
+    };
+    tables
+        .filter(|table| table.name() != "meta")
+        .map(|table| (table.name().to_owned(), len(&table)))
+        .collect()
+}
+
+/// A database with a row of every kind, and none that is old.
+async fn fill(core: &Core) {
+    let (account, now) = (authenticated(core, user(1)).await, core.clock.now());
+    let url = core.terms[0].document.languages["en"].url.clone();
+    terms::accept(core, account.clone(), &[url]).await.expect("accepted");
+    let request = TokenRequest {
+        account: Some(account.clone()),
+        address: address(1),
+        secret: secret(1),
+        send_attempt: 1,
+        next_link: None,
+        language: Language::En,
+    };
+    validation::request_token(core, request, || Ok(()), async |_| Ok(())).await.expect("a session");
+    let (room_id, described) = (RoomId::parse("!room:hs.test").expect("a room"), Described::default());
+    let request = Request { address: address(2), room_id, sender: user(1), described };
+    invitations::store(core, account, request).await.expect("stored");
+    let visit = Visit::by_link(address(1), now);
+    let audit = Entry { at: now, deed: Deed::Export, by: By::Owner, subject: None };
+    let others = core.store.write(move |tables| {
+        tables.put_visit(SecretHash::of("visit"), &visit)?;
+        tables.put_audit(&audit)
+    });
+    others.await.expect("written");
+    delete(core).await.expect("nothing is old, and all can be read");
+}
+
 #[tokio::test]
-async fn a_row_that_cannot_be_read_goes_and_keeps_nothing_else() {
-    let (server, data) = only_files(|_| {}).await;
-    let alice = server.user("alice").await;
-    server.bind(&alice, "alice@example.org", "secret").await;
-    server.request_token(&alice, "somebody@example.org", "secret", 1).await;
-    let server = server.restart(|_| damage(&data.join(DATABASE_FILE)));
-    server.pass(DAY + ROUND).await;
-    server.pass(DAY + ROUND).await;
-    assert!(files_with(&data, UNREADABLE).is_empty());
-    assert!(files_with(&data, b"unreadable").is_empty(), "neither in an index");
-    assert!(files_with(&data, b"somebody@example.org").is_empty(), "others are deleted at their age");
-    server.get("/account", &alice).await.ok();
-    assert_eq!(server.find(&alice, "alice@example.org").await, Some(alice.id), "and only those");
+async fn a_row_that_cannot_be_read_goes_with_all_that_leads_to_it_and_no_other() {
+    let (clock, memory) = (TestClock::new(), Memory::default());
+    let core = core_on(memory.store(&clock), clock.clone());
+    fill(&core).await;
+    drop(core);
+    let before = rows(&memory);
+    for (number, (table, damage)) in DAMAGES.iter().enumerate() {
+        assert!(before[*table] > 0, "{table}");
+        let memory = memory.copy();
+        let database = memory.database();
+        let transaction = database.begin_write().expect("a transaction");
+        damage(&transaction, table);
+        transaction.commit().expect("committed");
+        drop(database);
+        assert_eq!(rows(&memory)[*table], before[*table] + 1);
+        let core = core_on(memory.store(&clock), clock.clone());
+        delete(&core).await.expect("the others are still purged");
+        assert!(core.store.read().has_removed().expect("readable"), "its bytes go with the next rewrite");
+        drop(core);
+        assert_eq!(rows(&memory), before, "{number}: {table}");
+    }
 }
 
 #[tokio::test]

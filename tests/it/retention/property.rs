@@ -25,10 +25,10 @@ use bindery::{
     ops::{
         Clock, Core, associations, erasure, genesis,
         invitations::{self, Request},
-        logins::Login,
         mailed_link, outbox,
         retention::delete,
         terms,
+        tokens::Authenticated,
         validation::{self, Message, TokenRequest},
     },
     store::Store,
@@ -37,15 +37,31 @@ use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableHandle};
 
 use crate::{
-    model::{address, core_on, login, secret, user},
+    model::{address, authenticated, core_on, secret, user},
     support::TestClock,
 };
 
 /// Storage in memory that can be looked into afterwards.
 #[derive(Clone, Debug, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
+pub struct Memory(Arc<Mutex<Vec<u8>>>);
 
 impl Memory {
+    /// The same bytes, which go their own way from here on.
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.bytes().clone())))
+    }
+
+    /// The database in it, as it lies there.
+    pub fn database(&self) -> Database {
+        Database::builder().create_with_backend(self.clone()).expect("a database")
+    }
+
+    /// The store in it.
+    pub fn store(&self, clock: &TestClock) -> Store {
+        let name = ServerName::parse("id.test").expect("a name");
+        Store::on_backend(self.clone(), &name, || genesis(clock.now())).expect("a database")
+    }
+
     fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
         self.0.lock().expect("not poisoned")
     }
@@ -119,31 +135,31 @@ fn step() -> impl Strategy<Value = Step> {
 struct Memories {
     /// The latest session of each user, address and secret.
     sessions: BTreeMap<(u8, u8, u8), Sid>,
-    /// The latest login of each user: a request that is under way knows it, whatever happens meanwhile.
-    logins: BTreeMap<u8, Login>,
+    /// The latest token of each user: a request that is under way knows it, whatever happens meanwhile.
+    accounts: BTreeMap<u8, Authenticated>,
     /// Who was erased and has not come back since.
     erased: BTreeSet<u8>,
 }
 
 async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestClock) {
     let now = core.clock.now();
-    let Memories { sessions, logins, erased } = memories;
+    let Memories { sessions, accounts, erased } = memories;
     // A refusal is an answer like any other here.
     match step {
         Step::Register { user: who } => {
-            logins.insert(who, login(core, user(who)).await);
+            accounts.insert(who, authenticated(core, user(who)).await);
             erased.remove(&who);
         }
         Step::Accept { user: who } => {
-            let Some(login) = logins.get(&who).cloned() else { return };
+            let Some(account) = accounts.get(&who).cloned() else { return };
             let url = core.terms[0].document.languages["en"].url.clone();
-            let _ = terms::accept(core, login, &[url]).await;
+            let _ = terms::accept(core, account, &[url]).await;
         }
         Step::Ask { user: who, address: at, secret: with, confirm } => {
-            let Some(login) = logins.get(&who).cloned() else { return };
+            let Some(account) = accounts.get(&who).cloned() else { return };
             let mut sent = None;
             let request = TokenRequest {
-                login: Some(login),
+                account: Some(account),
                 address: address(at),
                 secret: secret(with),
                 send_attempt: now.0,
@@ -166,19 +182,19 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
             }
         }
         Step::Bind { user: who, address: at, secret: with } => {
-            let Some(login) = logins.get(&who).cloned() else { return };
+            let Some(account) = accounts.get(&who).cloned() else { return };
             let Some(sid) = sessions.get(&(who, at, with)).cloned() else { return };
-            let _ = associations::bind(core, login, sid, secret(with), user(who)).await;
+            let _ = associations::bind(core, account, sid, secret(with), user(who)).await;
         }
         Step::Unbind { address: at } => {
             erasure::withdraw(core, address(at), By::Owner).await.expect("written");
         }
         Step::Invite { user: who, address: at } => {
-            let Some(login) = logins.get(&who).cloned() else { return };
+            let Some(account) = accounts.get(&who).cloned() else { return };
             let room_id = RoomId::parse("!room:hs.test").expect("a room ID");
             let described = Described::default();
             let request = Request { address: address(at), room_id, sender: user(who), described };
-            let _ = invitations::store(core, login, request).await;
+            let _ = invitations::store(core, account, request).await;
         }
         Step::Deliver => {
             let due = outbox::due(core, None, 100).expect("readable");
@@ -272,8 +288,7 @@ fn check_indexes(core: &Core, memory: &Memory) {
         }
     }
     drop(snapshot);
-    let copy = Memory(Arc::new(Mutex::new(memory.bytes().clone())));
-    let database = Database::builder().create_with_backend(copy).expect("a database");
+    let database = memory.copy().database();
     let transaction = database.begin_read().expect("a transaction");
     let rows = |wanted: &str| {
         let mut tables = transaction.list_tables().expect("tables");
@@ -295,9 +310,7 @@ fn check_indexes(core: &Core, memory: &Memory) {
 
 async fn run(steps: Vec<Step>) {
     let (clock, memory) = (TestClock::new(), Memory::default());
-    let name = ServerName::parse("id.test").expect("a name");
-    let store = Store::on_backend(memory.clone(), &name, || genesis(clock.now())).expect("a database");
-    let core = core_on(store, clock.clone());
+    let core = core_on(memory.store(&clock), clock.clone());
     let mut memories = Memories::default();
     for step in steps {
         take(&core, step, &mut memories, &clock).await;
