@@ -138,7 +138,7 @@ pub const PEPPER_GRACE: Duration = Duration::from_secs(10 * 60);
 pub const AUDIT: Duration = Duration::from_secs(365 * DAY.as_secs());
 
 /// How long it is from one round of deleting to the next: so much later than its period is over may
-/// something go.
+/// something go. Consents may wait for the first round of the next day.
 pub const ROUND: Duration = Duration::from_secs(10 * 60);
 
 /// So much earlier than its period is over the file of a log goes, for the policy's longest periods

@@ -56,7 +56,10 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         tokens(&snapshot, idle)?,
         Holding {
             rows: counts.consents,
-            ..until("accepted documents", "while the account has an access token or a binding")
+            ..until(
+                "accepted documents",
+                "while the account has an access token or a binding, then until the first round of the next day",
+            )
         },
         outbox(&snapshot)?,
         audit(&snapshot)?,
