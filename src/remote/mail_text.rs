@@ -199,7 +199,8 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     });
     // Asked for what was not added below: a wrong name in a template.
     environment.set_loader(|name| -> Result<Option<String>, Error> {
-        let known = "an HTML mail extends mail/<language>/frame.html, and that extends mail/frame.html";
+        let known = "an HTML mail extends mail/<language>/frame.html, and that extends mail/frame.html; \
+            a text includes mail/<language>/footer.txt";
         Err(Error::new(ErrorKind::InvalidOperation, format!("there is no template '{name}'; {known}")))
     });
     let is_own = |path: &str| directory.is_some_and(|directory| directory.join(brand).join(path).exists());
@@ -213,7 +214,7 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     add("mail/frame.html".to_owned())
         .with_context(|| format!("the mail frame of brand '{brand}' is wrong"))?;
     for language in Language::ALL {
-        let mut paths = vec![name(language, "frame", "html")];
+        let mut paths = vec![name(language, "frame", "html"), name(language, "footer", "txt")];
         for kind in KINDS {
             let [subject, text, html] = ["subject", "txt", "html"].map(|part| name(language, kind, part));
             // A brand that says the text in its own words does not get our HTML beside it.

@@ -157,10 +157,14 @@ async fn a_brand_says_its_own_words_in_our_frame() {
 }
 
 #[tokio::test]
-async fn a_brand_puts_our_words_in_its_own_frame() {
+async fn a_brand_puts_our_words_in_its_own_frame_and_above_its_own_footer() {
     let own = "<title>Acme: {% block title %}{% endblock %}</title>{% block before %}{% endblock %}\
         <a href=\"{{ link }}\" class=\"acme\">{% block button %}{% endblock %}</a>";
-    let dir = templates(&[("acme/mail/frame.html", own), ("acme/mail/es/validate.txt", "{{ link }}")]);
+    let dir = templates(&[
+        ("acme/mail/frame.html", own),
+        ("acme/mail/es/validate.txt", "{{ link }}"),
+        ("acme/mail/fr/footer.txt", "-- \nAcme\n"),
+    ]);
     let (server, alice) = server_with(&dir, |_| {}).await;
     for (language, words) in [
         ("en", Some(["Acme: Is this your", "<p>Somebody asked", "class=\"acme\">Look at the request</a>"])),
@@ -172,7 +176,10 @@ async fn a_brand_puts_our_words_in_its_own_frame() {
         body["brand"] = json!("acme");
         let request = server.build(Method::POST, &v2(REQUEST)).bearer_auth(&alice.token);
         server.send(request.header("accept-language", language).body(body.to_string())).await.ok();
-        let html = server.mails().pop().expect("a mail").html;
+        let Mail { html, text, .. } = server.mails().pop().expect("a mail");
+        let footer: Vec<&str> = text.lines().skip_while(|line| *line != "-- ").collect();
+        let shown = [!footer.is_empty(), footer == ["-- ", "Acme"]];
+        assert_eq!(shown, [language != "es", language == "fr"], "{text}");
         assert_eq!(html.is_some(), words.is_some(), "an own text is the whole mail");
         for part in words.iter().flatten() {
             assert!(html.as_ref().is_some_and(|html| html.contains(part)), "{part} is not in: {html:?}");
@@ -183,13 +190,16 @@ async fn a_brand_puts_our_words_in_its_own_frame() {
 }
 
 #[test]
-fn what_mails_look_like_is_said_in_the_frame_alone() {
+fn what_mails_share_is_said_in_the_frames_and_footers_alone() {
     for language in ["en", "fr", "de", "es"] {
         for kind in ["validate", "invite", "bound", "unbound", "visit"] {
-            let path = format!("{}/assets/mail/{language}/{kind}.html", env!("CARGO_MANIFEST_DIR"));
-            let source = fs::read_to_string(path).expect("a template");
+            let path = format!("{}/assets/mail/{language}/{kind}", env!("CARGO_MANIFEST_DIR"));
+            let [html, text] =
+                ["html", "txt"].map(|part| fs::read_to_string(format!("{path}.{part}")).expect("a template"));
             let extends = format!("{{% extends \"mail/{language}/frame.html\" %}}\n");
-            assert!(source.starts_with(&extends) && !source.contains("style="), "{language}/{kind}");
+            assert!(html.starts_with(&extends) && !html.contains("style="), "{language}/{kind}");
+            let includes = format!("\n\n{{% include \"mail/{language}/footer.txt\" %}}\n");
+            assert!(text.ends_with(&includes) && !text.contains("\n-- \n"), "{language}/{kind}");
         }
     }
 }
@@ -275,7 +285,7 @@ fn a_template_that_is_wrong_is_found_at_the_start() {
 }
 
 #[test]
-fn a_frame_that_is_wrong_is_found_at_the_start() {
+fn a_frame_or_footer_that_is_wrong_is_found_at_the_start() {
     let elsewhere = "there is no template 'mail/frme.html'; an HTML mail extends mail/<language>/frame.html";
     for (path, content, named) in [
         (
@@ -288,6 +298,12 @@ fn a_frame_that_is_wrong_is_found_at_the_start() {
         ("mail/frame.html", "{% extends 'mail/frame.html' %}", ["cycle", "'acme'", "mail/frame.html"]),
         ("mail/frame.html", "{{ link", ["mail frame", "syntax", "mail/frame.html:1"]),
         ("mail/frame.html", "{{ linc }}", ["'acme'", "undefined", "mail/frame.html:1"]),
+        (
+            "mail/de/validate.txt",
+            "{% include 'mail/de/foter.txt' %}",
+            ["'mail/de/foter.txt'", "a text includes mail/<language>/footer.txt", "mail/de/validate.txt:1"],
+        ),
+        ("mail/de/footer.txt", "{{ linc }}", ["'acme' in 'de'", "undefined", "mail/de/footer.txt:1"]),
     ] {
         let message = refusal(&templates(&[(&format!("acme/{path}"), content)]));
         for part in named {
