@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -136,16 +137,23 @@ class Browser:
         element.find_element(By.CSS_SELECTOR, "button").click()
 
     def look(self, name: str, language: str) -> None:
-        """Takes the page's pictures and checks what holds for every page, in this language."""
-        grounds = set()
-        for (width, height), scheme in ((DESKTOP, "light"), (PHONE, "dark")):
+        """Takes the page's pictures and checks what holds for every page, in this language.
+
+        The layout and axe-core are checked as on a desktop and as on a phone, in light and in dark each;
+        axe-core needs scripts that run. The rest does not depend on the screen and is checked once.
+        """
+        backgrounds = set()
+        if self._runs:
+            # It is run beside the page, whose policy lets it load none.
+            self._script(self._axe)
+        for (width, height), scheme in product((DESKTOP, PHONE), ("light", "dark")):
             self._show(width, height, scheme)
             self._picture(f"{language}-{name}-{width}-{scheme}")
             self._check_layout(name, width)
             if self._runs:
-                self._check_axe(f"{name} in {scheme}")
-            grounds.add(self._script("return getComputedStyle(document.body).backgroundColor"))
-        expect(len(grounds), 2, f"{name}: grounds, one in light and one in dark")
+                self._check_axe(f"{name} at {width} px in {scheme}")
+            backgrounds.add(self._script("return getComputedStyle(document.body).backgroundColor"))
+        expect(len(backgrounds), 2, f"{name}: backgrounds, one in light and one in dark")
         self._check_structure(name, language)
         documents = self._check_requests(name)
         self._check_console(name, documents)
@@ -175,9 +183,8 @@ class Browser:
 
     def _check_axe(self, name: str) -> None:
         """No rule of axe-core is broken."""
-        # The program is run beside the page, whose policy lets it load none.
         found = self._driver.execute_async_script(
-            f"{self._axe}; const done = arguments[0]; axe.run().then(found => done(found.violations.map("
+            "const done = arguments[0]; axe.run().then(found => done(found.violations.map("
             "rule => rule.id + ': ' + rule.nodes.map(node => node.target).join(' '))));"
         )
         expect(found, [], f"{name}: what axe-core finds")

@@ -2,11 +2,6 @@
 
 import re
 
-import invitations
-import me
-import pages
-import phones
-import story
 from matrix import IDENTITY
 from steps import expect, expect_json
 from story import expect_published
@@ -30,9 +25,8 @@ def log_tells_nothing(world: World) -> None:
     """Bindery's log has no address, number, code, token or secret of this run"""
     log = world.bindery.log.read_text(errors="replace").lower()
     expect(bool(log.strip()), True, "Bindery logs something")
-    addresses = [*story.ADDRESSES, *invitations.ADDRESSES, *me.ADDRESSES, *pages.ADDRESSES]
-    local_parts = {address.split("@")[0] for address in addresses}
-    words = world.secrets | local_parts | set(phones.NUMBERS)
+    # Of an address, the part before the @; numbers have none.
+    words = world.secrets | {address.split("@")[0] for address in world.private}
     found = sorted(word for word in words if word.lower() in log)
     # Six digits may be a part of a time.
     found += sorted(code for code in world.codes if re.search(rf"(?<![\d.]){code}(?!\d)", log))

@@ -16,7 +16,7 @@ HEIDI = "heidi.invited@example.org"
 LAST = "dave.last@example.org"
 ADDRESSES = [DAVE, ERIN, FRANK, GRACE, HEIDI, LAST]
 
-CHAPTER = Chapter()
+CHAPTER = Chapter(private=ADDRESSES)
 
 
 @CHAPTER.step

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,12 +31,12 @@ from world import World
 
 LONGEST_RUN = 900
 STORY = [
-    *story.CHAPTER,
-    *invitations.CHAPTER,
-    *phones.CHAPTER,
-    *me.CHAPTER,
-    *pages.CHAPTER,
-    *ending.CHAPTER,
+    story.CHAPTER,
+    invitations.CHAPTER,
+    phones.CHAPTER,
+    me.CHAPTER,
+    pages.CHAPTER,
+    ending.CHAPTER,
 ]
 
 
@@ -90,7 +91,7 @@ def run(settings: Settings, steps: Steps) -> None:
         try:
             world = bring_up(settings, steps, Path(home), servers, cleanup)
             if world is not None:
-                for action in STORY:
+                for action in chain.from_iterable(STORY):
                     steps.run(action.__doc__ or action.__name__, partial(action, world))
             done = True
         finally:
@@ -155,7 +156,10 @@ def bring_up(
         and steps.run("Bindery answers through nginx", partial(start, bindery))
         and steps.run("Chromium starts, with and without JavaScript", start_browsers)
     )
-    return World(synapse, bindery, mailbox, gateway, browsers[0], browsers[1], javascript) if ready else None
+    if not ready:
+        return None
+    private = {one for chapter in STORY for one in chapter.private}
+    return World(synapse, bindery, mailbox, gateway, browsers[0], browsers[1], javascript, private)
 
 
 def end_when_told() -> None:

@@ -16,7 +16,7 @@ ADDRESSES = [IVAN, JUDY, UNKNOWN]
 # What is kept for its own time: who had what done, and who looked up.
 STAYS = {"audit", "lookups"}
 
-CHAPTER = Chapter()
+CHAPTER = Chapter(private=ADDRESSES)
 
 
 @CHAPTER.step

@@ -1,27 +1,34 @@
-"""Every page, with all that it may report, in every language: in order in light and dark, and in pictures.
+"""Every page, with every outcome, in every language: in order in light and dark, and in pictures.
 
-Left out is only what people see when the server itself has failed: that takes a broken disk.
+A new page that anybody may open is a row of OPEN, one of a visit is a row of VISIT, and an outcome that
+needs a deed is looked at in a step. The last step compares with the texts and names what is missing.
+
+Left out are what people see when the server itself has failed, which takes a broken disk, and what the
+list of notices says of later versions: here there is one.
 """
 
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import requests
 
 from matrix import IDENTITY, Person
 from servers import LOOPBACK
-from steps import expect_json, poll
+from steps import expect, expect_json, poll
 from world import Chapter, World, ask_for_page, newcomer, publish, validate, visit_link
 
 LANGUAGES = ["en", "fr", "de", "es"]
-# The part before the @ is not the language alone, which the log may well hold.
+# "fr" alone may well be in the log, which must not hold the part before the @.
 READERS = {language: f"{language}.reader@example.org" for language in LANGUAGES}
 OWNERS = {language: f"{language}.owner@example.org" for language in LANGUAGES}
 HURRIED = "hurried.reader@example.org"
 NOBODY = "nobody.at.all@example.org"
 ADDRESSES = [*READERS.values(), *OWNERS.values(), HURRIED, NOBODY]
 
-# What anybody may open: the name of its pictures, where it is, what it reports.
+# What anybody may open: the name of its pictures, where it is, what it reports. The front page and the
+# notices report nothing.
 OPEN = [
     ("front", "/?lang={}", None),
     ("notices", "/privacy?lang={}", None),
@@ -38,8 +45,9 @@ VISIT = [
     ("me-silence", "/me/silence?lang={}", "me_silence"),
     ("me-erase", "/me/erase?lang={}", "me_erase"),
 ]
+TEXTS = Path(__file__).resolve().parents[2] / "assets/i18n/en.toml"
 
-CHAPTER = Chapter()
+CHAPTER = Chapter(private=ADDRESSES)
 
 
 @CHAPTER.step
@@ -51,7 +59,7 @@ def what_anybody_may_open(world: World) -> None:
 
 @CHAPTER.step
 def links_of_validations(world: World) -> None:
-    """so is what the link of a validation says: ask, verified, used, withdrawn, expired"""
+    """each outcome of a validation's link is in order: ask, verified, used, withdrawn, expired"""
     kim = newcomer(world, "kim")
     expired = world.validations["guessed"].mail.link
     for language in LANGUAGES:
@@ -70,7 +78,7 @@ def links_of_validations(world: World) -> None:
 
 @CHAPTER.step
 def forms_that_ask_for_an_address(world: World) -> None:
-    """so is what the form answers that asks for the link to one's own page"""
+    """the answers of the form that asks for a link to one's own page are in order"""
     for language in LANGUAGES:
         _open(world, f"/me?lang={language}")
         world.browser.submit({"address": NOBODY})
@@ -82,7 +90,7 @@ def forms_that_ask_for_an_address(world: World) -> None:
 
 @CHAPTER.step
 def visits_of_owners(world: World) -> None:
-    """so is an owner's page with the address published, both second questions, and its end"""
+    """an owner's page is in order with an address published, and so are both second questions and the goodbye"""
     lea = newcomer(world, "lea")
     for language in LANGUAGES:
         publish(world, lea, OWNERS[language])
@@ -100,7 +108,7 @@ def visits_of_owners(world: World) -> None:
 
 @CHAPTER.step
 def deeds_of_owners(world: World) -> None:
-    """so is it after each thing done, with mails and an invitation that wait, and when all is erased"""
+    """an owner's page is in order after each thing done, and so is the page after erasing"""
     for language in LANGUAGES:
         _follow_link(world, language)
         _enter(world)
@@ -119,7 +127,7 @@ def deeds_of_owners(world: World) -> None:
 
 @CHAPTER.step
 def too_much_at_once(world: World) -> None:
-    """so is what those are told who ask too often"""
+    """the pages for people who ask too often are in order"""
     guessed = parse_qs(urlsplit(world.validations["guessed"].mail.link).query)
     decision = {"sid": guessed["sid"][0], "token": guessed["token"][0], "decision": "confirm"}
     link = validate(world, world.people["lea"], HURRIED, HURRIED).mail.link
@@ -132,6 +140,18 @@ def too_much_at_once(world: World) -> None:
         _use_up(world, "/me", {"address": NOBODY})
         world.browser.submit({"address": NOBODY})
         _look(world, language, "me-busy", "me_busy")
+
+
+@CHAPTER.step
+def no_page_is_left_out(world: World) -> None:
+    """every page and every deed done that the texts know was looked at, in four languages"""
+    texts = tomllib.loads(TEXTS.read_text(encoding="utf-8"))
+    # A page and an outcome each have a section with a title. The refusals of the form of `/me` are
+    # among its other texts, so nothing finds one that is missing here.
+    wanted = {section for section, content in texts.items() if "title" in content} - {"failed"}
+    wanted |= {f"me_done.{done}" for done in texts["me_done"]}
+    everywhere = {(language, section) for language in LANGUAGES for section in wanted}
+    expect(sorted(everywhere - world.looked_at), [], "pages that nobody looked at")
 
 
 def _open(world: World, path: str) -> None:
@@ -148,6 +168,7 @@ def _look(world: World, language: str, name: str, outcome: str | None) -> None:
     """The page that comes now reports this outcome, and is in order in this language."""
     poll(lambda: world.browser.outcome() == outcome, 15, f"{name} in {language}")
     world.browser.look(name, language)
+    world.looked_at.add((language, outcome or name))
 
 
 def _in(language: str, link: str) -> str:
@@ -172,6 +193,7 @@ def _do(world: World, language: str, what: str, done: str) -> None:
     world.browser.submit({}, form=f"form[action^='/me/{what}']")
     poll(lambda: f"/me/data?done={done}&" in world.browser.url(), 15, f"what follows {what}")
     _look(world, language, f"me-data-{done}", "me_data")
+    world.looked_at.add((language, f"me_done.{done}"))
 
 
 def _invite(world: World, person: Person, address: str) -> None:

@@ -13,7 +13,7 @@ DELEGATED = "447400123457"
 NUMBERS = [OWN, DELEGATED]
 V1 = "/_matrix/identity/api/v1"
 
-CHAPTER = Chapter()
+CHAPTER = Chapter(private=NUMBERS)
 
 
 @CHAPTER.step

@@ -3,7 +3,6 @@
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -72,10 +71,11 @@ def _summary(response: requests.Response) -> str:
 
 
 def _where(error: Exception) -> str:
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename).stem in {"main", "story", "invitations", "me", "pages", "phones", "ending"}:
-            return f" [{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}]"
-    return ""
+    """The innermost line in the file of the step: what it calls elsewhere says too little."""
+    # The first frame is `Steps.run` itself.
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    lines = [frame.lineno for frame in frames if frame.filename == frames[0].filename]
+    return f" [{frames[0].filename.rsplit('/', 1)[-1]}:{lines[-1]}]" if lines else ""
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ BOB_STRANGER = "bob.stranger@example.org"
 BOB_GUESSED = "bob.guessed@example.org"
 ADDRESSES = [ALICE, ALICE_SECOND, BOB, BOB_STRANGER, BOB_GUESSED]
 
-CHAPTER = Chapter()
+CHAPTER = Chapter(private=ADDRESSES)
 
 
 @CHAPTER.step

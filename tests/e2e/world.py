@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,12 +41,14 @@ class World:
     browser: Browser
     browser_without_scripts: Browser
     javascript: JavaScript
+    private: set[str]
     people: dict[str, Person] = field(default_factory=dict)
     rooms: dict[str, str] = field(default_factory=dict)
     validations: dict[str, Validation] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     codes: set[str] = field(default_factory=set)
     read: set[int] = field(default_factory=set)
+    looked_at: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def alice(self) -> Person:
@@ -63,8 +65,13 @@ Step = Callable[[World], None]
 class Chapter(list[Step]):
     """Steps that run in the order in which they stand in their file and build on each other.
 
-    The docstring of a step is the line that the run prints.
+    The docstring of a step is the line that the run prints, so it is a sentence that can be read alone.
+    `private` are the addresses and numbers of the chapter, which Bindery's log must not hold.
     """
+
+    def __init__(self, private: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.private = set(private)
 
     def step(self, action: Step) -> Step:
         self.append(action)
