@@ -138,6 +138,8 @@ impl Data {
         let store = open()?;
         in_batches(&store, bindings, put_account)?;
         in_batches(&store, SESSIONS, move |tables, session| put_session(tables, session, bindings, &key))?;
+        // As every day, but for its first minutes.
+        in_batches(&store, 1, |tables, _| tables.put_round_of_accounts(now()))?;
         drop(store);
         Ok(Self { bindings, config, file_length, in_use, pepper, directory })
     }
