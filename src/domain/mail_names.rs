@@ -32,7 +32,7 @@ pub fn as_read(text: &str) -> String {
 pub fn localpart_may_be_shown(localpart: &str) -> bool {
     let text = localpart.to_ascii_lowercase();
     let is_web = text.strip_prefix("www").is_some_and(|rest| rest.starts_with(DOTS));
-    !is_web && !text.contains(['/', '\\', '@']) && text.chars().all(|c| plain(c) == c)
+    !is_web && !text.contains(['/', '\\', '@', '?']) && text.chars().all(|c| plain(c) == c)
 }
 
 /// An account as a mail names it: its Matrix ID, or "@…" and its homeserver if a mail program could make a
@@ -53,12 +53,20 @@ const DOTS: [char; 4] = ['.', '。', '．', '｡'];
 fn plain(c: char) -> char {
     match u32::from(c) {
         0xAD
+        | 0x34F
         | 0x61C
-        | 0x180E
+        | 0x115F..=0x1160
+        | 0x17B4..=0x17B5
+        | 0x180B..=0x180F
         | 0x200B..=0x200F
         | 0x2028..=0x202E
         | 0x2060..=0x206F
+        | 0x2800
+        | 0x3164
+        | 0xFE00..=0xFE0F
         | 0xFEFF
+        | 0xFFA0
+        | 0xFFF9..=0xFFFB
         | 0xE0000..=0xE0FFF => ' ',
         _ if c.is_control() => ' ',
         0x22 | 0xAB | 0xBB | 0x201C..=0x201F | 0x2033 | 0x300C..=0x300F | 0xFF02 => '\'',
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_is_read_is_what_is_compared() {
-        assert_eq!(as_read("Ca\u{200b}S\u{ad}I\u{2060}no\u{202e} night"), "casino night");
+        assert_eq!(as_read("Ca\u{200b}\u{34f}S\u{ad}I\u{2060}no\u{202e} night"), "casino night");
     }
 
     #[test]
@@ -101,6 +109,8 @@ mod tests {
             ("a\\b", false),
             ("a\u{202e}b", false),
             ("a\u{200b}b", false),
+            ("a\u{3164}b", false),
+            ("evil.example?x", false),
         ] {
             assert_eq!(localpart_may_be_shown(localpart), expected, "{localpart}");
         }

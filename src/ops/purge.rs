@@ -15,10 +15,10 @@ use crate::{
         retention::{AUDIT, SESSION, VISIT_LINK},
         secret::SecretHash,
         session::Session,
-        time::Millis,
+        time::{DAY, Millis},
         visit::Visit,
     },
-    store::{Snapshot, StoreError, Tables, Transaction, Writes},
+    store::{Snapshot, StoreError, StoredToken, Tables, Transaction, Writes},
 };
 
 /// How many rows are looked at or removed in one step, so that nothing else waits for long.
@@ -80,7 +80,8 @@ pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
 /// written while the clock was wrong, or a task that is held up.
 pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
     let is_over = move |row: &Outgoing| {
-        now >= row.until().after(RETRY_MOST)
+        // Others go with their invitation.
+        now.before(RETRY_MOST).is_some_and(|then| row.is_late(then))
             || is_from_the_future(row.since, row.parcel.kind().give_up(), now)
     };
     purge(
@@ -107,18 +108,21 @@ pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
 /// Access tokens that nobody used for as long as the operator lets them lie.
 pub(super) async fn tokens(core: &Core, now: Millis) -> Result<usize, Failure> {
     let idle = core.config.privacy.idle_account();
+    let is_idle = move |token: &StoredToken| now >= token.last_use().after(idle);
+    let is_odd = move |token: &StoredToken| is_from_the_future(token.used, DAY, now);
     purge(
         core,
-        |snapshot, after: Option<&SecretHash>| {
+        move |snapshot, after: Option<&SecretHash>| {
             let batch = snapshot.tokens_after(after.copied(), STEP)?;
-            Ok(batch.into_iter().map(|token| (token.hash, now >= token.last_use().after(idle))).collect())
+            Ok(batch.into_iter().map(|token| (token.hash, is_idle(&token) || is_odd(&token))).collect())
         },
-        move |tables, hash| {
-            let is_idle = tables.token(hash)?.is_some_and(|token| now >= token.last_use().after(idle));
-            if is_idle {
-                tables.remove_token(hash)?;
+        move |tables, hash| match tables.token(hash)? {
+            Some(token) if is_idle(&token) => tables.remove_token(hash).map(|()| 1),
+            // Its time begins now, since nobody knows when it was used.
+            Some(token) if is_odd(&token) => {
+                tables.put_stored_token(&StoredToken { used: now, ..token }).map(|()| 0)
             }
-            Ok(usize::from(is_idle))
+            _ => Ok(0),
         },
     )
     .await
@@ -142,12 +146,13 @@ pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
 
 /// Entries of the audit.
 pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let Some(before) = now.before(AUDIT) else { return Ok(0) };
+    let kept = now.before(AUDIT).unwrap_or(Millis(0))..=now.after(AUDIT);
     // All are read: one that cannot be would make every copy of anybody's data fail.
     core.store.read().audit_since(now, None)?;
     let mut removed = 0;
     loop {
-        let step = core.store.write(move |tables| tables.remove_audit_before(before, STEP)).await?;
+        let kept = kept.clone();
+        let step = core.store.write(move |tables| tables.remove_audit_outside(&kept, STEP)).await?;
         removed += step;
         if step < STEP {
             return Ok(removed);
@@ -163,7 +168,9 @@ fn is_from_the_future(at: Millis, life: Duration, now: Millis) -> bool {
 
 /// Whether an account still has a token or a binding.
 fn is_known<T: Transaction>(tables: &Tables<T>, user: &UserId) -> Result<bool, StoreError> {
-    Ok(!tables.tokens_of(user)?.is_empty() || !tables.associations_of(user)?.is_empty())
+    // An association that cannot be read is one all the same.
+    let has_association = || tables.associations_of(user).map_or(true, |own| !own.is_empty());
+    Ok(!tables.tokens_of(user)?.is_empty() || has_association())
 }
 
 /// Works through a table: `look` gives a batch of keys after the one it is given, each with whether

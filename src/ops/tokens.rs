@@ -5,7 +5,7 @@
 //! token or a consent is removed or replaced. Making and revoking tokens is in [`super::accounts`].
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -18,7 +18,6 @@ use crate::{
         ids::{Token, UserId},
         refusal::Refusal,
         secret::SecretHash,
-        time::Millis,
     },
     store::{StoreError, StoredToken, Tables, Transaction},
 };
@@ -65,6 +64,18 @@ impl Authenticated {
         Ok(if tables.has_token(self.token)? { Ok(()) } else { Err(Refusal::UnknownToken) })
     }
 
+    /// Whether the token is still good when its request has been read, which may take a while.
+    ///
+    /// # Errors
+    /// `UnknownToken`.
+    pub fn recheck(&self, core: &Core) -> Result<(), Failure> {
+        let snapshot = core.store.read();
+        if self.cached.authorization != snapshot.authorization() {
+            self.check(&snapshot)??;
+        }
+        Ok(())
+    }
+
     /// Whether it is cached that the account has accepted all that has to be.
     pub(super) fn is_known_to_have_accepted(&self) -> bool {
         self.cached.has_accepted
@@ -76,7 +87,7 @@ pub struct Tokens {
     cached: Cache<[u8; 32], Arc<CachedToken>>,
     /// Those that were used today for the first time, until that is written down: an account that
     /// nobody uses is forgotten some day (design, P18).
-    used: Mutex<HashMap<[u8; 32], Millis>>,
+    used: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Default for Tokens {
@@ -101,7 +112,7 @@ impl Tokens {
         }
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<[u8; 32], Millis>> {
+    fn used(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,8 +122,8 @@ impl Tokens {
 /// # Errors
 /// `UnknownToken`, or `HomeserverNotAllowed`.
 pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure> {
-    let (hash, now) = (SecretHash::of(token.as_str()), core.clock.now());
-    let (snapshot, day) = (core.store.read(), now.day());
+    let (hash, day) = (SecretHash::of(token.as_str()), core.clock.now().day());
+    let snapshot = core.store.read();
     let authorization = snapshot.authorization();
     let holds = |cached: &Arc<CachedToken>| cached.authorization == authorization && cached.day == day;
     let account = match core.tokens.cached.get(&hash.0).filter(holds) {
@@ -122,7 +133,7 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
                 snapshot.token(hash)?.ok_or(Refusal::UnknownToken)?;
             // Also if it was noted while the clock was wrong.
             if used.day() != day {
-                core.tokens.used().insert(hash.0, now);
+                core.tokens.used().insert(hash.0);
             }
             core.tokens.cache(hash, CachedToken { user_id, has_accepted: false, day, authorization })
         }
@@ -135,16 +146,16 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
     Ok(account)
 }
 
-/// Writes down which tokens were used, in bounded steps.
+/// Writes down that tokens were used, just now, in bounded steps.
 ///
 /// # Errors
 /// If the database fails; the uses that are left are written down the next time.
 pub async fn note_uses(core: &Core) -> Result<(), Failure> {
     let used: Vec<_> = mem::take(&mut *core.tokens.used()).into_iter().collect();
     for (done, step) in used.chunks(STEP).enumerate() {
-        let step = step.to_vec();
+        let (step, now) = (step.to_vec(), core.clock.now());
         let written = core.store.write(move |tables| {
-            for (hash, now) in step {
+            for hash in step {
                 if let Some(token) = tables.token(SecretHash(hash))? {
                     tables.put_stored_token(&StoredToken { used: now, ..token })?;
                 }

@@ -8,16 +8,19 @@
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Core, Failure, random, suppressions::suppressed_since, validation::sessions_where};
-use crate::domain::{
-    ids::Token,
-    language::Language,
-    outbox::{OutboxKey, Parcel},
-    phone::PhoneNumber,
-    refusal::Refusal,
-    secret::SecretHash,
-    session::Session,
-    threepid::Address,
-    visit::{Stage, Visit},
+use crate::{
+    domain::{
+        ids::{Sid, Token},
+        language::Language,
+        outbox::{OutboxKey, Parcel},
+        phone::PhoneNumber,
+        refusal::Refusal,
+        secret::SecretHash,
+        session::Session,
+        threepid::Address,
+        visit::{Stage, Visit},
+    },
+    store::{StoreError, Tables, Transaction},
 };
 
 /// How many may wait to be looked at.
@@ -99,7 +102,9 @@ pub enum Begun {
 pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     let Asked { to, may_leave, .. } = asked;
     let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
-    if !is_known(core, &address)? {
+    let sessions = sessions_where(core, |session| session.address == address)?;
+    let sids: Vec<Sid> = sessions.into_iter().map(|(sid, _)| sid).collect();
+    if !is_known(&core.store.read(), &address, &sids)? {
         return Ok(Begun::NothingStored);
     }
     if suppressed_since(&core.store.read(), &address)?.is_some() {
@@ -111,30 +116,41 @@ pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
     let begun = core.store.write(move |tables| {
+        // It may have been erased meanwhile, or its owner may want no message any more.
+        if !is_known(tables, &address, &sids)? {
+            return Ok(Err(Begun::NothingStored));
+        }
+        if suppressed_since(tables, &address)?.is_some() {
+            return Ok(Err(Begun::Suppressed));
+        }
         if let Destination::Telephone(_) = to {
             if tables.sms_sent(now.day())? >= ceiling {
-                return Ok(false);
+                return Ok(Err(Begun::Ceiling));
             }
             tables.count_sms(now.day())?;
         }
         tables.put_visit(hash, &Visit::by_link(address, now))?;
-        Ok(true)
+        Ok(Ok(()))
     });
-    Ok(if begun.await? { Begun::Link(secret) } else { Begun::Ceiling })
+    Ok(begun.await?.err().unwrap_or(Begun::Link(secret)))
 }
 
-/// Whether anything is stored about an address, beside that nothing is to be sent to it.
-fn is_known(core: &Core, address: &Address) -> Result<bool, Failure> {
+/// Whether anything is stored about an address, beside that nothing is to be sent to it. `sids` are the
+/// sessions that it had a moment ago.
+fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address, sids: &[Sid]) -> Result<bool, StoreError> {
+    let notice = OutboxKey::of_notice(address, &tables.session_key()?);
+    if tables.association(address)?.is_some()
+        || !tables.invitations_to(address)?.is_empty()
+        || tables.outgoing(&notice)?.is_some()
     {
-        let snapshot = core.store.read();
-        if snapshot.association(address)?.is_some()
-            || !snapshot.invitations_to(address)?.is_empty()
-            || snapshot.outgoing(&OutboxKey::of_notice(address, &core.session_key))?.is_some()
-        {
+        return Ok(true);
+    }
+    for sid in sids {
+        if tables.session(sid)?.is_some() {
             return Ok(true);
         }
     }
-    Ok(!sessions_where(core, |session| session.address == *address)?.is_empty())
+    Ok(false)
 }
 
 /// The link to the page.

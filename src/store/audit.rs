@@ -1,5 +1,7 @@
 //! The audit: entries in the order in which they were written.
 
+use std::ops::RangeInclusive;
+
 use redb::ReadableTable;
 
 use super::{
@@ -31,12 +33,19 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Forgets at most `most` entries from before a time; how many there were.
-    pub fn remove_audit_before(&mut self, before: Millis, most: usize) -> Result<usize, StoreError> {
+    /// Forgets at most `most` entries that are not of this time; how many there were.
+    pub fn remove_audit_outside(
+        &mut self,
+        time: &RangeInclusive<Millis>,
+        most: usize,
+    ) -> Result<usize, StoreError> {
         let mut old = Vec::new();
-        for row in self.tables.audit.iter().map_err(StoreError::new)?.take(most) {
+        for row in self.tables.audit.iter().map_err(StoreError::new)? {
             let (number, row) = row.map_err(StoreError::new)?;
-            old.extend((decode::<Entry>(row.value())?.at < before).then(|| number.value()));
+            old.extend((!time.contains(&decode::<Entry>(row.value())?.at)).then(|| number.value()));
+            if old.len() == most {
+                break;
+            }
         }
         for number in &old {
             self.written += 1;

@@ -25,11 +25,11 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Forgets a budget, which is full. The file is not rewritten for that alone: budgets come and go all
-    /// day, and name nobody.
+    /// Forgets a budget, which is full.
     pub fn remove_budget(&mut self, key: u64) -> Result<(), StoreError> {
         let removed = self.tables.budgets.remove(key).map_err(StoreError::new)?.is_some();
         self.written += u64::from(removed);
+        self.removed |= removed;
         Ok(())
     }
 }

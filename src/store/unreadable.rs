@@ -19,6 +19,8 @@ impl Writes<'_> {
     /// Removes every row that has an age and cannot be read, with whatever leads to it; how many rows
     /// and entries of indexes those were. It looks at all of them in one transaction, and writers wait.
     pub fn remove_unreadable(&mut self) -> Result<usize, StoreError> {
+        // Whatever fails below, something may have been written.
+        self.written += 1;
         let tables = &mut self.tables;
         let mut removed = 0;
         removed += keep(&mut tables.sessions, |sid, row| Ok(sessions::read(sid, row).is_ok()))?;
@@ -32,8 +34,12 @@ impl Writes<'_> {
             Ok(token) => has(&tables.invitations, token),
             Err(_) => Ok(false),
         })?;
-        removed += keep(&mut tables.outbox, |(kind, token), row| {
-            Ok(outbox::read_key(kind, token).is_ok() && outbox::read(row).is_ok())
+        // A row that nothing leads to would never be sent, nor given up.
+        removed +=
+            keep(&mut tables.outbox_due, |(_, kind, token), ()| Ok(outbox::read_key(kind, token).is_ok()))?;
+        removed += keep(&mut tables.outbox, |(kind, token), row| match outbox::read(row) {
+            Ok(row) => has(&tables.outbox_due, (row.due.0, kind, token)),
+            Err(_) => Ok(false),
         })?;
         removed += keep(&mut tables.outbox_due, |(_, kind, token), ()| has(&tables.outbox, (kind, token)))?;
         removed += keep(&mut tables.visits, |_, row| Ok(visits::read(row).is_ok()))?;
@@ -43,7 +49,6 @@ impl Writes<'_> {
             Ok(user_id(user).is_ok() && decode::<ConsentRow<'_>>(row).is_ok())
         })?;
         removed += keep(&mut tables.audit, |_, row| Ok(decode::<Entry>(row).is_ok()))?;
-        self.written += removed as u64;
         self.removed |= removed > 0;
         self.revoked |= removed > 0;
         Ok(removed)

@@ -187,6 +187,31 @@ async fn a_start_with_a_wrong_clock_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_used_while_the_clock_is_wrong_is_not_idle() {
+    let idle = crate::support::at_least_one(5);
+    let server = Server::start_with(|config| config.privacy.idle_account_days = idle).await;
+    let alice = server.user("alice").await;
+    server.round_is_done().await;
+    for wrong in ["back", "ahead"] {
+        let turn = |back: bool| match back {
+            true => server.clock.back(400 * DAY),
+            false => server.clock.forward(400 * DAY),
+        };
+        turn(wrong == "back");
+        server.until_counted("bindery_retention_halted 1").await;
+        assert!(knows(&server, &alice).await);
+        turn(wrong != "back");
+        server.until_counted("bindery_retention_halted 0").await;
+        server.clock.forward(ROUND);
+        server.round_is_done().await;
+        server.control("/retention/run", &json!(null)).await;
+        assert!(knows(&server, &alice).await, "the clock was wrong: {wrong}");
+    }
+    server.pass(7 * DAY).await;
+    assert!(!knows(&server, &alice).await, "it goes five days after its last use");
+}
+
+#[tokio::test]
 async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
     let (server, data) =
         only_files(|config| config.privacy.deleted_binding_days = crate::support::at_least_one(3)).await;

@@ -52,6 +52,7 @@ impl AsRef<str> for Text<'_> {
 
 /// `POST /lookup`
 pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
+    account.0.recheck(&state.core)?;
     let request: Lookup<'_> = body.json()?;
     let algorithm = required(request.algorithm, "algorithm")?;
     let pepper = required(request.pepper, "pepper")?;
