@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Failure, invitations::is_pending, rest};
+use super::{Core, Failure, rest};
 use crate::{
     domain::{
         ids::{Sid, Token, UserId},
@@ -50,7 +50,8 @@ pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure>
 /// Invitations that nobody took up, each with its key and what was to be sent for it.
 pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failure> {
     let lifetime = core.config.invites.lifetime();
-    let is_over = |one: &Invitation| !is_pending(core, one) || is_from_the_future(one.created, lifetime, now);
+    let is_over =
+        |one: &Invitation| one.is_expired(lifetime, now) || is_from_the_future(one.created, lifetime, now);
     purge(
         core,
         |snapshot, after: Option<&Token>| {

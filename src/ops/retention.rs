@@ -63,17 +63,17 @@ pub struct Deleted {
 
 /// Deletes everything that has reached its age by now, and has the file rewritten if it may hold what was
 /// deleted or never committed, once a day at most. A table that cannot be worked through keeps
-/// nothing else from going.
+/// nothing else from going. `now` is the time that was looked at and believed; the clock may jump meanwhile.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn round(core: &Core) -> Result<Deleted, Failure> {
-    let (now, last) = (core.clock.now(), core.store.read().last_round_of_accounts()?);
+pub async fn round(core: &Core, now: Millis) -> Result<Deleted, Failure> {
+    let last = core.store.read().last_round_of_accounts()?;
     // These are the largest tables. Tokens fall due at midnight (UTC) only, and consents may wait for that.
     let is_due = last.is_none_or(|last| last.day() != now.day());
-    let deleted = delete_expired(core, is_due).await;
+    let deleted = delete_expired(core, now, is_due).await;
     let is_due = rewrite_due(&core.store.read(), now)?.is_some_and(|due| now >= due);
-    Ok(Deleted { rewritten: is_due && rewrite(core).await?, ..deleted? })
+    Ok(Deleted { rewritten: is_due && rewrite(core, now).await?, ..deleted? })
 }
 
 /// As [`round`], but looks at everything, and has the file rewritten however short a time ago that was.
@@ -81,13 +81,14 @@ pub async fn round(core: &Core) -> Result<Deleted, Failure> {
 /// # Errors
 /// If the database fails.
 pub async fn round_at_once(core: &Core) -> Result<Deleted, Failure> {
-    let deleted = delete(core).await;
+    let now = core.clock.now();
+    let deleted = delete_expired(core, now, true).await;
     let is_due = core.store.read().has_removed()?;
-    Ok(Deleted { rewritten: is_due && rewrite(core).await?, ..deleted? })
+    Ok(Deleted { rewritten: is_due && rewrite(core, now).await?, ..deleted? })
 }
 
-async fn rewrite(core: &Core) -> Result<bool, Failure> {
-    core.store.rewrite(core.clock.now()).await?;
+async fn rewrite(core: &Core, now: Millis) -> Result<bool, Failure> {
+    core.store.rewrite(now).await?;
     Ok(true)
 }
 
@@ -114,14 +115,14 @@ pub fn is_overdue(core: &Core) -> Result<bool, Failure> {
 /// # Errors
 /// If the database fails.
 pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
-    delete_expired(core, true).await
+    delete_expired(core, core.clock.now(), true).await
 }
 
-async fn delete_expired(core: &Core, with_accounts: bool) -> Result<Deleted, Failure> {
+async fn delete_expired(core: &Core, now: Millis, with_accounts: bool) -> Result<Deleted, Failure> {
     let kept = old_copies(core.config.privacy.deleted_binding());
-    let copies = core.store.remove_old_copies(kept, core.clock.now());
-    let deleted = match purge_tables(core, with_accounts).await {
-        Err(Failure::Store(error)) => retry_without_unreadable(core, with_accounts, error).await,
+    let copies = core.store.remove_old_copies(kept, now);
+    let deleted = match purge_tables(core, now, with_accounts).await {
+        Err(Failure::Store(error)) => retry_without_unreadable(core, now, with_accounts, error).await,
         answer => answer,
     };
     // What cannot be removed keeps nothing else from being deleted.
@@ -132,6 +133,7 @@ async fn delete_expired(core: &Core, with_accounts: bool) -> Result<Deleted, Fai
 /// Tries once more after removing the rows that cannot be read, since one of them may be why it failed.
 async fn retry_without_unreadable(
     core: &Core,
+    now: Millis,
     with_accounts: bool,
     error: StoreError,
 ) -> Result<Deleted, Failure> {
@@ -140,11 +142,10 @@ async fn retry_without_unreadable(
         return Err(error.into());
     }
     tracing::error!(%error, unreadable, "rows that cannot be read were removed, so that the others can go");
-    purge_tables(core, with_accounts).await
+    purge_tables(core, now, with_accounts).await
 }
 
-async fn purge_tables(core: &Core, with_accounts: bool) -> Result<Deleted, Failure> {
-    let now = core.clock.now();
+async fn purge_tables(core: &Core, now: Millis, with_accounts: bool) -> Result<Deleted, Failure> {
     // No "?" before all have run: a table that fails keeps no other from being purged.
     let sessions = purge::sessions(core, now).await;
     let invitations = purge::invitations(core, now).await;

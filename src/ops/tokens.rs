@@ -18,6 +18,7 @@ use crate::{
         ids::{Token, UserId},
         refusal::Refusal,
         secret::SecretHash,
+        time::Millis,
     },
     store::{StoreError, StoredToken, Tables, Transaction},
 };
@@ -146,14 +147,14 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
     Ok(account)
 }
 
-/// Writes down that tokens were used, just now, in bounded steps.
+/// Writes down that tokens were used, in bounded steps. `now` is the time that was looked at and believed.
 ///
 /// # Errors
 /// If the database fails; the uses that are left are written down the next time.
-pub async fn note_uses(core: &Core) -> Result<(), Failure> {
+pub async fn note_uses(core: &Core, now: Millis) -> Result<(), Failure> {
     let used: Vec<_> = mem::take(&mut *core.tokens.used()).into_iter().collect();
     for (done, step) in used.chunks(STEP).enumerate() {
-        let (step, now) = (step.to_vec(), core.clock.now());
+        let step = step.to_vec();
         let written = core.store.write(move |tables| {
             for hash in step {
                 if let Some(token) = tables.token(SecretHash(hash))? {

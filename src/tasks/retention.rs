@@ -31,13 +31,13 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
         sight.look(core, now, real_time());
         // By a clock that is not believed, a token would seem to be unused for years, or used in some to come.
         if !core.retention.is_halted()
-            && let Err(error) = tokens::note_uses(core).await
+            && let Err(error) = tokens::note_uses(core, now).await
         {
             tracing::error!(%error, "it could not be noted which tokens were used");
         }
         if now >= next && !core.retention.is_halted() {
             tokio::select! {
-                () = round(tasks) => {}
+                () = round(tasks, now) => {}
                 // Between two steps; the next start goes on.
                 _ = stop.wait_for(|stop| *stop) => return,
             }
@@ -99,11 +99,10 @@ impl Sight {
     }
 }
 
-async fn round(tasks: &Tasks) {
+async fn round(tasks: &Tasks, now: Millis) {
     let core = &tasks.core;
-    let begun = core.clock.now();
-    let deleted = retention::round(core).await;
-    let (config, now) = (core.config.clone(), core.clock.now());
+    let deleted = retention::round(core, now).await;
+    let config = core.config.clone();
     let unlink = move || {
         spool::remove_old(&config.mail_directory())?;
         spool::remove_old(&config.sms_directory())?;
@@ -116,7 +115,7 @@ async fn round(tasks: &Tasks) {
     match deleted {
         Ok(deleted) if unlinked.is_ok() => {
             tracing::debug!(?deleted, "what had reached its age was deleted");
-            core.metrics.show_retention_round(begun);
+            core.metrics.show_retention_round(now);
         }
         Ok(_) => {}
         Err(error) => tracing::error!(%error, "what has reached its age could not be deleted"),
