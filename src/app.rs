@@ -8,7 +8,6 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     sync::Arc,
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -18,10 +17,9 @@ use tokio::{runtime::Runtime, sync::watch, time::timeout};
 
 use crate::{
     config::Config,
-    domain::time::Millis,
+    domain::{clock::Clock, time::Millis},
     http,
-    logs::Logs,
-    ops::{self, Clock, Core},
+    ops::{self, Core},
     remote::{
         discovery::{Discovery, Ports},
         dns::Dns,
@@ -74,7 +72,6 @@ impl Default for Surroundings {
 pub struct Application {
     state: web::Data<http::State>,
     core: Arc<Core>,
-    logs: Arc<Logs>,
     listeners: Vec<TcpListener>,
     metrics_listeners: Vec<TcpListener>,
     control: UnixListener,
@@ -83,7 +80,8 @@ pub struct Application {
 }
 
 impl Application {
-    /// Opens the database, checks everything that the configuration names, and binds.
+    /// Opens the database, checks everything that the configuration names, and binds. Must not be called on a
+    /// runtime: it has its own and waits for it.
     ///
     /// # Errors
     /// Whatever keeps the server from starting, in words for the operator.
@@ -106,21 +104,14 @@ impl Application {
             Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), patience))
         };
         let core = Arc::new(Core::new(config.clone(), store, clock, homeservers.clone())?);
-        let logs =
-            Arc::new(Logs::open(core.clone(), tick).context("cannot use the folder logs in data_dir")?);
-        let state = http::State::new(
-            core.clone(),
-            mailer.clone(),
-            sms.clone(),
-            logs.clone(),
-            background.handle().clone(),
-        )?;
+        core.logs.start(tick).context("cannot use the folder logs in data_dir")?;
+        let state = http::State::new(core.clone(), mailer.clone(), sms.clone(), background.handle().clone())?;
         let tasks = Tasks { core: core.clone(), homeservers, mailer, sms, tick };
         let listeners = bind("http.listen", &config.http.listen)?;
         let metrics_listeners = bind("http.metrics_listen", &config.http.metrics_listen)?;
         let control = control_socket(&config.data_dir)?;
         let state = web::Data::new(state);
-        Ok(Self { state, core, logs, listeners, metrics_listeners, control, tasks, background })
+        Ok(Self { state, core, listeners, metrics_listeners, control, tasks, background })
     }
 
     /// Where it listens.
@@ -140,7 +131,7 @@ impl Application {
     /// If the listeners fail, or the disk: a server that can store nothing ends, so that whoever
     /// watches over it notices and starts it again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { state, core, logs, listeners, metrics_listeners, control, tasks, background } = self;
+        let Self { state, core, listeners, metrics_listeners, control, tasks, background } = self;
         let stored = core.clone();
         let patience = farewell(&core.config);
         let (stop_tasks, stopped) = watch::channel(false);
@@ -174,9 +165,9 @@ impl Application {
         let _ = stop_tasks.send(true);
         let _ = background.block_on(async { timeout(patience, tasks).await });
         background.shutdown_timeout(Duration::from_secs(5));
-        logs.close();
+        core.logs.close();
         // The last one to let go of the store closes the database.
-        drop((core, logs));
+        drop(core);
         served
     }
 }
@@ -198,11 +189,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 fn publish_notice(config: &Config, store: &Store, now: Millis, background: &Runtime) -> anyhow::Result<()> {
     let notice = config.notice();
     let texts = http::notice_texts(&notice)?;
-    let publish = ops::notices::publish(store, notice.facts, texts, now);
-    // On a thread of its own, because whoever builds a server may be on one that must not wait.
-    let published = thread::scope(|scope| scope.spawn(|| background.block_on(publish)).join());
-    published.map_err(|_| anyhow::anyhow!("the privacy notice could not be published"))??;
-    Ok(())
+    Ok(background.block_on(ops::privacy_notice::publish(store, notice.facts, texts, now))?)
 }
 
 /// The runtime that everything slow runs on.

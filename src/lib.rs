@@ -12,9 +12,10 @@
 //! | `app` | composition: opens, binds, runs, drains |
 //! | `http` | what comes in: the API, the pages, the operator's socket |
 //! | `tasks` | what runs by itself: the outbox, deleting what is too old, replacing the pepper, links to people's own pages, lookup budgets |
-//! | `remote`, `logs` | what goes out: homeservers, mail, messages to telephones; the files that say who called |
-//! | `ops` | one function for each thing the server does |
-//! | `store`, `config`, `assets`, `metrics` | the database; the settings; what is compiled in; what is counted |
+//! | `remote` | what goes out: homeservers, mail, messages to telephones |
+//! | `ops` | what the server does, in folders by subject |
+//! | `store`, `logs` | the database; the files that say who looked up and who called |
+//! | `config`, `assets`, `metrics` | the settings; what is compiled in; what is counted |
 //! | `domain` | the rules, as pure values |
 //!
 //! A layer uses those below it, never one above and never one beside it; a test reads the `use`

@@ -127,7 +127,7 @@ fn measure_one(
     let rates = [median(bindery.rates), median(constant.rates)];
     bindery.server.stop()?;
     constant.server.kill()?;
-    let [logged, ..] = logs::held(&config.data_dir, &config.privacy)?;
+    let [logged, ..] = logs::held(&logs::folder(&config.data_dir), &config.privacy)?;
     let (name, lost) = match log {
         LookupLog::Full => ("full", count(bindery.answered as f64 - logged.rows as f64)),
         _ => ("off", String::new()),

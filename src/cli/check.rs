@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     domain::terms::Required,
     http::control::terms::PLAN,
-    ops::notices::{Effect, Planned, effect},
+    ops::privacy_notice::{Effect, Planned, effect},
     store::Look,
 };
 

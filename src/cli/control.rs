@@ -13,11 +13,12 @@ use crate::{
     app::{CONTROL_SOCKET, SystemClock},
     config::Config,
     domain::{
+        clock::Clock,
         ids::{OpenIdToken, UserId},
         server_name::ServerName,
         signing::PublicKeys,
     },
-    ops::{self, Clock, Core, HomeserverError, Homeservers},
+    ops::{self, Core, HomeserverError, Homeservers},
     store::{DATABASE_FILE, Store},
 };
 

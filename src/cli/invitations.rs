@@ -6,7 +6,7 @@ use super::{control::Data, say};
 use crate::{
     config::Config,
     http::control::{CANCEL_INVITATIONS, CancelInvitations, Cancelled},
-    ops::{Core, invitations},
+    ops::{Core, invitation},
 };
 
 /// What is typed to say which invitations are meant.
@@ -34,7 +34,7 @@ pub fn cancel(config: Config, meant: Meant) -> anyhow::Result<()> {
     // Before anything else, so that a slip of the pen says the same whether or not a server runs.
     let which = meant.parse().map_err(anyhow::Error::msg)?;
     let offline =
-        async move |core: &Core| Ok(Cancelled { cancelled: invitations::cancel(&core.store, which).await? });
+        async move |core: &Core| Ok(Cancelled { cancelled: invitation::cancel(&core.store, which).await? });
     let Cancelled { cancelled } = Data::find(config)?.run(CANCEL_INVITATIONS, &meant, offline)?;
     match cancelled {
         0 => say("There was no such pending invitation.\n"),

@@ -12,13 +12,13 @@ use super::{WithConfig, say};
 use crate::{
     app::SystemClock,
     domain::{
+        clock::Clock,
         day::Day,
         ids::UserId,
         time::{DAY, Millis, as_millis},
     },
     http::control::NOT_AN_ACCOUNT,
     logs::{self, CountedRow, LogKind, LookupSummary, printable},
-    ops::Clock,
 };
 
 /// Which log.
@@ -140,7 +140,7 @@ pub fn show(command: LogCommand) -> anyhow::Result<()> {
 fn print(data_dir: &std::path::Path, kind: LogKind, rows: &Rows) -> io::Result<u64> {
     let mut output = BufWriter::new(io::stdout().lock());
     let mut printed = 0;
-    logs::rows(data_dir, kind, Day::of(rows.since), |row| {
+    logs::rows(&logs::folder(data_dir), kind, Day::of(rows.since), |row| {
         let text = match kind {
             LogKind::Lookup => rows.of_lookup(row),
             _ => rows.of_counted(row, kind),

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     app::SystemClock,
     config::{self, Config, ConfigError},
-    ops::Clock,
+    domain::clock::Clock,
 };
 
 /// `EX_CONFIG` of sysexits.h: starting again will not help.

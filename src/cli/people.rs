@@ -12,7 +12,7 @@ use crate::{
         time::{DAY, Millis},
     },
     http::control::people::{AUDIT, AuditQuery, ERASE, EXPORT, Person},
-    ops::erasure::Erased,
+    ops::person::erasure::Erased,
 };
 
 /// What is typed to say who is meant.

@@ -7,13 +7,13 @@ use crate::{
     http::control::ROTATE_PEPPER,
     ops::{
         Core,
-        peppers::{self, Rotated},
+        lookup::pepper::{self, Rotated},
     },
 };
 
 /// Replaces the pepper now.
 pub fn rotate(config: Config) -> anyhow::Result<()> {
-    let offline = async |core: &Core| Ok(peppers::rotate(core, By::Operator).await?);
+    let offline = async |core: &Core| Ok(pepper::rotate(core, By::Operator).await?);
     let Rotated { addresses } = Data::find(config)?.run(ROTATE_PEPPER, &(), offline)?;
     let minutes = PEPPER_GRACE.as_secs() / 60;
     say(&format!(

@@ -6,6 +6,7 @@
 pub mod association;
 pub mod audit;
 pub mod bucket;
+pub mod clock;
 pub mod code;
 pub mod day;
 pub mod edition;
@@ -14,6 +15,7 @@ pub mod invitation;
 pub mod language;
 pub mod lookup;
 pub mod mail_names;
+pub mod network;
 pub mod notice;
 pub mod outbox;
 pub mod phone;

@@ -1,6 +1,6 @@
 //! Points in time and lengths of time, both in milliseconds as the specification counts them.
 //!
-//! Nothing here reads a clock; the clock is a trait of `ops`.
+//! Nothing here reads a clock; the clock is a trait in `clock`.
 
 use std::time::Duration;
 

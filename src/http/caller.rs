@@ -5,7 +5,7 @@
 
 use std::{
     future::{Ready, ready},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use actix_web::{
@@ -19,8 +19,8 @@ use serde::Deserialize;
 use super::{State, body::query, error::ApiError};
 use crate::{
     config::Config,
-    domain::{ids::Token, refusal::Refusal},
-    ops::{
+    domain::{ids::Token, network::Network, refusal::Refusal},
+    ops::account::{
         terms,
         tokens::{self, Authenticated},
     },
@@ -48,16 +48,9 @@ impl Caller {
         self.0.to_canonical()
     }
 
-    /// What limits count: the address, or the /64 network of an IPv6 address, since a client can
-    /// have all of that.
-    pub fn network(self) -> IpAddr {
-        match self.0.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-        }
+    /// What limits count.
+    pub fn network(self) -> Network {
+        Network::of(self.0)
     }
 }
 
@@ -219,12 +212,5 @@ mod tests {
         }
         assert_eq!(client("127.0.0.1", ""), "127.0.0.1");
         assert_eq!(client("127.0.0.1", "\u{ff}, 198.51.100.1"), "198.51.100.1");
-    }
-
-    #[test]
-    fn an_ipv6_network_counts_as_one() {
-        let one = Caller("2001:db8::1".parse().expect("an address")).network();
-        let other = Caller("2001:db8::ffff:2".parse().expect("an address")).network();
-        assert_eq!(one, other);
     }
 }

@@ -24,9 +24,8 @@ use crate::{
         threepid::Address,
     },
     ops::{
-        Failure,
-        invitations::{self, Which},
-        peppers::{self, Rotated},
+        invitation::{self, Which},
+        lookup::pepper::{self, Rotated},
     },
 };
 
@@ -60,26 +59,6 @@ pub fn serve(state: Data<State>, listener: UnixListener) -> std::io::Result<Serv
     // A server that is to stop does not wait for a command that takes long.
     let server = HttpServer::new(app).workers(1).max_connections(16).disable_signals().shutdown_timeout(5);
     Ok(server.client_request_timeout(Duration::from_secs(10)).listen_uds(listener)?.run())
-}
-
-/// Why a command came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// It was refused, or the database failed.
-    #[error(transparent)]
-    Failure(#[from] Failure),
-    /// A file of the logs cannot be read or removed.
-    #[error("the logs cannot be used: {0}")]
-    Logs(#[from] std::io::Error),
-}
-
-impl From<CommandError> for ApiError {
-    fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Failure(failure) => failure.into(),
-            CommandError::Logs(error) => error.into(),
-        }
-    }
 }
 
 /// What is wrong with a text that should be a Matrix ID, after "this is".
@@ -138,12 +117,12 @@ pub struct Cancelled {
 
 async fn cancel_invitations(state: Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let which = body.json::<CancelInvitations>()?.parse().map_err(Refusal::InvalidParam)?;
-    let cancelled = invitations::cancel(&state.core.store, which).await?;
+    let cancelled = invitation::cancel(&state.core.store, which).await?;
     Ok(HttpResponse::Ok().json(Cancelled { cancelled }))
 }
 
 async fn rotate_pepper(state: Data<State>) -> Result<Json<Rotated>, ApiError> {
     let core = state.core.clone();
     // It goes on when whoever asked does not wait.
-    Ok(Json(state.off_thread(async move { peppers::rotate(&core, By::Operator).await }).await?))
+    Ok(Json(state.off_thread(async move { pepper::rotate(&core, By::Operator).await }).await?))
 }

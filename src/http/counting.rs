@@ -35,7 +35,7 @@ pub struct Arrived {
 impl Counting {
     /// With a counter of its own.
     pub fn new(state: Data<State>) -> Self {
-        let counter = state.logs.counter();
+        let counter = state.core.logs.counter();
         Self { state, counter }
     }
 

@@ -48,14 +48,11 @@ impl From<Failure> for ApiError {
                 tracing::error!(%error, "the database failed");
                 Self::Internal
             }
+            Failure::Logs(error) => {
+                tracing::error!(%error, "a file of the logs cannot be used");
+                Self::Internal
+            }
         }
-    }
-}
-
-impl From<std::io::Error> for ApiError {
-    fn from(error: std::io::Error) -> Self {
-        tracing::error!(%error, "a file in the data directory cannot be used");
-        Self::Internal
     }
 }
 

@@ -10,7 +10,6 @@ mod caller;
 pub mod control;
 mod counting;
 mod error;
-mod limits;
 pub mod metrics;
 mod pages;
 mod routes;
@@ -24,9 +23,8 @@ use actix_web::{
 };
 
 pub use self::pages::notice_texts;
-use self::{counting::Counting, error::ApiError, limits::Limits, pages::Pages};
+use self::{counting::Counting, error::ApiError, pages::Pages};
 use crate::{
-    logs::Logs,
     ops::Core,
     remote::{mail::Mailer, sms::SmsGateway},
 };
@@ -36,8 +34,6 @@ pub struct State {
     core: Arc<Core>,
     mailer: Arc<Mailer>,
     sms: Arc<SmsGateway>,
-    logs: Arc<Logs>,
-    limits: Limits,
     pages: Pages,
     background: tokio::runtime::Handle,
 }
@@ -51,12 +47,10 @@ impl State {
         core: Arc<Core>,
         mailer: Arc<Mailer>,
         sms: Arc<SmsGateway>,
-        logs: Arc<Logs>,
         background: tokio::runtime::Handle,
     ) -> anyhow::Result<Self> {
-        let limits = Limits::new(core.config.limits.clone());
         let pages = Pages::load(&core.config)?;
-        Ok(Self { core, mailer, sms, logs, limits, pages, background })
+        Ok(Self { core, mailer, sms, pages, background })
     }
 
     /// Runs something slow where it makes no other request wait.

@@ -187,9 +187,9 @@ pub(super) fn replace(
 ///
 /// # Errors
 /// The first file that could not be unlinked; the others are gone all the same.
-pub fn unlink_expired(data_dir: &Path, now: Millis, privacy: &Privacy) -> io::Result<usize> {
+pub fn unlink_expired(folder: &Path, now: Millis, privacy: &Privacy) -> io::Result<usize> {
     let (mut unlinked, mut outcome) = (0, Ok(()));
-    for file in list(&folder(data_dir))? {
+    for file in list(folder)? {
         if now >= file.kind.goes(file.day, privacy) || file.day.0 > Day::of(now).0 + 1 {
             match file.unlink() {
                 Ok(()) => unlinked += 1,
@@ -217,10 +217,10 @@ pub struct Held {
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn held(data_dir: &Path, privacy: &Privacy) -> io::Result<[Held; 3]> {
+pub fn held(folder: &Path, privacy: &Privacy) -> io::Result<[Held; 3]> {
     let mut all = LogKind::ALL.map(|kind| Held { kind, rows: 0, bytes: 0, oldest: None });
     for held in &mut all {
-        for file in of_kind(&folder(data_dir), held.kind)? {
+        for file in of_kind(folder, held.kind)? {
             let Some(content) = file.open()? else { continue };
             let (rows, bytes) = size(content)?;
             held.rows += rows;

@@ -1,8 +1,8 @@
-//! The three logs that hold what the policy lets a server remember of its callers, in files of
-//! their own: who looked up what, which programs called from where, and how often (design, P14 and P15).
+//! The three logs that hold what the policy lets a server remember of its callers, in files of their own: who
+//! looked up what, which programs called from where, and how often (design, P14 and P15).
 //!
-//! They are written beside the requests and never in their way. What the operator's other log, on
-//! standard error, says is no business of this layer: nothing personal is ever in it.
+//! Rows are queued in memory and written by two threads, so no request waits for the disk. The operator's log
+//! on standard error is not written here, and no personal data is ever in it.
 
 mod counters;
 mod files;
@@ -27,31 +27,36 @@ use std::{
 use self::{
     counters::{CONNECTION_COLUMNS, KIND_COLUMNS},
     ledgers::{INTERVAL, Ledger},
-    lookups::Queue,
+    lookups::{LookupRow, Queue},
 };
 pub use self::{
     counters::{Counter, RequestKind, agent, printable},
     files::{Held, LogKind, folder, held, unlink_expired},
-    lookups::{LookupRow, clear_hash},
-    read::{LookupSummary, lookups_by, lookups_of, rows},
+    lookups::clear_hash,
+    read::{LookedUp, LookupMade, LookupSummary, rows},
     tally::CountedRow,
 };
 use crate::{
-    domain::{ids::UserId, lookup::Algorithm, secret::Key32, time::Millis},
-    ops::Core,
+    config::Privacy,
+    domain::{clock::Clock, ids::UserId, lookup::Algorithm, secret::Key32, time::Millis},
 };
 
-/// The logs of a running server.
+/// Called with a log and how many of its rows were lost.
+pub type OnLost = Box<dyn Fn(LogKind, u64) + Send + Sync>;
+
+/// The logs in a data directory.
 pub struct Logs {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the threads that write work with.
+/// What the writing threads work with.
 struct Shared {
-    core: Arc<Core>,
     folder: PathBuf,
+    privacy: Privacy,
+    clock: Arc<dyn Clock>,
     key: Key32,
+    on_lost: OnLost,
     queue: Queue,
     hasher: RandomState,
     counters: Mutex<Vec<Arc<Counter>>>,
@@ -61,19 +66,21 @@ struct Shared {
 }
 
 impl Logs {
-    /// Makes the folder, and starts the threads that write. `tick` is how long a row waits at most before it is
-    /// on its way to the disk.
-    ///
-    /// # Errors
-    /// If the folder cannot be used, or the database cannot be read.
-    pub fn open(core: Arc<Core>, tick: Duration) -> io::Result<Self> {
-        let folder = folder(&core.config.data_dir);
-        files::prepare(&folder)?;
-        let key = core.store.read().session_key().map_err(io::Error::other)?;
+    /// The logs in `folder`, for reading. Nothing is written before [`Logs::start`]. Addresses that were looked up
+    /// in the clear are hashed under `key`.
+    pub fn new(
+        folder: PathBuf,
+        privacy: Privacy,
+        clock: Arc<dyn Clock>,
+        key: Key32,
+        on_lost: OnLost,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            core,
             folder,
+            privacy,
+            clock,
             key,
+            on_lost,
             queue: Queue::default(),
             hasher: RandomState::new(),
             counters: Mutex::default(),
@@ -81,16 +88,27 @@ impl Logs {
             bell: Condvar::new(),
             has_warned: AtomicBool::new(false),
         });
-        // Two, because the second waits for the disk and the first must not.
-        let start = |name: &str, work: fn(&Shared, Duration)| {
-            let shared = shared.clone();
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared, tick))
-        };
-        let threads = vec![start("lookup log", Shared::write_lookups)?, start("access log", Shared::keep)?];
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        Self { shared, threads: Mutex::default() }
     }
 
-    /// The row of a lookup that is about to run, for [`Logs::looked_up`].
+    /// Creates the folder and starts the threads that write. A row waits at most `tick` before it is written.
+    ///
+    /// # Errors
+    /// If the folder cannot be used.
+    pub fn start(&self, tick: Duration) -> io::Result<()> {
+        files::prepare(&self.shared.folder)?;
+        // Two, because the second waits for the disk and the first must not.
+        let start = |name: &str, work: fn(&Shared, Duration)| {
+            let shared = self.shared.clone();
+            thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared, tick))
+        };
+        let started =
+            [start("lookup log", Shared::write_lookups)?, start("access log", Shared::write_ledgers)?];
+        lock(&self.threads).extend(started);
+        Ok(())
+    }
+
+    /// Begins the row of a lookup that is about to run; finish it with [`Logs::add_lookup`].
     pub fn lookup_row(
         &self,
         account: &UserId,
@@ -99,13 +117,12 @@ impl Logs {
         addresses: usize,
         now: Millis,
     ) -> LookupRow<'_> {
-        let Shared { core, key, .. } = &*self.shared;
-        LookupRow::new(core.config.privacy.lookup_log, key, account, ip, algorithm, addresses, now)
+        let Shared { privacy, key, .. } = &*self.shared;
+        LookupRow::new(privacy.lookup_log, key, account, ip, algorithm, addresses, now)
     }
 
-    /// Hands over the row of a lookup that was answered. Waits for no disk; a row that finds no
-    /// room is lost and counted.
-    pub fn looked_up(&self, row: LookupRow<'_>) {
+    /// Queues the row of a lookup. Never waits for the disk; a row that does not fit is lost and counted.
+    pub fn add_lookup(&self, row: LookupRow<'_>) {
         self.shared.queue.push(row);
     }
 
@@ -114,6 +131,22 @@ impl Logs {
         let counter = Arc::new(Counter::new(&self.shared.hasher));
         lock(&self.shared.counters).push(counter.clone());
         counter
+    }
+
+    /// See [`files::unlink_expired`].
+    ///
+    /// # Errors
+    /// The first file that could not be unlinked; the others are gone all the same.
+    pub fn unlink_expired(&self, now: Millis) -> io::Result<usize> {
+        unlink_expired(&self.shared.folder, now, &self.shared.privacy)
+    }
+
+    /// How much of each log there is. Reads every file once, in pieces, and waits for the disk.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn held(&self) -> io::Result<[Held; 3]> {
+        held(&self.shared.folder, &self.shared.privacy)
     }
 
     /// Writes everything that is there, and ends. What is handed over later is lost.
@@ -136,14 +169,13 @@ impl Drop for Logs {
 
 impl Shared {
     fn write_lookups(&self, tick: Duration) {
-        let (config, clock) = (&self.core.config, &self.core.clock);
         let lost = |rows| self.lost(LogKind::Lookup, rows);
-        self.queue.write(&self.folder, &config.privacy, tick, || clock.now(), lost);
+        self.queue.write(&self.folder, &self.privacy, tick, || self.clock.now(), lost);
     }
 
     /// Collects what was counted, and writes it once a minute.
-    fn keep(&self, tick: Duration) {
-        let (privacy, clock) = (&self.core.config.privacy, &self.core.clock);
+    fn write_ledgers(&self, tick: Duration) {
+        let (privacy, clock) = (&self.privacy, &self.clock);
         let ledger = (self.folder.clone(), self.hasher.clone());
         let mut access = Ledger::new(LogKind::Access, KIND_COLUMNS, ledger.0.clone(), ledger.1.clone());
         let mut connections = Ledger::new(LogKind::Connection, CONNECTION_COLUMNS, ledger.0, ledger.1);
@@ -177,7 +209,7 @@ impl Shared {
         if rows == 0 {
             return;
         }
-        self.core.metrics.count_lost_log_rows(kind.as_str(), rows);
+        (self.on_lost)(kind, rows);
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 log = kind.as_str(),

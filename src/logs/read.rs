@@ -13,16 +13,11 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    files::{LogKind, folder, of_kind},
+    Logs,
+    files::{LogKind, of_kind},
     lookups::clear_hash,
 };
-use crate::{
-    domain::{day::Day, ids::UserId, lookup::LookupHash, threepid::Address, time::Millis},
-    ops::{
-        Core,
-        export::{LookedUp, LookupMade},
-    },
-};
+use crate::domain::{day::Day, ids::UserId, lookup::LookupHash, threepid::Address, time::Millis};
 
 /// Who looked up how much: a row of the log of lookups without its addresses.
 #[derive(Debug, Deserialize)]
@@ -48,12 +43,12 @@ pub struct LookupSummary<'a> {
 /// # Errors
 /// If a file cannot be read, or `each` fails.
 pub fn rows(
-    data_dir: &Path,
+    folder: &Path,
     kind: LogKind,
     since: Day,
     mut each: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<()> {
-    for file in of_kind(&folder(data_dir), kind)?.iter().filter(|file| file.day >= since) {
+    for file in of_kind(folder, kind)?.iter().filter(|file| file.day >= since) {
         let Some(content) = file.open()? else { continue };
         let (mut content, mut line) = (BufReader::with_capacity(64 * 1024, content), Vec::new());
         while content.read_until(b'\n', &mut line)? > 0 {
@@ -71,50 +66,74 @@ pub fn rows(
     Ok(())
 }
 
-/// What an account looked up, as far as the log of lookups goes. It waits for the disk.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn lookups_by(core: &Core, user: &UserId) -> io::Result<Vec<LookupMade>> {
-    let mut lookups = Vec::new();
-    rows(&core.config.data_dir, LogKind::Lookup, Day(0), |row| {
-        let lookup = serde_json::from_str::<LookupSummary<'_>>(row).ok();
-        lookups.extend(lookup.filter(|lookup| lookup.account == user.as_str()).map(|lookup| LookupMade {
-            at: lookup.ts.0,
-            ip: Some(lookup.ip.to_string()),
-            addresses: lookup.addresses,
-            found: lookup.matches,
-        }));
-        Ok(())
-    })?;
-    Ok(lookups)
+/// A lookup that an account made.
+#[derive(Clone, Copy, Debug)]
+pub struct LookupMade {
+    /// When.
+    pub at: Millis,
+    /// The IP address it came from.
+    pub ip: IpAddr,
+    /// How many addresses were asked for.
+    pub addresses: u64,
+    /// How many of them were found.
+    pub found: u64,
 }
 
-/// When an address was looked up, as far as a full log knows: under the peppers that are not yet forgotten,
-/// and in the clear. It waits for the disk.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn lookups_of(core: &Core, address: &Address) -> io::Result<Vec<LookedUp>> {
-    #[derive(Deserialize)]
-    struct Full<'a> {
-        ts: Millis,
-        #[serde(borrow)]
-        found: Vec<&'a str>,
+/// A lookup of an address.
+#[derive(Clone, Copy, Debug)]
+pub struct LookedUp {
+    /// When.
+    pub at: Millis,
+    /// Whether it was found.
+    pub found: bool,
+}
+
+impl Logs {
+    /// The lookups that an account made, as far as the log goes. Waits for the disk.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn lookups_by(&self, user: &UserId) -> io::Result<Vec<LookupMade>> {
+        let mut lookups = Vec::new();
+        rows(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
+            let lookup = serde_json::from_str::<LookupSummary<'_>>(row).ok();
+            lookups.extend(lookup.filter(|lookup| lookup.account == user.as_str()).map(|lookup| {
+                LookupMade {
+                    at: lookup.ts,
+                    ip: lookup.ip,
+                    addresses: lookup.addresses,
+                    found: lookup.matches,
+                }
+            }));
+            Ok(())
+        })?;
+        Ok(lookups)
     }
-    let mut hashes = vec![clear_hash(core.session_key(), address)];
-    for index in core.store.read().peppers() {
-        hashes.push(LookupHash::of(address, &index.pepper).to_base64());
-    }
-    let mut lookups = Vec::new();
-    rows(&core.config.data_dir, LogKind::Lookup, Day(0), |row| {
-        // Most rows have none of them, and finding that out is cheaper than parsing.
-        if let Some(hash) = hashes.iter().find(|hash| row.contains(hash.as_str()))
-            && let Ok(full) = serde_json::from_str::<Full<'_>>(row)
-        {
-            lookups.push(LookedUp { at: full.ts.0, found: full.found.contains(&hash.as_str()) });
+
+    /// The lookups of an address, as far as a full log goes: under these peppers, and in the clear. Waits for
+    /// the disk.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn lookups_of(&self, address: &Address, peppers: &[String]) -> io::Result<Vec<LookedUp>> {
+        #[derive(Deserialize)]
+        struct Full<'a> {
+            ts: Millis,
+            #[serde(borrow)]
+            found: Vec<&'a str>,
         }
-        Ok(())
-    })?;
-    Ok(lookups)
+        let mut hashes = vec![clear_hash(&self.shared.key, address)];
+        hashes.extend(peppers.iter().map(|pepper| LookupHash::of(address, pepper).to_base64()));
+        let mut lookups = Vec::new();
+        rows(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
+            // Most rows hold none of the hashes, and searching is cheaper than parsing.
+            if let Some(hash) = hashes.iter().find(|hash| row.contains(hash.as_str()))
+                && let Ok(full) = serde_json::from_str::<Full<'_>>(row)
+            {
+                lookups.push(LookedUp { at: full.ts, found: full.found.contains(&hash.as_str()) });
+            }
+            Ok(())
+        })?;
+        Ok(lookups)
+    }
 }

@@ -1,36 +1,22 @@
 //! What the server does: one function for each thing, and each owns its transaction.
 //!
 //! A function here takes domain values and gives back domain values or a [`Failure`]. It knows
-//! neither HTTP nor templates; what it needs from outside, the time and the homeservers, are the
-//! two traits below.
+//! neither HTTP nor templates; what it needs from homeservers is the trait below.
 
-pub mod accounts;
-pub mod associations;
-pub mod buckets;
-pub mod budgets;
-mod codes;
-pub mod erasure;
-pub mod export;
-pub mod holdings;
-pub mod invitations;
+pub mod account;
+pub mod address;
+pub mod invitation;
 pub mod keys;
+pub mod limits;
 pub mod lookup;
-pub mod mailed_link;
-pub mod notices;
 pub mod outbox;
-pub mod owner_notices;
-pub mod peppers;
-mod purge;
-mod rest;
+mod pause;
+pub mod person;
+pub mod privacy_notice;
 pub mod retention;
-mod sending;
-pub mod suppressions;
-pub mod terms;
-pub mod tokens;
-pub mod validation;
-pub mod visits;
+pub mod signed_request;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
@@ -38,6 +24,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     domain::{
+        clock::Clock,
         edition::Edition,
         ids::{OpenIdToken, UserId},
         refusal::Refusal,
@@ -47,15 +34,10 @@ use crate::{
         terms::Required,
         time::Millis,
     },
+    logs::{self, Logs, OnLost},
     metrics::Metrics,
     store::{Genesis, Store, StoreError},
 };
-
-/// Tells the time. Two exist: the system's, and one that tests move.
-pub trait Clock: Send + Sync {
-    /// The time now.
-    fn now(&self) -> Millis;
-}
 
 /// What other people's homeservers say.
 pub trait Homeservers: Send + Sync {
@@ -95,6 +77,15 @@ pub enum Failure {
     /// The database failed; the caller hears that something is wrong and the log says what.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A file of the logs cannot be read or removed.
+    #[error("the logs cannot be used: {0}")]
+    Logs(Arc<io::Error>),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Logs(Arc::new(error))
+    }
 }
 
 /// What every operation works on.
@@ -103,6 +94,8 @@ pub struct Core {
     pub config: Arc<Config>,
     /// The database.
     pub store: Store,
+    /// The logs of lookups and callers.
+    pub logs: Arc<Logs>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The editions of the privacy notice, the one in force last.
@@ -113,21 +106,23 @@ pub struct Core {
     names: Vec<String>,
     session_key: Key32,
     signing_keys: Vec<KeyPair>,
-    sending: sending::Sending,
-    codes: codes::Codes,
+    sending: address::sending::Sending,
+    codes: address::codes::Codes,
+    /// How often who may do what.
+    pub limits: limits::Limits,
     /// How much everybody may look up.
-    pub budgets: budgets::Budgets,
+    pub budgets: lookup::budget::Budgets,
     /// Held while the pepper is replaced, so that only one at a time does that.
     rotating: tokio::sync::Mutex<()>,
     /// What monitoring may count.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Whether what has reached its age is deleted.
     pub retention: retention::Switch,
-    tokens: tokens::Tokens,
+    tokens: account::tokens::Tokens,
     /// Rings when something new lies in the outbox.
     pub outbox_bell: Notify,
     /// Who has asked for the link to their own page.
-    pub visits: visits::Queue,
+    pub visits: person::own_page::Queue,
 }
 
 impl Core {
@@ -144,13 +139,23 @@ impl Core {
         let session_key = store.read().session_key()?;
         let signing_keys = store.read().signing_keys()?;
         let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
-        let budgets = budgets::Budgets::load(&config.lookup, &session_key, &store)?;
+        let budgets = lookup::budget::Budgets::load(&config.lookup, &session_key, &store)?;
         let editions = store.read().editions()?;
-        let terms = notices::Planned::by(&config).required(&editions);
+        let terms = privacy_notice::Planned::by(&config).required(&editions);
+        let metrics = Arc::new(Metrics::default());
+        let on_lost: OnLost = {
+            let metrics = metrics.clone();
+            Box::new(move |log, rows| metrics.count_lost_log_rows(log.as_str(), rows))
+        };
+        let folder = logs::folder(&config.data_dir);
+        let logs =
+            Arc::new(Logs::new(folder, config.privacy.clone(), clock.clone(), session_key.clone(), on_lost));
+        let limits = limits::Limits::new(config.limits.clone());
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
         Ok(Self {
             config,
             store,
+            logs,
             clock,
             editions,
             terms,
@@ -158,15 +163,16 @@ impl Core {
             names,
             session_key,
             signing_keys,
-            sending: sending::Sending::default(),
-            codes: codes::Codes::default(),
+            sending: address::sending::Sending::default(),
+            codes: address::codes::Codes::default(),
+            limits,
             budgets,
             rotating: tokio::sync::Mutex::default(),
-            metrics: Metrics::default(),
+            metrics,
             retention: retention::Switch::default(),
-            tokens: tokens::Tokens::default(),
+            tokens: account::tokens::Tokens::default(),
             outbox_bell: Notify::new(),
-            visits: visits::Queue::default(),
+            visits: person::own_page::Queue::default(),
         })
     }
 }
@@ -185,7 +191,7 @@ impl Core {
 pub fn genesis(now: Millis) -> Genesis {
     Genesis {
         signing_seed: Key32::new(random()),
-        pepper: peppers::new(),
+        pepper: lookup::pepper::new(),
         session_key: Key32::new(random()),
         now,
     }

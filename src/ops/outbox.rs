@@ -7,7 +7,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{Core, Failure, invitations::is_pending, suppressions::suppressed_since};
+use super::{Core, Failure, address::suppression::suppressed_since, invitation::is_pending};
 use crate::domain::{
     ids::UserId,
     invitation::{Described, Invitation},

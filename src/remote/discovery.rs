@@ -24,12 +24,10 @@ use super::{
     fetch::{Fetch, Request, Target},
     special_purpose::may_call,
 };
-use crate::{
-    domain::{
-        server_name::{Host, ServerName},
-        time::{HOUR, Millis},
-    },
-    ops::Clock,
+use crate::domain::{
+    clock::Clock,
+    server_name::{Host, ServerName},
+    time::{HOUR, Millis},
 };
 
 /// The ports of the protocol. Tests use others, since low ones need privileges.

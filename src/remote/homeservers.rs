@@ -21,12 +21,13 @@ use super::{
 };
 use crate::{
     domain::{
+        clock::Clock,
         ids::{OpenIdToken, UserId},
         server_name::ServerName,
         signing::{PublicKey, PublicKeys},
         time::Millis,
     },
-    ops::{Clock, HomeserverError, Homeservers},
+    ops::{HomeserverError, Homeservers},
 };
 
 const MAX_USER_INFO: usize = 5 * 1024;

@@ -51,8 +51,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::language::Language;
-    use crate::store::rows::{AssociationRow, SessionRow};
+    use crate::{
+        domain::language::Language,
+        store::rows::{AssociationRow, SessionRow},
+    };
 
     proptest! {
         #[test]

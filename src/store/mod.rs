@@ -39,6 +39,8 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use redb::{Builder, Database, StorageBackend};
 
+pub use redb::ReadTransaction;
+
 pub use self::{
     accounts::{Consent, StoredToken},
     look::Look,

@@ -14,8 +14,7 @@ use crate::{
         retention::ROUND,
         time::{DAY, Millis},
     },
-    logs,
-    ops::{Core, retention, tokens},
+    ops::{Core, account::tokens, retention},
     remote::spool,
 };
 
@@ -102,11 +101,11 @@ impl Sight {
 async fn round(tasks: &Tasks, now: Millis) {
     let core = &tasks.core;
     let deleted = retention::round(core, now).await;
-    let config = core.config.clone();
+    let (config, logs) = (core.config.clone(), core.logs.clone());
     let unlink = move || {
         spool::remove_old(&config.mail_directory())?;
         spool::remove_old(&config.sms_directory())?;
-        logs::unlink_expired(&config.data_dir, now, &config.privacy)
+        logs.unlink_expired(now)
     };
     let unlinked = spawn_blocking(unlink).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     if let Err(error) = &unlinked {

@@ -4,7 +4,7 @@
 use tokio::sync::watch;
 
 use super::{Tasks, tick};
-use crate::ops::peppers;
+use crate::ops::lookup::pepper;
 
 /// For how many looks at the clock there is a rest after a failure.
 const REST: u32 = 60;
@@ -12,7 +12,7 @@ const REST: u32 = 60;
 pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     loop {
         let kept = tokio::select! {
-            kept = peppers::keep(&tasks.core) => kept,
+            kept = pepper::keep(&tasks.core) => kept,
             // Between two steps; the next start goes on.
             _ = stop.wait_for(|stop| *stop) => return,
         };

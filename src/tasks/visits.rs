@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::Tasks;
 use crate::{
-    ops::visits::{self, Asked, Begun, Destination},
+    ops::person::own_page::{self, Asked, Begun, Destination},
     remote::{mail::VisitMail, sms::VisitSms},
 };
 
@@ -36,7 +36,7 @@ pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
 async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
     let core = &tasks.core;
     let (to, language) = (asked.to.clone(), asked.language);
-    let secret = match visits::begin(core, asked).await {
+    let secret = match own_page::begin(core, asked).await {
         Ok(Begun::Link(secret)) => secret,
         Ok(Begun::NothingStored) => return "nothing_stored",
         Ok(Begun::Suppressed) => return "suppressed",
@@ -47,7 +47,7 @@ async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
             return "failed";
         }
     };
-    let link = visits::link(core, &secret, language);
+    let link = own_page::link(core, &secret, language);
     let was_sent = match to {
         Destination::Mailbox(to) => tasks.mailer.welcome(&VisitMail { to, link, language }).await.is_ok(),
         Destination::Telephone(to) => {

@@ -5,18 +5,24 @@ use std::{fs, net::IpAddr, path::Path, time::Duration};
 
 use bindery::{
     config::Config,
-    domain::{ids::UserId, refusal::Refusal, server_name::ServerName, time::Millis},
-    ops::{Clock, Core, budgets, genesis},
+    domain::{
+        clock::Clock, ids::UserId, network::Network, refusal::Refusal, server_name::ServerName, time::Millis,
+    },
+    ops::{Core, genesis, lookup::budget},
     store::{DATABASE_FILE, Store},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{
-    crash::{Frozen, Program, open},
-    model::{core_in_memory, core_on},
-    support::{Reply, Server, TestClock, User, at_least_one, hash, homeserver::Homeserver, v2},
+use crate::support::{
+    Reply, Server, TestClock, User, at_least_one,
+    core::{core_in_memory, core_on},
+    hash,
+    homeserver::Homeserver,
+    program::Program,
+    storage::{Frozen, open},
+    v2,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -151,7 +157,7 @@ pub fn refused(outcome: Result<(), Refusal>) -> Duration {
 fn a_homeserver_and_an_ip_address_have_ten_times_as_much() {
     let core = core_in_memory(TestClock::new());
     let now = core.clock.now();
-    let take = |who: &str, from: &str| core.budgets.take(&user(who), ip(from), 10_000, now);
+    let take = |who: &str, from: &str| core.budgets.take(&user(who), Network::of(ip(from)), 10_000, now);
     // Ports and capitals make no other homeserver.
     let spelt = ["hs.test", "hs.test:8448", "HS.test", "Hs.Test:1"];
     for number in 0..10 {
@@ -171,18 +177,19 @@ fn a_homeserver_and_an_ip_address_have_ten_times_as_much() {
 async fn a_clock_that_is_set_back_locks_nobody_out() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
     let core = core_on(open(storage.clone()), clock.clone());
-    let take =
-        |core: &Core, count| core.budgets.take(&user("@a:hs.test"), ip("192.0.2.1"), count, clock.now());
+    let take = |core: &Core, count| {
+        core.budgets.take(&user("@a:hs.test"), Network::of(ip("192.0.2.1")), count, clock.now())
+    };
     assert_eq!(take(&core, 10_000), Ok(()));
     clock.back(400 * DAY);
     assert_eq!(refused(take(&core, 10_000)), 2 * DAY, "not more than to fill it");
-    budgets::write_down(&core).await.expect("written");
+    budget::write_down(&core).await.expect("written");
     let row = |core: &Core| core.store.read().budgets().expect("readable")[0].1.is_full_at();
     assert!(row(&core) <= clock.now().after(2 * DAY).0 * 1000);
     clock.back(400 * DAY);
     drop(core);
     let core = core_on(open(storage), clock.clone());
-    budgets::write_down(&core).await.expect("written");
+    budget::write_down(&core).await.expect("written");
     assert!(row(&core) <= clock.now().after(2 * DAY).0 * 1000, "also for somebody who does not come back");
     assert_eq!(refused(take(&core, 10_000)), 2 * DAY);
     clock.forward(2 * DAY);
@@ -196,27 +203,30 @@ async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
     let who = |number: usize| user(&format!("@user{number}:hs{number}.test"));
     let rows = |core: &Core| core.store.read().budgets().expect("readable").len();
     for number in 0..2000 {
-        core.budgets.take(&who(number), ip("192.0.2.1"), 40, clock.now()).expect("enough for all");
+        core.budgets
+            .take(&who(number), Network::of(ip("192.0.2.1")), 40, clock.now())
+            .expect("enough for all");
     }
     assert_eq!(rows(&core), 0);
-    budgets::write_down(&core).await.expect("written");
+    budget::write_down(&core).await.expect("written");
     assert_eq!(rows(&core), 4001, "an account and a homeserver each, and the address");
     let syncs = storage.state().images.len();
-    budgets::write_down(&core).await.expect("written");
+    budget::write_down(&core).await.expect("written");
     assert_eq!(storage.state().images.len(), syncs, "nothing has changed, so nothing is written");
 
     let bytes = storage.state().images.last().expect("an image").bytes.clone();
     let crashed = core_on(open(Frozen::holding(bytes)), clock.clone());
-    let none_left = |core: &Core| core.budgets.take(&who(7), ip("192.0.2.7"), 9_961, clock.now());
+    let none_left =
+        |core: &Core| core.budgets.take(&who(7), Network::of(ip("192.0.2.7")), 9_961, clock.now());
     assert_eq!(none_left(&crashed), none_left(&core));
     assert!(none_left(&crashed).is_err());
 
     clock.forward(Duration::from_secs(40 * 18));
-    budgets::write_down(&core).await.expect("written");
+    budget::write_down(&core).await.expect("written");
     assert_eq!(rows(&core), 1, "the address looked up eighty thousand");
     assert!(core.store.read().has_removed().expect("readable"));
     clock.forward(2 * DAY);
-    budgets::write_down(&core).await.expect("written");
+    budget::write_down(&core).await.expect("written");
     assert_eq!(rows(&core), 0);
 }
 
@@ -235,7 +245,7 @@ fn has_budgets(data: &Path) -> bool {
 async fn a_kill_forgives_seconds_at_most() {
     let homeserver = Homeserver::start();
     let dir = TempDir::new().expect("a directory");
-    let config = crate::crash::config_file(dir.path(), &homeserver);
+    let config = crate::support::program::config_file(dir.path(), &homeserver);
     let alice = format!("@alice:{}", homeserver.name());
     let client = crate::support::client();
     let ask = async |program: &Program, method: Method, path: &str, token: &str, body: Value| {

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
-    crash::{Program, config_file},
+    support::program::{Program, config_file},
     support::{accept_terms, homeserver::Homeserver, v2},
 };
 

@@ -3,9 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
-    io::{self, BufRead, BufReader},
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -15,141 +12,30 @@ use bindery::{
         ids::{ClientSecret, RoomId, UserId},
         invitation::Described,
         language::Language,
-        lookup::LookupHash,
         outbox::{Kind, OutboxKey, Parcel},
-        server_name::ServerName,
-        threepid::Address,
         time::Millis,
     },
     ops::{
-        associations, genesis,
-        invitations::{self, Request},
+        address::{
+            publish,
+            validate::{self, TokenRequest, User},
+        },
+        invitation::{self, Request},
         outbox::{self, Fate},
-        validation::{self, TokenRequest, User},
     },
     store::Store,
 };
-use redb::StorageBackend;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{
-    model::{authenticated, core_on},
-    support::{TestClock, accept_terms, homeserver::Homeserver, v2},
+use crate::support::{
+    TestClock, accept_terms,
+    core::{authenticated, core_on},
+    homeserver::Homeserver,
+    program::{Program, config_file},
+    storage::{Frozen, Image, association, holds, open},
+    v2,
 };
-
-/// What the disk would hold if the machine had stopped at some moment.
-pub struct Image {
-    /// How many operations had been acknowledged by then.
-    pub acknowledged: usize,
-    pub bytes: Vec<u8>,
-}
-
-/// Storage in memory that keeps what a crash could leave at each sync: everything written so far,
-/// and the last synced state with only half of the writes since.
-#[derive(Clone, Default)]
-pub struct Frozen(Arc<Mutex<State>>);
-
-#[derive(Default)]
-pub struct State {
-    bytes: Vec<u8>,
-    synced: Vec<u8>,
-    unsynced: Vec<(u64, Vec<u8>)>,
-    pub acknowledged: usize,
-    pub images: Vec<Image>,
-}
-
-impl fmt::Debug for Frozen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Frozen")
-    }
-}
-
-impl Frozen {
-    pub fn holding(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { synced: bytes.clone(), bytes, ..State::default() })))
-    }
-
-    pub fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().expect("not poisoned")
-    }
-}
-
-fn write_at(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
-    let (start, end) = (offset as usize, offset as usize + data.len());
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    bytes[start..end].copy_from_slice(data);
-}
-
-impl StorageBackend for Frozen {
-    fn len(&self) -> Result<u64, io::Error> {
-        Ok(self.state().bytes.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let state = self.state();
-        let range = offset as usize..offset as usize + out.len();
-        out.copy_from_slice(state.bytes.get(range).ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        let mut state = self.state();
-        state.bytes.resize(len as usize, 0);
-        state.synced.resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        let mut state = self.state();
-        let acknowledged = state.acknowledged;
-        let mut torn = state.synced.clone();
-        for (offset, data) in &state.unsynced[..state.unsynced.len() / 2] {
-            write_at(&mut torn, *offset, data);
-        }
-        let whole = state.bytes.clone();
-        state.images.push(Image { acknowledged, bytes: torn });
-        state.images.push(Image { acknowledged, bytes: whole.clone() });
-        state.synced = whole;
-        state.unsynced.clear();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        let mut state = self.state();
-        write_at(&mut state.bytes, offset, data);
-        state.unsynced.push((offset, data.to_vec()));
-        Ok(())
-    }
-}
-
-pub fn association(number: usize) -> Association {
-    Association {
-        address: Address::email(&format!("person{number}@example.org")).expect("an address"),
-        user_id: UserId::parse(&format!("@person{number}:example.org")).expect("a user ID"),
-        ts: Millis(number as u64 + 1),
-    }
-}
-
-pub fn open(backend: Frozen) -> Store {
-    let name = ServerName::parse("id.test").expect("a name");
-    Store::on_backend(backend, &name, || genesis(Millis(1))).expect("a database")
-}
-
-/// Whether association `number` is there, whole.
-pub fn holds(store: &Store, number: usize) -> bool {
-    let expected = association(number);
-    let snapshot = store.read();
-    let row = snapshot.association(&expected.address).expect("readable");
-    let mut found = None;
-    let hash = LookupHash::of(&expected.address, snapshot.pepper());
-    snapshot.index().lookup(&hash, |user_id| found = Some(user_id.to_owned())).expect("readable");
-    assert_eq!(row.is_some(), found.is_some(), "association {number} is half there");
-    assert!(row.is_none_or(|row| row == expected));
-    found.is_some()
-}
 
 #[tokio::test]
 async fn frozen_at_every_sync() {
@@ -223,7 +109,7 @@ async fn frozen_while_invited_addresses_are_published() {
             let room_id = RoomId::parse(room).expect("a room ID");
             let described = Described::default();
             let request = Request { address: address.clone(), room_id, sender: sender.clone(), described };
-            invitations::store(&core, inviter.clone(), request).await.expect("stored");
+            invitation::store(&core, inviter.clone(), request).await.expect("stored");
         }
         let (mut token, account) = (None, authenticated(&core, user_id.clone()).await);
         let request = TokenRequest {
@@ -234,19 +120,19 @@ async fn frozen_while_invited_addresses_are_published() {
             next_link: None,
             language: Language::En,
         };
-        let sid = validation::request_token(
+        let sid = validate::request_token(
             &core,
             request,
             || Ok(()),
-            async |message: validation::Message| {
+            async |message: validate::Message| {
                 token = Some(message.token);
                 Ok(())
             },
         );
         let sid = sid.await.expect("a session");
         let token = token.expect("a token");
-        validation::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
-        associations::bind(&core, account, sid, secret(), user_id).await.expect("bound");
+        validate::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
+        publish::bind(&core, account, sid, secret(), user_id).await.expect("bound");
         storage.state().acknowledged = 2 * number + 2;
         let due = outbox::due(&core, None, 100).expect("readable");
         let told = due.into_iter().filter(|(key, _)| key.kind == Kind::OnBind).collect::<Vec<_>>();
@@ -290,52 +176,6 @@ async fn many_at_once_are_all_there() {
     assert!((0..200).all(|number| holds(&reopened, number)));
     let syncs = storage.state().images.len() / 2;
     assert!(syncs < 200, "writes share commits: {syncs} syncs");
-}
-
-/// The real program, started on `dir`.
-pub struct Program {
-    pub child: Child,
-    pub base: String,
-    /// What it has logged, and goes on to log.
-    pub log: BufReader<std::process::ChildStderr>,
-}
-
-impl Program {
-    pub fn start(config: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bindery"))
-            .args(["serve", "--config"])
-            .arg(config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended before serving");
-            if let Some((_, address)) = line.split_once("address=") {
-                break address.trim().to_owned();
-            }
-        };
-        Self { child, base: format!("http://{address}"), log }
-    }
-}
-
-/// A configuration file for the real program beside a homeserver double.
-pub fn config_file(dir: &std::path::Path, homeserver: &Homeserver) -> std::path::PathBuf {
-    let path = dir.join("bindery.toml");
-    let (data, ca) = (dir.join("data"), homeserver.ca_file());
-    let text = format!(
-        "server_name = 'id.test'\npublic_base_url = 'https://id.test'\ndata_dir = '{}'\nhttp.listen = ['127.0.0.1:0']\n\
-         homeservers.extra_ca_file = '{}'\nhomeservers.allowed_special_addresses = ['127.0.0.0/8']\n\
-         privacy.notify_owners = false\n\
-         limits.register_per_ip = {{ burst = 100000, per_hour = 100000 }}\n\
-         limits.register_per_homeserver = {{ burst = 100000, per_hour = 100000 }}\n",
-        data.display(),
-        ca.display()
-    );
-    std::fs::write(&path, text).expect("written");
-    path
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 /// Each layer may use those below it.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["store", "config", "assets", "metrics"],
+    &["config", "assets", "metrics"],
+    &["store", "logs"],
     &["ops"],
-    &["remote", "logs"],
+    &["remote"],
+    &["admin"],
     &["http", "tasks"],
     &["app"],
     &["cli"],

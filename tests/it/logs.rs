@@ -17,9 +17,12 @@ use std::{
 
 use bindery::{
     config::{Config, LookupLog, Privacy},
-    domain::{day::Day, retention::LOG_MARGIN, server_name::ServerName, threepid::Address, time::Millis},
+    domain::{
+        clock::Clock, day::Day, retention::LOG_MARGIN, server_name::ServerName, threepid::Address,
+        time::Millis,
+    },
     logs::{self, Held, LogKind},
-    ops::{Clock, genesis},
+    ops::genesis,
     store::Store,
 };
 use reqwest::{Method, header::HeaderValue};
@@ -31,7 +34,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    crash::{Program, config_file},
+    support::program::{Program, config_file},
     support::{
         Reply, Server, User, accept_terms, at_least_one, files_with, hash,
         homeserver::{Homeserver, PATIENCE},
@@ -337,7 +340,8 @@ fn a_file_goes_before_its_first_row_is_too_old() {
     fs::write(&unfinished, "half").expect("written");
     let other = logs::folder(dir.path()).join("notes.txt");
     fs::write(&other, "the operator's own").expect("written");
-    let unlink = |now: Millis| logs::unlink_expired(dir.path(), now, &privacy).expect("unlinked");
+    let unlink =
+        |now: Millis| logs::unlink_expired(&logs::folder(dir.path()), now, &privacy).expect("unlinked");
     let age = |days: u32| Millis(day.start().0 + (DAY * days - LOG_MARGIN).as_millis() as u64);
     for (file, days, gone) in [(&files[0], 7, 1), (&files[1], 60, 2), (&files[2], 180, 1)] {
         let goes = age(days);
@@ -360,13 +364,13 @@ fn a_file_goes_before_its_first_row_is_too_old() {
 fn what_is_held_and_when_it_goes() {
     let dir = TempDir::new().expect("a directory");
     let privacy = Privacy { access_log_days: at_least_one(2), ..Privacy::default() };
-    let nothing = logs::held(dir.path(), &privacy).expect("readable");
+    let nothing = logs::held(&logs::folder(dir.path()), &privacy).expect("readable");
     assert!(nothing.iter().all(|held| held.rows == 0 && held.bytes == 0 && held.oldest.is_none()));
     let day = Day::parse("2027-01-15").expect("a day");
     lay_down(dir.path(), Day(day.0 + 1));
     let files = lay_down(dir.path(), day);
     fs::write(&files[1], "{}\n".repeat(50_000)).expect("written");
-    let held = logs::held(dir.path(), &privacy).expect("readable");
+    let held = logs::held(&logs::folder(dir.path()), &privacy).expect("readable");
     let goes = |days: u32| Millis(day.start().0 + (DAY * days - LOG_MARGIN).as_millis() as u64);
     let expected = |kind, rows, bytes, days| Held { kind, rows, bytes, oldest: Some((day, goes(days))) };
     let size = "{\"of\":\"a day\"}\n".len() as u64;
@@ -398,7 +402,7 @@ async fn what_has_expired_is_in_no_file_and_does_not_come_back() {
     assert_eq!(files_with(&data_dir, looked_up.as_bytes()).len(), 1);
     let privacy = &server.config.privacy;
     let unlink = |server: &Server| {
-        logs::unlink_expired(&data_dir, server.clock.now(), privacy).expect("unlinked");
+        logs::unlink_expired(&logs::folder(&data_dir), server.clock.now(), privacy).expect("unlinked");
     };
     for (days, traces) in [
         (7, vec![looked_up.as_bytes(), b"203.0.113.7\",\"algorithm"]),
@@ -503,7 +507,7 @@ async fn a_row_that_was_cut_short_spoils_no_other() {
             seen.push(row.to_owned());
             Ok(())
         };
-        logs::rows(&data_dir, LogKind::Lookup, Day(0), each).expect("readable");
+        logs::rows(&logs::folder(&data_dir), LogKind::Lookup, Day(0), each).expect("readable");
         seen
     };
     assert_eq!(seen(), [whole.trim_end()]);

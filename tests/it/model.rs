@@ -2,55 +2,34 @@
 
 mod invited;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bindery::{
-    config::Config,
     domain::{
-        ids::{ClientSecret, OpenIdToken, Sid, Token, UserId},
+        ids::{Sid, Token},
         language::Language,
         refusal::Refusal,
-        server_name::ServerName,
-        signing::PublicKeys,
         threepid::Address,
     },
     ops::{
-        Clock, Core, Failure, HomeserverError, Homeservers, accounts, associations, genesis,
-        lookup::{self, Query},
-        mailed_link,
+        Core, Failure,
+        account::tokens::Authenticated,
+        address::{
+            mailed_link, publish,
+            validate::{self, TokenRequest, User},
+            withdraw,
+        },
+        lookup,
         outbox::Fate,
-        tokens::{self, Authenticated},
-        validation::{self, TokenRequest, User},
     },
-    store::Store,
 };
-use futures_util::future::{BoxFuture, FutureExt};
 use proptest::prelude::*;
-use redb::backends::InMemoryBackend;
 
 use self::invited::Invited;
-use crate::support::{TestClock, hash};
-
-/// Nobody is asked anything here.
-struct NoHomeservers;
-
-impl Homeservers for NoHomeservers {
-    fn token_owner<'a>(
-        &'a self,
-        _: &'a ServerName,
-        _: &'a OpenIdToken,
-    ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
-        async { Err(HomeserverError::Unreachable) }.boxed()
-    }
-
-    fn signing_keys<'a>(
-        &'a self,
-        _: &'a ServerName,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
-        async { Err(HomeserverError::Unreachable) }.boxed()
-    }
-}
+use crate::support::{
+    TestClock,
+    core::{address, authenticated, core_in_memory, find, secret, user},
+};
 
 /// People, addresses and secrets are small numbers, so that they meet often.
 #[derive(Clone, Debug)]
@@ -113,59 +92,21 @@ impl Session {
     }
 }
 
-pub fn user(number: u8) -> UserId {
-    UserId::parse(&format!("@user{number}:hs.test")).expect("a user ID")
-}
-
-pub fn address(number: u8) -> Address {
-    Address::email(&format!("address{number}@example.org")).expect("an address")
-}
-
-pub fn secret(number: u8) -> ClientSecret {
-    ClientSecret::parse(&format!("secret{number}")).expect("a secret")
-}
-
-/// An account that has just registered.
-pub async fn authenticated(core: &Core, user: UserId) -> Authenticated {
-    let token = accounts::register(core, user).await.expect("a token");
-    tokens::authenticate(core, &token).expect("a good token")
-}
-
 fn refusal<T>(outcome: Result<T, Failure>) -> Result<T, Refusal> {
     outcome.map_err(|failure| match failure {
         Failure::Refused(refusal) => refusal,
-        Failure::Store(error) => panic!("the store failed: {error}"),
+        failure => panic!("the server failed: {failure}"),
     })
 }
 
-fn found(core: &Core, address: &Address) -> Option<String> {
-    let pepper = lookup::pepper(core);
-    let hashes = [hash(address.as_str(), "email", &pepper)];
-    let query = Query::check(core, "sha256", &pepper, &hashes).expect("a good query");
-    let mut found = None;
-    query.run(|_, user_id| found = user_id.map(str::to_owned)).expect("readable");
-    found
-}
-
-/// Operations on a database in memory, beside no homeserver.
-pub fn core_in_memory(clock: Arc<TestClock>) -> Core {
-    let name = ServerName::parse("id.test").expect("a name");
-    let store =
-        Store::on_backend(InMemoryBackend::new(), &name, || genesis(clock.now())).expect("a database");
-    core_on(store, clock)
-}
-
-/// Operations on this database, beside no homeserver.
-pub fn core_on(store: Store, clock: Arc<TestClock>) -> Core {
-    // Mails to owners are tested elsewhere; here they would lie between the rows of invitations.
-    let mut config = Config::default();
-    config.privacy.notify_owners = false;
-    Core::new(Arc::new(config), store, clock, Arc::new(NoHomeservers)).expect("a core")
+fn found(core: &Core, account: &Authenticated, address: &Address) -> Option<String> {
+    find(core, account, &lookup::pepper(core), address).expect("a good lookup")
 }
 
 async fn run(steps: Vec<Step>) {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone());
+    let looker = authenticated(&core, user(9)).await;
     let mut sessions: BTreeMap<(u8, u8), Session> = BTreeMap::new();
     let mut bound: BTreeMap<u8, u8> = BTreeMap::new();
     let mut invited = Invited::default();
@@ -193,11 +134,11 @@ async fn run(steps: Vec<Step>) {
                     language: Language::En,
                 };
                 let mut sent = None;
-                let outcome = validation::request_token(
+                let outcome = validate::request_token(
                     &core,
                     request,
                     || Ok(()),
-                    async |message: validation::Message| {
+                    async |message: validate::Message| {
                         assert!(message.address == address(at));
                         sent = Some(message.token);
                         if relay_works { Ok(()) } else { Err(Refusal::EmailSendError) }
@@ -252,7 +193,7 @@ async fn run(steps: Vec<Step>) {
                 let wrong = Token::parse("wrong").expect("a token");
                 let token = session.token.clone().filter(|_| right).unwrap_or(wrong.clone());
                 let right = token != wrong;
-                let outcome = validation::submit_token(&core, User::Account, sid, secret(with), token).await;
+                let outcome = validate::submit_token(&core, User::Account, sid, secret(with), token).await;
                 let expected = match () {
                     () if session.over() => Err(Refusal::SessionExpired),
                     () if right => Ok(()),
@@ -281,7 +222,7 @@ async fn run(steps: Vec<Step>) {
                 let Some(session) = sessions.get(&(at, with)) else { continue };
                 let Some(sid) = session.sid.clone() else { continue };
                 let account = authenticated(&core, user(who)).await;
-                let outcome = associations::bind(&core, account, sid, secret(with), user(who)).await;
+                let outcome = publish::bind(&core, account, sid, secret(with), user(who)).await;
                 let foreign = Err(Refusal::Forbidden("Another account asked for this validation"));
                 let expected = session.check().and(if session.user == who { Ok(()) } else { foreign });
                 assert_eq!(refusal(outcome).map(drop), expected);
@@ -294,7 +235,7 @@ async fn run(steps: Vec<Step>) {
                 let Some(session) = sessions.get(&(at, with)) else { continue };
                 let Some(sid) = session.sid.clone() else { continue };
                 let outcome =
-                    associations::unbind_by_session(&core, sid, secret(with), user(who), address(at)).await;
+                    withdraw::unbind_by_session(&core, sid, secret(with), user(who), address(at)).await;
                 let expected = session.check();
                 assert_eq!(refusal(outcome).is_ok(), expected.is_ok());
                 if expected.is_ok() && bound.get(&at) == Some(&who) {
@@ -305,7 +246,7 @@ async fn run(steps: Vec<Step>) {
         }
         for number in 0..2 {
             let expected = bound.get(&number).map(|who| user(*who).as_str().to_owned());
-            assert_eq!(found(&core, &address(number)), expected, "after {step:?}");
+            assert_eq!(found(&core, &looker, &address(number)), expected, "after {step:?}");
         }
         invited.check(&core);
     }

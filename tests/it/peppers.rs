@@ -8,6 +8,7 @@ use std::time::Duration;
 use bindery::{
     domain::{
         audit::{By, Deed},
+        clock::Clock,
         language::Language,
         lookup::{LookupHash, PepperState},
         retention::PEPPER_GRACE,
@@ -15,19 +16,23 @@ use bindery::{
         time::Millis,
     },
     ops::{
-        Clock, Core,
-        lookup::{self, Query},
-        peppers::{self, Kept, Preparation, Rotated},
+        Core,
+        account::tokens::Authenticated,
+        lookup::{
+            self, Lookup,
+            pepper::{self, Kept, Preparation, Rotated},
+        },
     },
     store::Store,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    crash::{Frozen, association, holds, open},
-    model::{core_in_memory, core_on},
-    support::{Server, TestClock, User, files_with, hash},
+use crate::support::{
+    Server, TestClock, User,
+    core::{authenticated, core_in_memory, core_on, find, user},
+    files_with, hash,
+    storage::{Frozen, association, holds, open},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -45,17 +50,11 @@ async fn withdraw(store: &Store, number: usize) {
 }
 
 /// Whether a client that was told this pepper finds somebody; `None` if it may not be used.
-fn finds(core: &Core, pepper: &str, number: usize) -> Option<bool> {
+fn finds(core: &Core, looker: &Authenticated, pepper: &str, number: usize) -> Option<bool> {
     let association = association(number);
-    let addresses = [hash(association.address.as_str(), "email", pepper)];
-    let query = Query::check(core, "sha256", pepper, &addresses).ok()?;
-    let mut found = false;
-    let run = query.run(|_, user_id| {
-        found = user_id.is_some();
-        assert!(user_id.is_none_or(|user_id| user_id == association.user_id.as_str()));
-    });
-    run.expect("readable");
-    Some(found)
+    let found = find(core, looker, pepper, &association.address).ok()?;
+    assert!(found.as_ref().is_none_or(|found| found == association.user_id.as_str()));
+    Some(found.is_some())
 }
 
 fn states(store: &Store) -> Vec<PepperState> {
@@ -71,6 +70,7 @@ fn audited(store: &Store) -> Vec<(Deed, By)> {
 async fn a_lookup_finds_what_is_published_before_during_and_after() {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     publish(&core.store, 0..20).await;
     let old = lookup::pepper(&core);
     let mut preparation = Preparation::begin(&core.store, clock.now()).await.expect("begun");
@@ -94,22 +94,33 @@ async fn a_lookup_finds_what_is_published_before_during_and_after() {
     withdraw(&core.store, 4).await;
     publish(&core.store, [100]).await;
     for pepper in [&old, &new] {
-        assert!(left.iter().all(|number| finds(&core, pepper, *number) == Some(false)));
-        assert!(there[1..].iter().all(|number| finds(&core, pepper, *number) == Some(true)));
-        assert_eq!(finds(&core, pepper, 4), Some(false), "withdrawn during the grace");
-        assert_eq!(finds(&core, pepper, 100), Some(true), "published during the grace");
+        assert!(left.iter().all(|number| finds(&core, &looker, pepper, *number) == Some(false)));
+        assert!(there[1..].iter().all(|number| finds(&core, &looker, pepper, *number) == Some(true)));
+        assert_eq!(finds(&core, &looker, pepper, 4), Some(false), "withdrawn during the grace");
+        assert_eq!(finds(&core, &looker, pepper, 100), Some(true), "published during the grace");
     }
     clock.forward(PEPPER_GRACE - Duration::from_millis(1));
     let addresses = [hash(association(100).address.as_str(), "email", &old)];
-    let under_way = Query::check(&core, "sha256", &old, &addresses).expect("until the last moment");
-    clock.forward(Duration::from_millis(1));
-    assert_eq!(finds(&core, &old, 100), None, "even before it is dropped");
-    assert!(peppers::forget(&core.store, clock.now()).await.expect("written"));
+    let request = Lookup { algorithm: "sha256", pepper: &old, addresses: &addresses };
     let mut found = false;
-    under_way.run(|_, user_id| found = user_id.is_some()).expect("readable");
-    assert!(found, "a lookup that began in time ends well");
+    // The pepper is forgotten while the lookup runs.
+    let forget = || {
+        clock.forward(Duration::from_millis(1));
+        assert_eq!(finds(&core, &looker, &old, 100), None, "even before it is dropped");
+        let forgotten = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(pepper::forget(&core.store, clock.now())).expect("written")
+        };
+        assert!(std::thread::scope(|scope| scope.spawn(forgotten).join().expect("no panic")));
+    };
+    lookup::run(&core, &looker, [127, 0, 0, 1].into(), &request, |_, _| {
+        forget();
+        found = true;
+    })
+    .expect("a lookup that began in time ends well");
+    assert!(found);
     assert_eq!(states(&core.store), [PepperState::Current]);
-    assert_eq!(finds(&core, &new, 100), Some(true));
+    assert_eq!(finds(&core, &looker, &new, 100), Some(true));
     assert_eq!(audited(&core.store), [(Deed::PepperRotation, By::Operator)]);
 }
 
@@ -163,56 +174,61 @@ async fn a_week_later_there_is_a_new_one_and_clients_are_told() {
 async fn an_operator_chooses_how_often_and_the_clock_may_be_wrong() {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     publish(&core.store, 0..3).await;
     let nothing = Kept::default();
-    assert_eq!(peppers::keep(&core).await.expect("kept"), nothing);
+    assert_eq!(pepper::keep(&core).await.expect("kept"), nothing);
     clock.forward(7 * DAY);
-    let kept = peppers::keep(&core).await.expect("kept");
+    let kept = pepper::keep(&core).await.expect("kept");
     assert_eq!(kept.rotated, Some(Rotated { addresses: 3 }));
     assert_eq!(audited(&core.store), [(Deed::PepperRotation, By::Server)]);
     let (previous, current) = (core.store.read().peppers()[1].pepper.clone(), lookup::pepper(&core));
     // It was the clock that was wrong; then it is set right.
     clock.back(300 * DAY);
-    assert_eq!(peppers::keep(&core).await.expect("kept"), nothing);
-    assert_eq!((finds(&core, &previous, 1), finds(&core, &current, 1)), (Some(true), Some(true)));
+    assert_eq!(pepper::keep(&core).await.expect("kept"), nothing);
+    assert_eq!(
+        (finds(&core, &looker, &previous, 1), finds(&core, &looker, &current, 1)),
+        (Some(true), Some(true))
+    );
     clock.forward(PEPPER_GRACE);
-    assert!(peppers::keep(&core).await.expect("kept").forgotten, "the grace is as long as ever");
-    assert_eq!(finds(&core, &previous, 1), None);
+    assert!(pepper::keep(&core).await.expect("kept").forgotten, "the grace is as long as ever");
+    assert_eq!(finds(&core, &looker, &previous, 1), None);
     clock.forward(7 * DAY - PEPPER_GRACE - Duration::from_millis(1));
-    assert_eq!(peppers::keep(&core).await.expect("kept"), nothing);
+    assert_eq!(pepper::keep(&core).await.expect("kept"), nothing);
     clock.forward(Duration::from_millis(1));
-    assert!(peppers::keep(&core).await.expect("kept").rotated.is_some(), "and so is the week");
+    assert!(pepper::keep(&core).await.expect("kept").rotated.is_some(), "and so is the week");
 }
 
 #[tokio::test]
 async fn one_at_a_time_and_each_may_be_followed_at_once() {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     let first = lookup::pepper(&core);
-    let (one, other) =
-        tokio::join!(peppers::rotate(&core, By::Operator), peppers::rotate(&core, By::Operator));
+    let (one, other) = tokio::join!(pepper::rotate(&core, By::Operator), pepper::rotate(&core, By::Operator));
     assert_eq!(one.expect("done"), Rotated { addresses: 0 }, "there need be nobody");
     assert!(other.expect_err("busy").to_string().contains("already"));
     publish(&core.store, 0..3).await;
     let second = lookup::pepper(&core);
     clock.forward(Duration::from_secs(60));
-    peppers::rotate(&core, By::Operator).await.expect("done");
+    pepper::rotate(&core, By::Operator).await.expect("done");
     let third = lookup::pepper(&core);
     for pepper in [&first, &second, &third] {
-        assert_eq!(finds(&core, pepper, 2), Some(true), "who was told a minute ago still finds");
+        assert_eq!(finds(&core, &looker, pepper, 2), Some(true), "who was told a minute ago still finds");
     }
     clock.forward(PEPPER_GRACE - Duration::from_secs(60));
-    assert!(peppers::forget(&core.store, clock.now()).await.expect("written"));
-    assert_eq!((finds(&core, &first, 2), finds(&core, &second, 2)), (None, Some(true)));
+    assert!(pepper::forget(&core.store, clock.now()).await.expect("written"));
+    assert_eq!((finds(&core, &looker, &first, 2), finds(&core, &looker, &second, 2)), (None, Some(true)));
     clock.forward(Duration::from_secs(60));
-    assert!(peppers::forget(&core.store, clock.now()).await.expect("written"));
-    assert_eq!((finds(&core, &second, 2), finds(&core, &third, 2)), (None, Some(true)));
+    assert!(pepper::forget(&core.store, clock.now()).await.expect("written"));
+    assert_eq!((finds(&core, &looker, &second, 2), finds(&core, &looker, &third, 2)), (None, Some(true)));
 }
 
 #[tokio::test]
 async fn what_is_not_complete_is_never_put_in_use() {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     publish(&core.store, 0..3).await;
     let pepper = lookup::pepper(&core);
     let mut preparation = Preparation::begin(&core.store, clock.now()).await.expect("begun");
@@ -221,14 +237,14 @@ async fn what_is_not_complete_is_never_put_in_use() {
     assert!(error.to_string().contains("not complete"), "{error}");
     assert_eq!((lookup::pepper(&core), states(&core.store)), (pepper.clone(), vec![PepperState::Current]));
     assert!(audited(&core.store).is_empty());
-    peppers::rotate(&core, By::Operator).await.expect("from the beginning");
+    pepper::rotate(&core, By::Operator).await.expect("from the beginning");
     assert_ne!(lookup::pepper(&core), pepper);
     // What the store itself refuses leaves everything as it is.
     for number in [0, 1, 99] {
         let at = clock.now();
         assert!(core.store.write(move |tables| tables.switch_pepper(number, at, at)).await.is_err());
     }
-    assert_eq!(finds(&core, &lookup::pepper(&core), 1), Some(true));
+    assert_eq!(finds(&core, &looker, &lookup::pepper(&core), 1), Some(true));
 }
 
 #[tokio::test]
@@ -240,6 +256,7 @@ async fn what_was_dropped_is_in_no_file() {
     let genesis = || bindery::ops::genesis(clock.now());
     let store = Store::open(dir.path(), 1 << 20, &name, genesis).expect("a database");
     let core = core_on(store, clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     publish(&core.store, 0..PEOPLE).await;
     let old = lookup::pepper(&core);
     let hashes: Vec<_> =
@@ -248,16 +265,16 @@ async fn what_was_dropped_is_in_no_file() {
         let hashes = hashes.iter().map(|hash| files_with(dir.path(), hash).len()).sum::<usize>();
         hashes + files_with(dir.path(), old.as_bytes()).len()
     };
-    peppers::rotate(&core, By::Operator).await.expect("done");
+    pepper::rotate(&core, By::Operator).await.expect("done");
     clock.forward(PEPPER_GRACE);
     assert!(!core.store.read().has_removed().expect("readable"));
-    assert!(peppers::forget(&core.store, clock.now()).await.expect("written"));
+    assert!(pepper::forget(&core.store, clock.now()).await.expect("written"));
     assert!(core.store.read().has_removed().expect("readable"), "so that the rewrite comes");
     assert_ne!(left(), 0, "without a rewrite there is something to find");
     core.store.rewrite(clock.now()).await.expect("rewritten");
     assert_eq!(left(), 0);
     let new = lookup::pepper(&core);
-    assert!((0..PEOPLE).all(|number| finds(&core, &new, number) == Some(true)));
+    assert!((0..PEOPLE).all(|number| finds(&core, &looker, &new, number) == Some(true)));
 }
 
 #[tokio::test]
@@ -267,6 +284,7 @@ async fn a_rewrite_in_the_middle_changes_nothing() {
     let name = ServerName::parse("id.test").expect("a name");
     let store = Store::open(dir.path(), 1 << 20, &name, || bindery::ops::genesis(clock.now()));
     let core = core_on(store.expect("a database"), clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     publish(&core.store, 0..10).await;
     let mut preparation = Preparation::begin(&core.store, clock.now()).await.expect("begun");
     while preparation.step(&core.store, 3).await.expect("filled") {
@@ -275,16 +293,16 @@ async fn a_rewrite_in_the_middle_changes_nothing() {
     preparation.put_in_use(&core.store, clock.now(), By::Server).await.expect("complete");
     core.store.rewrite(clock.now()).await.expect("rewritten");
     for index in core.store.read().peppers() {
-        assert!((0..10).all(|number| finds(&core, &index.pepper, number) == Some(true)));
+        assert!((0..10).all(|number| finds(&core, &looker, &index.pepper, number) == Some(true)));
     }
 }
 
 /// Everybody is found under every pepper that may be used, and nobody else is.
-fn is_whole(core: &Core, there: impl Fn(usize) -> bool) {
+fn is_whole(core: &Core, looker: &Authenticated, there: impl Fn(usize) -> bool) {
     for index in core.store.read().peppers() {
         let may_be_used = index.state.may_be_used(core.clock.now());
         for number in 0..12 {
-            let found = finds(core, &index.pepper, number);
+            let found = finds(core, looker, &index.pepper, number);
             assert_eq!(found, may_be_used.then(|| there(number)), "{:?}, {number}", index.state);
         }
     }
@@ -306,7 +324,7 @@ async fn a_crash_between_any_two_steps_is_made_good() {
     withdraw(&core.store, 0).await;
     storage.state().acknowledged = 4;
     clock.forward(PEPPER_GRACE);
-    peppers::forget(&core.store, clock.now()).await.expect("written");
+    pepper::forget(&core.store, clock.now()).await.expect("written");
     storage.state().acknowledged = 5;
     clock.back(PEPPER_GRACE);
     drop(core);
@@ -316,8 +334,9 @@ async fn a_crash_between_any_two_steps_is_made_good() {
     for image in images.into_iter().filter(|image| image.acknowledged > 0) {
         let core = core_on(open(Frozen::holding(image.bytes)), clock.clone());
         let is_there = |number: usize| number < 9 && (number != 0 || holds(&core.store, 0));
+        let looker = authenticated(&core, user(0)).await;
         assert!(image.acknowledged < 4 || !holds(&core.store, 0), "what was withdrawn stays so");
-        is_whole(&core, is_there);
+        is_whole(&core, &looker, is_there);
         let before = states(&core.store);
         seen.insert((before.len(), before.contains(&PepperState::Next)));
         let is_old = lookup::pepper(&core) == old;
@@ -326,13 +345,13 @@ async fn a_crash_between_any_two_steps_is_made_good() {
         assert_eq!(audited(&core.store).len(), usize::from(!is_old), "written down with it");
         // Other people come before the server gets to it.
         publish(&core.store, [10]).await;
-        let kept = peppers::keep(&core).await.expect("kept");
+        let kept = pepper::keep(&core).await.expect("kept");
         // The first one is from 1970 here, so that it is replaced whatever has happened to the next.
         let is_unfinished = before.contains(&PepperState::Next);
         assert_eq!(kept.rotated.is_some(), is_old || is_unfinished);
         assert!(!states(&core.store).contains(&PepperState::Next), "what was begun is ended");
         let is_there = |number: usize| number == 10 || is_there(number);
-        is_whole(&core, is_there);
+        is_whole(&core, &looker, is_there);
         assert_ne!(lookup::pepper(&core), old);
     }
     let expected = [(1, false), (2, false), (2, true)];

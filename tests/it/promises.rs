@@ -8,14 +8,16 @@ mod reverse;
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use bindery::{config::Config, domain::ids::UserId, ops::Clock};
+use bindery::{
+    config::Config,
+    domain::{clock::Clock, ids::UserId, network::Network},
+};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::{
     budgets::refused,
-    model::core_in_memory,
-    support::{Server, TestClock, files_with, hash, published::Published, v2},
+    support::{Server, TestClock, core::core_in_memory, files_with, hash, published::Published, v2},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -211,7 +213,7 @@ fn p16_a_million_addresses_take_one_account_half_a_year() {
         let core = core_in_memory(clock.clone());
         let (began, mut seen) = (clock.now(), 0);
         while seen < 1_000_000 {
-            match core.budgets.take(&account, Ipv4Addr::LOCALHOST.into(), at_once, clock.now()) {
+            match core.budgets.take(&account, Network::of(Ipv4Addr::LOCALHOST.into()), at_once, clock.now()) {
                 Ok(()) => seen += at_once,
                 refusal => clock.forward(refused(refusal)),
             }

@@ -128,7 +128,7 @@ async fn the_operator_sees_what_is_held_and_when_it_goes() {
     let alice = server.user("alice").await;
     server.bind(&alice, "alice@example.org", "secret").await;
     server.invite(&alice, "somebody@example.org", "!a:b").await;
-    let now = bindery::ops::Clock::now(&*server.clock).0;
+    let now = bindery::domain::clock::Clock::now(&*server.clock).0;
     let copy = std::fs::File::create(server.config.data_dir.join("bindery.redb.schema-2")).expect("a copy");
     copy.set_modified(UNIX_EPOCH + Duration::from_millis(now)).expect("its time");
     let rule = async |what: &str| server.rule(what).await;

@@ -45,7 +45,7 @@ async fn people() -> (Server, User, User) {
 #[test]
 fn the_schema_is_published_as_it_is() {
     let path = published_schema();
-    let schema = bindery::ops::export::Export::schema();
+    let schema = bindery::ops::person::export::Export::schema();
     let schema = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&path, &schema).expect("written");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bindery::ops::Clock;
+use bindery::domain::clock::Clock;
 use serde_json::{Map, Value, json};
 
 use crate::support::{

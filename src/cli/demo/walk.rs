@@ -20,7 +20,7 @@ use crate::{
         lookup::LookupHash,
         threepid::{Address, Medium},
     },
-    ops::notices::DOCUMENT,
+    ops::privacy_notice::DOCUMENT,
 };
 
 const ADDRESS: &str = "alice@example.org";

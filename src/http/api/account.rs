@@ -12,7 +12,7 @@ use crate::{
         body::{Body, parsed, required},
         caller::{Account, BearerToken, Caller},
     },
-    ops::accounts,
+    ops::account::{logout, register},
 };
 
 #[derive(Deserialize)]
@@ -33,13 +33,13 @@ pub async fn register(state: Data<State>, caller: Caller, body: Body) -> Answer 
     if token_type != "Bearer" {
         return Err(Refusal::InvalidParam("token_type must be 'Bearer'".to_owned()).into());
     }
-    accounts::require_allowed(&state.core, server.as_str())?;
-    state.limits.register(caller, state.core.clock.now())?;
+    register::require_allowed(&state.core, server.as_str())?;
+    state.core.limits.register(caller.network(), state.core.clock.now())?;
     let here = state.clone().into_inner();
     let registered = async move {
-        let owner = accounts::confirm_owner(&here.core, &server, &openid_token).await?;
-        here.limits.registered(&server, here.core.clock.now())?;
-        accounts::register(&here.core, owner).await
+        let owner = register::confirm_owner(&here.core, &server, &openid_token).await?;
+        here.core.limits.registered(&server, here.core.clock.now())?;
+        register::register(&here.core, owner).await
     };
     let token = state.off_thread(registered).await?;
     // Older clients read `access_token`.
@@ -53,6 +53,6 @@ pub async fn account(account: Account) -> Answer {
 
 /// `POST /account/logout`
 pub async fn logout(state: Data<State>, token: BearerToken) -> Answer {
-    accounts::log_out(&state.core, token.0).await?;
+    logout::log_out(&state.core, token.0).await?;
     empty()
 }

@@ -19,8 +19,9 @@ use crate::{
         error::ApiError,
     },
     ops::{
-        associations::{self, SignedRequest},
+        address::{publish, withdraw},
         keys,
+        signed_request::SignedRequest,
     },
 };
 
@@ -37,8 +38,8 @@ pub async fn bind(state: Data<State>, account: Account, caller: Caller, body: Bo
     let sid = parsed(wire.sid, "sid", Sid::parse)?;
     let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
     let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
-    state.limits.bind(caller, account.0.user_id(), state.core.clock.now())?;
-    let association = associations::bind(&state.core, account.0, sid, secret, user_id).await?;
+    state.core.limits.bind(caller.network(), account.0.user_id(), state.core.clock.now())?;
+    let association = publish::bind(&state.core, account.0, sid, secret, user_id).await?;
     let core = state.core.clone();
     let signed = async move { Ok::<_, ApiError>(keys::sign_association(&core, &association)) };
     json(state.off_thread(signed).await?)
@@ -67,7 +68,7 @@ impl ThreePid {
 
 /// `POST /3pid/unbind`: proved by a validated session, or else by the homeserver's signature.
 pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
-    state.limits.unbind(caller, state.core.clock.now())?;
+    state.core.limits.unbind(caller.network(), state.core.clock.now())?;
     // The signature is over what was sent, unknown members included.
     let content: Value = body.json()?;
     let wire = Unbind::deserialize(&content)
@@ -77,7 +78,7 @@ pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, bo
     if wire.sid.is_some() || wire.client_secret.is_some() {
         let sid = parsed(wire.sid, "sid", Sid::parse)?;
         let secret = parsed(wire.client_secret, "client_secret", ClientSecret::parse)?;
-        associations::unbind_by_session(&state.core, sid, secret, user_id, address).await?;
+        withdraw::unbind_by_session(&state.core, sid, secret, user_id, address).await?;
         return empty();
     }
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -86,7 +87,7 @@ pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, bo
     ))?;
     let uri = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let (core, signed) = (state.core.clone(), SignedRequest { authorization, uri, content });
-    let unbound = async move { associations::unbind_by_homeserver(&core, &signed, user_id, address).await };
+    let unbound = async move { withdraw::unbind_by_homeserver(&core, &signed, user_id, address).await };
     state.off_thread(unbound).await?;
     empty()
 }

@@ -17,7 +17,7 @@ use crate::{
         body::Body,
         caller::{Caller, Delegate},
     },
-    ops::validation::User,
+    ops::address::validate::User,
 };
 
 /// `POST /api/v1/validate/msisdn/requestToken`

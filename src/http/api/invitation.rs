@@ -20,7 +20,7 @@ use crate::{
         body::{Body, parsed, query, required},
         caller::{Account, Caller},
     },
-    ops::invitations::{self, Request},
+    ops::invitation::{self, Request},
 };
 
 /// Of the many things that a homeserver may say about a room, those that the mail repeats.
@@ -52,15 +52,11 @@ pub async fn store_invite(state: Data<State>, account: Account, caller: Caller, 
     };
     let room_id = parsed(wire.room_id, "room_id", RoomId::parse)?;
     let sender = parsed(wire.sender, "sender", UserId::parse)?;
-    state.limits.invite(
-        &state.core.budgets,
-        caller,
-        account.0.user_id(),
-        &address,
-        state.core.clock.now(),
-    )?;
+    let now = state.core.clock.now();
+    let (core, sender_account) = (&state.core, account.0.user_id());
+    core.limits.invite(&core.budgets, caller.network(), sender_account, &address, now)?;
     let request = Request { address, room_id, sender, described };
-    let stored = invitations::store(&state.core, account.0, request).await?;
+    let stored = invitation::store(&state.core, account.0, request).await?;
     let base = format!("{}/_matrix/identity/v2/pubkey", state.core.config.public_base_url);
     let [ours, ephemeral] = stored.public_keys.map(|key| key.to_base64());
     json(json!({
@@ -88,15 +84,15 @@ pub async fn sign(state: Data<State>, caller: Caller, request: HttpRequest, body
     let user_id = parsed(there.mxid.or(here.mxid), "mxid", UserId::parse)?;
     let token = parsed(there.token.or(here.token), "token", Token::parse)?;
     let private_key = required(there.private_key.or(here.private_key), "private_key")?;
-    state.limits.sign(caller, state.core.clock.now())?;
+    state.core.limits.sign(caller.network(), state.core.clock.now())?;
     let core = state.core.clone();
-    let signed = async move { invitations::sign(&core, &token, &private_key, &user_id) };
+    let signed = async move { invitation::sign(&core, &token, &private_key, &user_id) };
     json(state.off_thread(signed).await?)
 }
 
 /// `DELETE /_bindery/v1/invitations/{token}`: ours, see docs/api.md.
 pub async fn cancel(state: Data<State>, account: Account, token: Path<String>) -> Answer {
     let token = parsed(Some(token.into_inner()), "token", Token::parse)?;
-    invitations::cancel_by_sender(&state.core, account.0.user_id().clone(), token).await?;
+    invitation::cancel_by_sender(&state.core, account.0.user_id().clone(), token).await?;
     empty()
 }

@@ -3,7 +3,7 @@
 //! The busiest handler of all: it borrows the addresses from the request and writes the answer
 //! straight into the response.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use actix_web::{HttpResponse, http::header::ContentType, web::Data};
 use serde::{Deserialize, Serializer, ser::SerializeMap};
@@ -17,20 +17,19 @@ use crate::{
         caller::{Account, AccountFromHeaderOrQuery, Caller},
         error::ApiError,
     },
-    logs::LookupRow,
-    ops::lookup::{self, Query},
+    ops::{self, Core, account::tokens::Authenticated, lookup::Lookup},
 };
 
 /// `GET /hash_details`
 pub async fn hash_details(state: Data<State>, _account: AccountFromHeaderOrQuery) -> Answer {
     json(json!({
-        "lookup_pepper": lookup::pepper(&state.core),
-        "algorithms": lookup::algorithms(&state.core),
+        "lookup_pepper": ops::lookup::pepper(&state.core),
+        "algorithms": ops::lookup::algorithms(&state.core),
     }))
 }
 
 #[derive(Deserialize)]
-struct Lookup<'a> {
+struct Request<'a> {
     #[serde(borrow)]
     algorithm: Option<Text<'a>>,
     #[serde(borrow)]
@@ -52,31 +51,29 @@ impl AsRef<str> for Text<'_> {
 
 /// `POST /lookup`
 pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
-    account.0.recheck(&state.core)?;
-    let request: Lookup<'_> = body.json()?;
+    let request: Request<'_> = body.json()?;
     let algorithm = required(request.algorithm, "algorithm")?;
     let pepper = required(request.pepper, "pepper")?;
     let addresses = required(request.addresses, "addresses")?;
-    let query = Query::check(&state.core, algorithm.as_ref(), pepper.as_ref(), &addresses)?;
-    let now = state.core.clock.now();
-    state.core.budgets.take(account.0.user_id(), caller.network(), query.cost(), now)?;
-    let mut row =
-        state.logs.lookup_row(account.0.user_id(), caller.ip(), query.algorithm(), query.cost(), now);
-    let answer = mappings(&query, &mut row)?;
-    state.logs.looked_up(row);
+    let lookup = Lookup { algorithm: algorithm.as_ref(), pepper: pepper.as_ref(), addresses: &addresses };
+    let answer = mappings(&state.core, &account.0, caller.ip(), &lookup)?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer))
 }
 
-/// The answer; what was asked for goes into the log.
-fn mappings<T: AsRef<str>>(query: &Query<'_, T>, row: &mut LookupRow<'_>) -> Result<Vec<u8>, ApiError> {
+/// Looks up, and writes the answer as it comes.
+fn mappings<T: AsRef<str>>(
+    core: &Core,
+    account: &Authenticated,
+    caller: IpAddr,
+    lookup: &Lookup<'_, T>,
+) -> Result<Vec<u8>, ApiError> {
     let mut answer = Vec::with_capacity(256);
     answer.extend(br#"{"mappings":"#);
     let mut serializer = serde_json::Serializer::new(&mut answer);
     let mut map = serializer.serialize_map(None).map_err(|_| ApiError::Internal)?;
     let mut written = Ok(());
-    query.run(|address, user_id| {
-        row.add(address, user_id.is_some());
-        if let (Some(user_id), Ok(())) = (user_id, &written) {
+    ops::lookup::run(core, account, caller, lookup, |address, user_id| {
+        if written.is_ok() {
             written = map.serialize_entry(address, user_id);
         }
     })?;

@@ -16,8 +16,8 @@ use crate::{
         pages,
     },
     ops::{
-        tokens::Authenticated,
-        validation::{self, TokenRequest},
+        account::tokens::Authenticated,
+        address::validate::{self, TokenRequest},
     },
     remote::sms::ValidationSms,
 };
@@ -59,19 +59,23 @@ pub(super) async fn send_code(
     if !state.sms.may_write_to(&number) {
         return Err(Refusal::DestinationRejected.into());
     }
-    state.limits.ask_for_sms(caller, account.as_ref().map(Authenticated::user_id), state.core.clock.now())?;
+    state.core.limits.ask_for_sms(
+        caller.network(),
+        account.as_ref().map(Authenticated::user_id),
+        state.core.clock.now(),
+    )?;
     let answer = number.clone();
     let language = pages::preferred_language(state, request);
     let (address, next_link) = (number.address().clone(), wire.next_link);
     let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
-        let admit = || here.limits.send_sms(&number, here.core.clock.now());
-        let deliver = async |message: validation::Message| {
+        let admit = || here.core.limits.send_sms(&number, here.core.clock.now());
+        let deliver = async |message: validate::Message| {
             let sms = ValidationSms { to: &number, code: &message.token, language };
             here.sms.send(&sms).await.map_err(|_| Refusal::SmsSendError)
         };
-        validation::request_token(&here.core, token_request, admit, deliver).await
+        validate::request_token(&here.core, token_request, admit, deliver).await
     });
     let sid = sid.await?;
     // Clients show the number as it was understood; the specification names only the sid.

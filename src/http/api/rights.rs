@@ -1,10 +1,7 @@
 //! What an account may ask for its own data, whether or not it has accepted any terms: a copy, and
 //! that it is erased. Ours, see docs/api.md.
 
-use std::io;
-
 use actix_web::web::Data;
-use tokio::task::spawn_blocking;
 
 use super::{Answer, empty, json};
 use crate::{
@@ -12,10 +9,8 @@ use crate::{
     http::{
         State,
         caller::{AccountBeforeTerms, Caller},
-        error::ApiError,
     },
-    logs,
-    ops::{
+    ops::person::{
         erasure,
         export::{self, Export},
     },
@@ -23,20 +18,15 @@ use crate::{
 
 /// `GET /_bindery/v1/account/export`
 pub async fn export(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
-    state.limits.rights(caller, account.0.user_id(), state.core.clock.now())?;
+    state.core.limits.rights(caller.network(), account.0.user_id(), state.core.clock.now())?;
     let core = state.core.clone();
-    let copy = async move {
-        let (here, user) = (core.clone(), account.0.user_id().clone());
-        let lookups = spawn_blocking(move || logs::lookups_by(&here, &user)).await;
-        let lookups = lookups.map_err(io::Error::other).flatten()?;
-        Ok::<_, ApiError>(export::of_account(&core, account.0.user_id(), By::Account, lookups).await?)
-    };
+    let copy = async move { export::of_account(&core, account.0.user_id(), By::Account).await };
     json(state.off_thread(copy).await?)
 }
 
 /// `DELETE /_bindery/v1/account`
 pub async fn erase(state: Data<State>, account: AccountBeforeTerms, caller: Caller) -> Answer {
-    state.limits.rights(caller, account.0.user_id(), state.core.clock.now())?;
+    state.core.limits.rights(caller.network(), account.0.user_id(), state.core.clock.now())?;
     let core = state.core.clone();
     let erased = async move { erasure::erase_account(&core, account.0.user_id().clone(), By::Account).await };
     state.off_thread(erased).await?;

@@ -12,7 +12,7 @@ use crate::{
         body::{Body, required},
         caller::AccountBeforeTerms,
     },
-    ops::terms,
+    ops::account::terms,
 };
 
 /// `GET /terms`

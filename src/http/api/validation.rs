@@ -20,7 +20,7 @@ use crate::{
         error::ApiError,
         pages,
     },
-    ops::validation::{self, TokenRequest, User, Validated},
+    ops::address::validate::{self, TokenRequest, User, Validated},
     remote::mail::ValidationMail,
 };
 
@@ -66,7 +66,12 @@ pub async fn request_token(
     let send_attempt = Number::attempt(wire.send_attempt)?;
     let address = Address::email(&required(wire.email, "email")?).ok_or(Refusal::InvalidEmail)?;
     address.smtp().ok_or(Refusal::InvalidEmail)?;
-    state.limits.request_token(caller, account.0.user_id(), &address, state.core.clock.now())?;
+    state.core.limits.request_token(
+        caller.network(),
+        account.0.user_id(),
+        &address,
+        state.core.clock.now(),
+    )?;
 
     let language = pages::preferred_language(&state, &request);
     let brand = wire.brand;
@@ -75,7 +80,7 @@ pub async fn request_token(
     let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
-        let deliver = async |message: validation::Message| {
+        let deliver = async |message: validate::Message| {
             let link = pages::confirm_link(&here.core.config, &message.sid, &message.token, language);
             let mail = ValidationMail {
                 to: message.address,
@@ -87,7 +92,7 @@ pub async fn request_token(
             };
             here.mailer.ask(&mail).await.map_err(|_| Refusal::EmailSendError)
         };
-        validation::request_token(&here.core, token_request, || Ok(()), deliver).await
+        validate::request_token(&here.core, token_request, || Ok(()), deliver).await
     });
     json(json!({ "sid": sid.await?.as_str() }))
 }
@@ -95,7 +100,7 @@ pub async fn request_token(
 /// `POST /validate/{email,msisdn}/submitToken`
 pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
     let presented: Presented = body.json_or_form::<SubmitToken>()?.parse()?;
-    state.limits.submit_token(caller, account.0.user_id(), state.core.clock.now())?;
+    state.core.limits.submit_token(caller.network(), account.0.user_id(), state.core.clock.now())?;
     presented.submit(&state, User::Account).await?;
     json(json!({ "success": true }))
 }
@@ -104,7 +109,7 @@ pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, 
 pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: HttpRequest) -> HttpResponse {
     let outcome = async {
         let presented = query::<SubmitToken>(&request)?.parse()?;
-        state.limits.submit_link(caller, state.core.clock.now())?;
+        state.core.limits.submit_link(caller.network(), state.core.clock.now())?;
         presented.submit(&state, User::Account).await
     };
     let outcome = outcome.await;
@@ -142,7 +147,7 @@ impl Presented {
     pub async fn submit(self, state: &State, user: User) -> Result<Validated, ApiError> {
         let core = state.core.clone();
         let Self { sid, secret, token } = self;
-        state.off_thread(async move { validation::submit_token(&core, user, sid, secret, token).await }).await
+        state.off_thread(async move { validate::submit_token(&core, user, sid, secret, token).await }).await
     }
 }
 
@@ -161,6 +166,6 @@ pub(super) fn validated(state: &State, user: User, request: &HttpRequest) -> Ans
     let session: Session = query(request)?;
     let sid = parsed(session.sid, "sid", Sid::parse)?;
     let secret = parsed(session.client_secret, "client_secret", ClientSecret::parse)?;
-    let (address, at) = validation::validated_address(&state.core, user, &sid, &secret)?;
+    let (address, at) = validate::validated_address(&state.core, user, &sid, &secret)?;
     json(json!({ "medium": address.medium().as_str(), "address": address.as_str(), "validated_at": at.0 }))
 }

@@ -6,6 +6,7 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::{typed_account, typed_address};
 use crate::{
     domain::{
         audit::{By, Entry, subject},
@@ -14,17 +15,14 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
-    http::{
-        State,
-        body::Body,
-        control::{CommandError, typed_account, typed_address},
-        error::ApiError,
-    },
-    logs,
+    http::{State, body::Body, error::ApiError},
     ops::{
         Core, Failure,
-        erasure::{self, Erased},
-        export::{self, Export},
+        person::{
+            audit::subject_of,
+            erasure::{self, Erased},
+            export::{self, Export},
+        },
     },
 };
 
@@ -71,16 +69,10 @@ impl Subject {
     ///
     /// # Errors
     /// Only if the database fails, or the disk.
-    pub async fn export(&self, core: &Core) -> Result<Export, CommandError> {
+    pub async fn export(&self, core: &Core) -> Result<Export, Failure> {
         match self {
-            Self::Address(address) => {
-                let lookups = logs::lookups_of(core, address)?;
-                Ok(export::of_address(core, address, By::Operator, lookups).await?)
-            }
-            Self::Account(user) => {
-                let lookups = logs::lookups_by(core, user)?;
-                Ok(export::of_account(core, user, By::Operator, lookups).await?)
-            }
+            Self::Address(address) => export::of_address(core, address, By::Operator).await,
+            Self::Account(user) => export::of_account(core, user, By::Operator).await,
         }
     }
 
@@ -114,7 +106,7 @@ impl AuditQuery {
     pub fn run(&self, core: &Core) -> Result<Vec<Entry>, Failure> {
         let about = self.about.as_ref().map(|person| person.parse().map_err(Refusal::InvalidParam));
         let about = about.transpose()?.map(|whom| match whom {
-            Subject::Address(address) => erasure::subject_of(core, &address),
+            Subject::Address(address) => subject_of(core, &address),
             Subject::Account(user) => subject(core.session_key(), user.as_str()),
         });
         Ok(core.store.read().audit_since(self.since, about)?)

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::time::DAY,
-    http::{State, control::CommandError, error::ApiError},
-    logs::{self, Held},
+    http::{State, error::ApiError},
+    logs::Held,
     ops::{
-        Core,
-        holdings::{self, Holding},
-        retention::{self, Deleted},
+        Core, Failure,
+        retention::{
+            self, Deleted,
+            status::{self, Holding},
+        },
     },
 };
 
@@ -32,14 +34,14 @@ pub struct Status {
 ///
 /// # Errors
 /// If the database fails, or a file of the logs cannot be read.
-pub fn status_of(core: &Core) -> Result<Status, CommandError> {
-    let mut rules = holdings::held(core)?;
-    for Held { kind, rows, oldest, .. } in logs::held(&core.config.data_dir, &core.config.privacy)? {
+pub fn status_of(core: &Core) -> Result<Status, Failure> {
+    let mut rules = status::held(core)?;
+    for Held { kind, rows, oldest, .. } in core.logs.held()? {
         rules.push(Holding {
             what: format!("rows of the {} log", kind.as_str()),
             rule: format!(
                 "{} from the beginning of their day",
-                holdings::words(DAY * kind.days(&core.config.privacy))
+                status::words(DAY * kind.days(&core.config.privacy))
             ),
             rows,
             oldest: oldest.map(|(day, _)| day.start()),
@@ -53,10 +55,10 @@ pub fn status_of(core: &Core) -> Result<Status, CommandError> {
 ///
 /// # Errors
 /// If the database fails, or a file of the logs cannot be removed.
-pub async fn run_on(core: &Core) -> Result<Deleted, CommandError> {
+pub async fn run_on(core: &Core) -> Result<Deleted, Failure> {
     core.retention.resume();
     let deleted = retention::round_at_once(core).await?;
-    logs::unlink_expired(&core.config.data_dir, core.clock.now(), &core.config.privacy)?;
+    core.logs.unlink_expired(core.clock.now())?;
     Ok(deleted)
 }
 

@@ -4,10 +4,11 @@
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 
+use super::typed_address;
 use crate::{
     domain::{audit::By, refusal::Refusal, threepid::Address, time::Millis},
-    http::{State, body::Body, control::typed_address, error::ApiError},
-    ops::{Core, Failure, suppressions},
+    http::{State, body::Body, error::ApiError},
+    ops::{Core, Failure, address::suppression},
 };
 
 /// The path that says whether nothing is sent to an address: an [`About`], answered with a
@@ -47,7 +48,7 @@ impl About {
 /// # Errors
 /// Only if the database fails.
 pub fn look(core: &Core, address: &Address) -> Result<Suppressed, Failure> {
-    Ok(Suppressed { since: suppressions::suppressed_since(&core.store.read(), address)? })
+    Ok(Suppressed { since: suppression::suppressed_since(&core.store.read(), address)? })
 }
 
 /// Lets an address be written to again.
@@ -55,7 +56,7 @@ pub fn look(core: &Core, address: &Address) -> Result<Suppressed, Failure> {
 /// # Errors
 /// Only if the database fails.
 pub async fn allow(core: &Core, address: Address) -> Result<Suppressed, Failure> {
-    let since = suppressions::lift(&core.store, address, By::Operator, core.clock.now()).await?;
+    let since = suppression::lift(&core.store, address, By::Operator, core.clock.now()).await?;
     Ok(Suppressed { since })
 }
 

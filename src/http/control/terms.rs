@@ -6,7 +6,7 @@ use crate::{
     http::{State, body::Body, error::ApiError},
     ops::{
         Failure,
-        notices::{self, Effect, Planned},
+        privacy_notice::{self, Effect, Planned},
     },
 };
 
@@ -16,5 +16,5 @@ pub const PLAN: &str = "/terms/plan";
 /// Says what would come of a plan.
 pub async fn plan(state: Data<State>, body: Body) -> Result<Json<Effect>, ApiError> {
     let planned = body.json::<Planned>()?;
-    Ok(Json(notices::effect(&state.core.store.read(), &planned).map_err(Failure::from)?))
+    Ok(Json(privacy_notice::effect(&state.core.store.read(), &planned).map_err(Failure::from)?))
 }

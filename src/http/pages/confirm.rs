@@ -23,9 +23,9 @@ use crate::{
         caller::Caller,
         error::ApiError,
     },
-    ops::{
+    ops::address::{
         mailed_link::{self, Link},
-        validation::Validated,
+        validate::Validated,
     },
 };
 
@@ -126,7 +126,7 @@ pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, bo
         return useless(&state, &request);
     };
     let here = in_each_language(&sid, &token);
-    if let Err(refusal) = state.limits.submit_link(caller, state.core.clock.now()) {
+    if let Err(refusal) = state.core.limits.submit_link(caller.network(), state.core.clock.now()) {
         return end(&state, &request, here, Outcome::of(&refusal.into()));
     }
     match decision.as_str() {

@@ -17,7 +17,7 @@ use crate::{
         notice::Change,
     },
     http::{State, error::ApiError},
-    ops::{Failure, notices},
+    ops::{Failure, privacy_notice},
 };
 
 /// `GET /privacy`
@@ -28,7 +28,7 @@ pub async fn editions(state: Data<State>, request: HttpRequest) -> HttpResponse 
         editions.iter().zip(before).map(|(edition, before)| row(edition, before)).collect();
     rows.reverse();
     let language = language(&state, &request);
-    let title = notices::title(language);
+    let title = privacy_notice::title(language);
     let page = json!({ "title": title, "editions": rows, "switch": switch(|language| format!("/privacy?lang={language}")) });
     state.pages.show(StatusCode::OK, "editions.html", language, page)
 }
@@ -72,7 +72,7 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
     };
     let latest = state.core.editions.last().map_or(edition.number, |latest| latest.number);
     let page = json!({
-        "title": notices::title(language),
+        "title": privacy_notice::title(language),
         "number": edition.number,
         "date": Day::of(edition.published).to_string(),
         "newer": (latest != edition.number).then_some(latest),

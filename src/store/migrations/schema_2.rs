@@ -4,12 +4,14 @@
 use redb::{ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::super::{
-    StoreError,
-    codec::{decode, encode},
-    tables::{SESSION_INDEX, SESSIONS},
+use crate::{
+    domain::{code::CodeHash, secret::SecretHash, session::Progress, threepid::Medium, time::Millis},
+    store::{
+        StoreError,
+        codec::{decode, encode},
+        tables::{SESSION_INDEX, SESSIONS},
+    },
 };
-use crate::domain::{code::CodeHash, secret::SecretHash, session::Progress, threepid::Medium, time::Millis};
 
 /// A value of `sessions` in schema 1.
 #[derive(Deserialize)]

@@ -4,18 +4,17 @@
 use redb::{Key, ReadableTable, Table, WriteTransaction};
 use serde::Deserialize;
 
-use super::{
-    super::{
+use super::{put_meta, schema_2::SessionRow2};
+use crate::{
+    domain::{language::Language, lookup::PepperState, time::Millis},
+    store::{
         StoreError,
         accounts::account_number,
         codec::{decode, encode},
         rows::{AssociationRow, PepperRow, SessionRow, TokenRow, user_id},
         tables::{ACCOUNT_ADDRESSES, ACCOUNT_TOKENS, ASSOCIATIONS, META, PEPPERS, SESSIONS, TOKENS},
     },
-    put_meta,
-    schema_2::SessionRow2,
 };
-use crate::domain::{language::Language, lookup::PepperState, time::Millis};
 
 /// What nobody was asked about before.
 const LANGUAGE: Language = Language::En;

@@ -16,7 +16,7 @@ use bindery::{
     },
     ops::{
         Core,
-        validation::{TokenRequest, request_token},
+        address::validate::{TokenRequest, request_token},
     },
 };
 use futures_util::{future::join_all, poll};
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{REQUEST, request, server_behind, sid, unlimited};
-use crate::model::{authenticated, core_in_memory};
+use crate::support::core::{authenticated, core_in_memory};
 use crate::support::{
     Server, TestClock, User, at_least_one,
     smtp::{Mood, Relay, Stage},

@@ -11,13 +11,14 @@ use bindery::{
     },
     ops::{
         Core,
-        invitations::{self, Request},
+        invitation::{self, Request},
         outbox::{self, Content, Fate, Settled},
         retention,
     },
 };
 
-use super::{address, authenticated, refusal, user};
+use super::refusal;
+use crate::support::core::{address, authenticated, user};
 
 const LIFETIME_HOURS: u32 = 30 * 24;
 
@@ -40,7 +41,7 @@ impl Invited {
         let described = Described::default();
         let account = authenticated(core, sender.clone()).await;
         let request = Request { address: address(at), room_id, sender, described };
-        match (refusal(invitations::store(core, account, request).await), bound) {
+        match (refusal(invitation::store(core, account, request).await), bound) {
             (Ok(stored), None) => {
                 let one = One { address: at, age: 0, told: None };
                 assert!(self.0.insert(stored.token.as_str().to_owned(), one).is_none());

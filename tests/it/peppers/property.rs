@@ -4,17 +4,20 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bindery::{
-    domain::{audit::By, refusal::Refusal, retention::PEPPER_GRACE, time::Millis},
-    ops::{
-        Clock,
-        lookup::{self, Query},
-        peppers::{self, Preparation},
+    domain::{audit::By, clock::Clock, refusal::Refusal, retention::PEPPER_GRACE, time::Millis},
+    ops::lookup::{
+        self,
+        pepper::{self, Preparation},
     },
 };
 use proptest::prelude::*;
 
 use super::{finds, publish, withdraw};
-use crate::{model::core_in_memory, support::TestClock};
+use crate::support::{
+    TestClock,
+    core::{authenticated, core_in_memory, find, user},
+    storage::association,
+};
 
 const PEOPLE: usize = 5;
 
@@ -49,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
 async fn run(steps: Vec<Step>) {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone());
+    let looker = authenticated(&core, user(0)).await;
     let mut there = [false; PEOPLE];
     let mut preparation = None;
     // Every pepper that anybody was ever told; until when it is honoured, if it is on its way out.
@@ -81,7 +85,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Crash => preparation = None,
             Step::Forget => {
-                peppers::forget(&core.store, clock.now()).await.expect("written");
+                pepper::forget(&core.store, clock.now()).await.expect("written");
                 for until in told.values_mut().flatten() {
                     // Zero: it does not come back when the clock is set back.
                     let over = clock.now() >= *until;
@@ -97,9 +101,9 @@ async fn run(steps: Vec<Step>) {
             let is_honoured = until.is_none_or(|until| clock.now() < until);
             for (number, there) in there.iter().enumerate() {
                 let expected = is_honoured.then_some(*there);
-                assert_eq!(finds(&core, pepper, number), expected, "after {step:?}");
+                assert_eq!(finds(&core, &looker, pepper, number), expected, "after {step:?}");
             }
-            let Err(refusal) = Query::check(&core, "sha256", pepper, &["x"]) else { continue };
+            let Err(refusal) = find(&core, &looker, pepper, &association(0).address) else { continue };
             let expected = Refusal::InvalidPepper { algorithm: "sha256", lookup_pepper: current.clone() };
             assert_eq!(refusal, expected, "who comes too late is told the one in use");
         }

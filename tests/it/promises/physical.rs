@@ -21,7 +21,7 @@ use reqwest::Method;
 
 use super::{DAY, only_files};
 use crate::{
-    crash::{Program, config_file},
+    support::program::{Program, config_file},
     support::{Server, User, files_with, hash, homeserver::Homeserver},
 };
 
@@ -102,7 +102,7 @@ async fn p9_within_three_days_with_a_dead_relay_and_a_copy_from_before_a_migrati
     server.request(Method::DELETE, "/_bindery/v1/account", Some(&leaver.token), None).await.ok();
     let copy = data.join("bindery.redb.schema-2");
     std::fs::copy(data.join(bindery::store::DATABASE_FILE), &copy).expect("copied");
-    let made = UNIX_EPOCH + Duration::from_millis(bindery::ops::Clock::now(&*server.clock).0);
+    let made = UNIX_EPOCH + Duration::from_millis(bindery::domain::clock::Clock::now(&*server.clock).0);
     std::fs::File::options()
         .append(true)
         .open(&copy)

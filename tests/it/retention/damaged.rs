@@ -15,10 +15,10 @@ use bindery::{
     },
     ops::{
         Core,
-        invitations::{self, Request},
+        account::terms,
+        address::validate::{self, TokenRequest},
+        invitation::{self, Request},
         retention::delete,
-        terms,
-        validation::{self, TokenRequest},
     },
 };
 use redb::{
@@ -28,8 +28,8 @@ use redb::{
 
 use super::{DAY, SECOND, property::Memory};
 use crate::{
-    model::{address, authenticated, core_in_memory, core_on, secret, user},
     support::TestClock,
+    support::core::{address, authenticated, core_in_memory, core_on, secret, user},
 };
 
 const UNREADABLE: &[u8] = b"\x01unreadable";
@@ -104,10 +104,10 @@ async fn fill(core: &Core) {
         next_link: None,
         language: Language::En,
     };
-    validation::request_token(core, request, || Ok(()), async |_| Ok(())).await.expect("a session");
+    validate::request_token(core, request, || Ok(()), async |_| Ok(())).await.expect("a session");
     let (room_id, described) = (RoomId::parse("!room:hs.test").expect("a room"), Described::default());
     let request = Request { address: address(2), room_id, sender: user(1), described };
-    invitations::store(core, account, request).await.expect("stored");
+    invitation::store(core, account, request).await.expect("stored");
     let visit = Visit::by_link(address(1), now);
     let audit = Entry { at: now, deed: Deed::Export, by: By::Owner, subject: None };
     let others = core.store.write(move |tables| {

@@ -11,6 +11,7 @@ use std::{
 use bindery::{
     domain::{
         audit::By,
+        clock::Clock,
         ids::{RoomId, Sid, UserId},
         invitation::Described,
         language::Language,
@@ -23,13 +24,18 @@ use bindery::{
         visit::Visit,
     },
     ops::{
-        Clock, Core, associations, erasure, genesis,
-        invitations::{self, Request},
-        mailed_link, outbox,
+        Core,
+        account::{terms, tokens::Authenticated},
+        address::{
+            mailed_link, publish,
+            validate::{self, Message, TokenRequest},
+            withdraw,
+        },
+        genesis,
+        invitation::{self, Request},
+        outbox,
+        person::erasure,
         retention::delete,
-        terms,
-        tokens::Authenticated,
-        validation::{self, Message, TokenRequest},
     },
     store::Store,
 };
@@ -37,8 +43,8 @@ use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableHandle};
 
 use crate::{
-    model::{address, authenticated, core_on, secret, user},
     support::TestClock,
+    support::core::{address, authenticated, core_on, secret, user},
 };
 
 /// Storage in memory that can be looked into afterwards.
@@ -166,7 +172,7 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
                 next_link: None,
                 language: Language::En,
             };
-            let sid = validation::request_token(
+            let sid = validate::request_token(
                 core,
                 request,
                 || Ok(()),
@@ -184,17 +190,17 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
         Step::Bind { user: who, address: at, secret: with } => {
             let Some(account) = accounts.get(&who).cloned() else { return };
             let Some(sid) = sessions.get(&(who, at, with)).cloned() else { return };
-            let _ = associations::bind(core, account, sid, secret(with), user(who)).await;
+            let _ = publish::bind(core, account, sid, secret(with), user(who)).await;
         }
         Step::Unbind { address: at } => {
-            erasure::withdraw(core, address(at), By::Owner).await.expect("written");
+            withdraw::withdraw_by_owner(core, address(at), By::Owner).await.expect("written");
         }
         Step::Invite { user: who, address: at } => {
             let Some(account) = accounts.get(&who).cloned() else { return };
             let room_id = RoomId::parse("!room:hs.test").expect("a room ID");
             let described = Described::default();
             let request = Request { address: address(at), room_id, sender: user(who), described };
-            let _ = invitations::store(core, account, request).await;
+            let _ = invitation::store(core, account, request).await;
         }
         Step::Deliver => {
             let due = outbox::due(core, None, 100).expect("readable");

@@ -1,6 +1,7 @@
 //! What every test stands on: a running server on port 0 with a clock that the test moves, a
 //! homeserver double beside it, and a client that checks every answer against the specification.
 
+pub mod core;
 pub mod dns;
 pub mod gateway;
 pub mod homeserver;
@@ -9,8 +10,10 @@ pub mod markup;
 pub mod network;
 pub mod openapi;
 pub mod passing;
+pub mod program;
 pub mod published;
 pub mod smtp;
+pub mod storage;
 pub mod tls;
 
 use std::{
@@ -30,10 +33,10 @@ use bindery::{
     app::{Application, Surroundings},
     config::Config,
     domain::{
+        clock::Clock,
         terms::{Document, Text},
         time::Millis,
     },
-    ops::Clock,
 };
 use mail_parser::MessageParser;
 use memchr::memmem;
@@ -246,10 +249,22 @@ impl Server {
         config.check().expect("a good configuration");
         let surroundings =
             Surroundings { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports(), tick };
-        let application = Application::build(config.clone(), surroundings).expect("a server");
-        let (address, metrics) = (application.addresses()[0], application.metrics_addresses()[0]);
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let thread = std::thread::spawn(move || application.run_until(async { drop(stopped.await) }));
+        let (built, started) = std::sync::mpsc::channel();
+        // The server has runtimes of its own, so it is built on a thread outside the test's.
+        let thread = std::thread::spawn({
+            let config = config.clone();
+            move || {
+                let application = Application::build(config, surroundings)?;
+                let addresses = (application.addresses()[0], application.metrics_addresses()[0]);
+                built.send(addresses).expect("the test waits");
+                application.run_until(async { drop(stopped.await) })
+            }
+        });
+        let Ok((address, metrics)) = started.recv() else {
+            let ended = thread.join().expect("the server does not panic");
+            panic!("the server did not start: {:#}", ended.expect_err("an error"));
+        };
         Self {
             base: format!("http://{address}"),
             metrics: format!("http://{metrics}/metrics"),

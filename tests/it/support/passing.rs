@@ -22,7 +22,7 @@ impl Server {
 
     /// Waits until everything is deleted that has reached its age by now.
     pub async fn round_is_done(&self) {
-        let now = bindery::ops::Clock::now(&*self.clock).0 / 1000;
+        let now = bindery::domain::clock::Clock::now(&*self.clock).0 / 1000;
         self.until("a round of retention", async || self.last_round().await == now).await;
     }
 

@@ -1,8 +1,6 @@
 //! What the buttons of a person's own page do. Each form carries a token of the visit, so that no
 //! other page can press them.
 
-use std::io;
-
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -11,14 +9,15 @@ use actix_web::{
     },
     web::Data,
 };
-use tokio::task::spawn_blocking;
 
 use super::{Visitor, back, end, failed, forget_cookie, over};
 use crate::{
     domain::{audit::By, language::Language},
     http::{State, body::Body, error::ApiError},
-    logs,
-    ops::{erasure, export, suppressions, visits},
+    ops::{
+        address::{suppression, withdraw},
+        person::{erasure, export, own_page},
+    },
 };
 
 /// `POST /me/export`: a copy, as a file.
@@ -28,16 +27,11 @@ pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> Htt
         Err(page) => return *page,
     };
     let (core, address) = (state.core.clone(), visitor.visit.address);
-    // Each is read from the logs, and noted for a year.
-    if let Err(refusal) = state.limits.copy_of(&address, core.clock.now()) {
+    // Each is read from the and noted for a year.
+    if let Err(refusal) = state.core.limits.copy_of(&address, core.clock.now()) {
         return failed(&state, &request, &refusal.into());
     }
-    let copy = async move {
-        let (here, asked) = (core.clone(), address.clone());
-        let lookups = spawn_blocking(move || logs::lookups_of(&here, &asked)).await;
-        let lookups = lookups.map_err(io::Error::other).flatten()?;
-        Ok::<_, ApiError>(export::of_address(&core, &address, By::Owner, lookups).await?)
-    };
+    let copy = async move { export::of_address(&core, &address, By::Owner).await };
     match state.off_thread(copy).await.map(|copy| serde_json::to_vec_pretty(&copy)) {
         Ok(Ok(copy)) => {
             let mut response = state.pages.careful(StatusCode::OK);
@@ -56,7 +50,7 @@ pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> H
         Ok(acting) => acting,
         Err(page) => return *page,
     };
-    match erasure::withdraw(&state.core, visitor.visit.address, By::Owner).await {
+    match withdraw::withdraw_by_owner(&state.core, visitor.visit.address, By::Owner).await {
         Ok(_) => back(&state, &request, Some("withdrawn")),
         Err(failure) => failed(&state, &request, &failure.into()),
     }
@@ -89,7 +83,7 @@ pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> Ht
         return over(&state, &request, StatusCode::FORBIDDEN);
     }
     let now = state.core.clock.now();
-    match suppressions::suppress(&state.core.store, visitor.visit.address, By::Owner, now).await {
+    match suppression::suppress(&state.core.store, visitor.visit.address, By::Owner, now).await {
         Ok(()) => back(&state, &request, Some("silenced")),
         Err(failure) => failed(&state, &request, &failure.into()),
     }
@@ -104,7 +98,7 @@ pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> Http
     let chosen = form.language.as_deref().and_then(Language::parse);
     let Some(chosen) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let (core, address) = (state.core.clone(), visitor.visit.address);
-    let spoken = async move { visits::speak(&core, address, chosen).await };
+    let spoken = async move { own_page::speak(&core, address, chosen).await };
     match state.off_thread(spoken).await {
         Ok(()) => back(&state, &request, Some("spoken")),
         Err(error) => failed(&state, &request, &error),
@@ -117,7 +111,7 @@ pub async fn close(state: Data<State>, request: HttpRequest, body: Body) -> Http
         Ok(acting) => acting,
         Err(page) => return *page,
     };
-    match visits::close(&state.core, &visitor.secret).await {
+    match own_page::close(&state.core, &visitor.secret).await {
         Ok(()) => farewell(&state, &request, "me_closed"),
         Err(failure) => failed(&state, &request, &failure.into()),
     }

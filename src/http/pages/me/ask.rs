@@ -14,7 +14,7 @@ use crate::{
         threepid::{Address, MAX_EMAIL_CHARS},
     },
     http::{State, body::Body, caller::Caller, pages::language},
-    ops::visits::{Asked, Destination},
+    ops::person::own_page::{Asked, Destination},
 };
 
 /// `GET /me`
@@ -30,7 +30,7 @@ struct Typed {
 /// `POST /me`
 pub async fn send(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
     let now = state.core.clock.now();
-    if let Err(refusal) = state.limits.visit(caller, now) {
+    if let Err(refusal) = state.core.limits.visit(caller.network(), now) {
         return failed(&state, &request, &refusal.into());
     }
     let typed = body.json_or_form::<Typed>().ok().and_then(|typed| typed.address).unwrap_or_default();
@@ -62,7 +62,7 @@ fn destination(typed: &str) -> Option<Destination> {
 /// Has somebody looked for; what is refused here is refused in silence.
 fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Destination) {
     let now = state.core.clock.now();
-    if state.limits.visit_to(caller, &to, now).is_err() {
+    if state.core.limits.visit_to(caller.network(), &to, now).is_err() {
         return state.core.metrics.count_visit("limited");
     }
     let here = state.clone();
@@ -73,7 +73,7 @@ fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Desti
         Destination::Telephone(number) => Some(number.clone()),
         Destination::Mailbox(_) => None,
     };
-    let may_leave = move || number.is_none_or(|number| here.limits.visit_sms(&number, now).is_ok());
+    let may_leave = move || number.is_none_or(|number| here.core.limits.visit_sms(&number, now).is_ok());
     let asked = Asked { to, language: language(state, request), may_leave: Box::new(may_leave) };
     if !state.core.visits.put(asked) {
         state.core.metrics.count_visit("queue_full");

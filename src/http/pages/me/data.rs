@@ -15,8 +15,11 @@ use crate::{
     },
     ops::{
         Failure,
-        export::{self, Export},
-        owner_notices, visits,
+        address::owner_mail,
+        person::{
+            export::{self, Export},
+            own_page,
+        },
     },
 };
 
@@ -30,7 +33,7 @@ pub async fn data(state: Data<State>, request: HttpRequest) -> HttpResponse {
         Err(page) => return *page,
     };
     let (core, address) = (state.core.clone(), visitor.visit.address.clone());
-    let looked = state.off_thread(async move { export::about_address(&core, &address, Vec::new()) }).await;
+    let looked = state.off_thread(async move { export::about_address(&core, &address) }).await;
     match looked {
         Ok(found) => {
             let page = in_words(&state, &request, &visitor, &found);
@@ -46,7 +49,7 @@ pub async fn erase_question(state: Data<State>, request: HttpRequest) -> HttpRes
         Ok(visitor) => visitor,
         Err(page) => return *page,
     };
-    let will_hear = match owner_notices::will_hear(&state.core, &visitor.visit.address) {
+    let will_hear = match owner_mail::will_hear(&state.core, &visitor.visit.address) {
         Ok(will_hear) => will_hear,
         Err(error) => return failed(&state, &request, &Failure::from(error).into()),
     };
@@ -73,7 +76,7 @@ fn question(state: &State, visitor: &Visitor, what: &str) -> Value {
 }
 
 fn form(state: &State, visitor: &Visitor) -> String {
-    visits::form_token(&state.core, &visitor.secret).as_str().to_owned()
+    own_page::form_token(&state.core, &visitor.secret).as_str().to_owned()
 }
 
 fn shown(visitor: &Visitor) -> String {

@@ -30,7 +30,7 @@ use super::{language, switch};
 use crate::{
     domain::{ids::Token, refusal::Refusal, retention::VISIT_PAGE, visit::Visit},
     http::{State, body::Body, error::ApiError},
-    ops::visits,
+    ops::person::own_page,
 };
 
 /// The cookie of a visit. The prefix has browsers take it only from this very host, over TLS.
@@ -53,7 +53,7 @@ impl Visitor {
     fn acting(state: &State, request: &HttpRequest, body: &Body) -> Result<(Self, Form), Box<HttpResponse>> {
         let visitor = Self::find(state, request, StatusCode::FORBIDDEN)?;
         let form: Option<Form> = body.json_or_form().ok();
-        let own = visits::form_token(&state.core, &visitor.secret);
+        let own = own_page::form_token(&state.core, &visitor.secret);
         let form = form.filter(|form| form.form.as_deref().and_then(Token::parse).as_ref() == Some(&own));
         form.map(|form| (visitor, form)).ok_or_else(|| Box::new(over(state, request, StatusCode::FORBIDDEN)))
     }
@@ -61,10 +61,10 @@ impl Visitor {
     fn find(state: &State, request: &HttpRequest, or: StatusCode) -> Result<Self, Box<HttpResponse>> {
         let secret = cookie(request).and_then(|text| Token::parse(&text));
         let secret = secret.ok_or_else(|| Box::new(over(state, request, or)))?;
-        let visit = visits::look(&state.core, &secret);
+        let visit = own_page::look(&state.core, &secret);
         let visit = visit.map_err(|failure| Box::new(failed(state, request, &failure.into())))?;
         let visit = visit.ok_or_else(|| Box::new(over(state, request, or)))?;
-        let limited = state.limits.own_page(&visit.address, state.core.clock.now());
+        let limited = state.core.limits.own_page(&visit.address, state.core.clock.now());
         limited.map_err(|refusal| Box::new(failed(state, request, &refusal.into())))?;
         Ok(Self { secret, visit })
     }
@@ -73,7 +73,7 @@ impl Visitor {
 /// What the forms of the page send.
 #[derive(Deserialize)]
 struct Form {
-    /// Shows that the form is one of the page, see [`visits::form_token`].
+    /// Shows that the form is one of the page, see [`own_page::form_token`].
     form: Option<String>,
     language: Option<String>,
     sure: Option<String>,

@@ -15,7 +15,7 @@ use crate::{
         error::ApiError,
         pages::{language, switch},
     },
-    ops::visits,
+    ops::person::own_page,
 };
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Link {
 pub async fn open(state: Data<State>, request: HttpRequest) -> HttpResponse {
     let token = query::<Link>(&request).ok().and_then(|link| Token::parse(&link.token?));
     let Some(token) = token else { return useless(&state, &request) };
-    match visits::is_link(&state.core, &token) {
+    match own_page::is_link(&state.core, &token) {
         Ok(true) => {
             let here = |language: &str| format!("/me/visit?token={}&lang={language}", token.as_str());
             let page = json!({ "token": token.as_str(), "switch": switch(here) });
@@ -40,12 +40,12 @@ pub async fn open(state: Data<State>, request: HttpRequest) -> HttpResponse {
 
 /// `POST /me/visit`: takes the link up, which works no more from then on.
 pub async fn confirm(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
-    if let Err(refusal) = state.limits.submit_link(caller, state.core.clock.now()) {
+    if let Err(refusal) = state.core.limits.submit_link(caller.network(), state.core.clock.now()) {
         return failed(&state, &request, &refusal.into());
     }
     let token = body.json_or_form::<Link>().ok().and_then(|link| Token::parse(&link.token?));
     let Some(token) = token else { return useless(&state, &request) };
-    match visits::confirm(&state.core, token).await.map_err(ApiError::from) {
+    match own_page::confirm(&state.core, token).await.map_err(ApiError::from) {
         Ok(secret) => {
             let mut response = back(&state, &request, None);
             set_cookie(&mut response, &secret);

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Failure, rest};
 use crate::{
     domain::{
         ids::{Sid, Token, UserId},
@@ -18,6 +17,7 @@ use crate::{
         time::{DAY, Millis},
         visit::Visit,
     },
+    ops::{Core, Failure, pause},
     store::{Snapshot, StoreError, StoredToken, Tables, Transaction, Writes},
 };
 
@@ -198,6 +198,6 @@ async fn purge<K: Clone + Send + 'static>(
             return Ok(removed);
         }
         after = last;
-        rest::after_step(began).await;
+        pause::after_step(began).await;
     }
 }

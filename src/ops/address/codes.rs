@@ -7,11 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{Failure, random};
-use crate::domain::{
-    code::{CodeHash, code_from_random},
-    ids::Token,
-    refusal::Refusal,
+use crate::{
+    domain::{
+        code::{CodeHash, code_from_random},
+        ids::Token,
+        refusal::Refusal,
+    },
+    ops::{Failure, random},
 };
 
 /// How many are worked on at the same time, which bounds the memory to twice 19 MiB.

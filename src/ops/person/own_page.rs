@@ -7,7 +7,6 @@
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Core, Failure, random, suppressions::suppressed_since, validation::sessions_where};
 use crate::{
     domain::{
         ids::{Sid, Token},
@@ -19,6 +18,11 @@ use crate::{
         session::Session,
         threepid::Address,
         visit::{Stage, Visit},
+    },
+    ops::{
+        Core, Failure,
+        address::{suppression::suppressed_since, validate::sessions_where},
+        random,
     },
     store::{StoreError, Tables, Transaction},
 };

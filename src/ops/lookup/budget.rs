@@ -14,19 +14,20 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use super::{
-    Core, Failure,
-    buckets::{Buckets, Take},
-};
 use crate::{
     config::Lookup,
     domain::{
         bucket::{Bucket, Pace},
         ids::UserId,
+        network::Network,
         refusal::Refusal,
         secret::Key32,
         server_name::host_key,
         time::Millis,
+    },
+    ops::{
+        Core, Failure,
+        limits::buckets::{Buckets, Take},
     },
     store::{Store, StoreError},
 };
@@ -50,7 +51,7 @@ pub struct Budgets {
 
 impl Budgets {
     /// The budgets as they were written down.
-    pub(super) fn load(rules: &Lookup, key: &Key32, store: &Store) -> Result<Self, StoreError> {
+    pub(in crate::ops) fn load(rules: &Lookup, key: &Key32, store: &Store) -> Result<Self, StoreError> {
         let (burst, per_day) = (rules.max_addresses as u64, rules.daily_budget.get());
         let stored: HashMap<u64, Bucket> = store.read().budgets()?.into_iter().collect();
         let buckets = Buckets::default();
@@ -72,7 +73,7 @@ impl Budgets {
     pub fn take(
         &self,
         account: &UserId,
-        network: IpAddr,
+        network: Network,
         addresses: usize,
         now: Millis,
     ) -> Result<(), Refusal> {
@@ -80,14 +81,14 @@ impl Budgets {
     }
 
     /// Gives back what [`Budgets::take`] took.
-    pub fn give_back(&self, account: &UserId, network: IpAddr, addresses: usize) {
+    pub fn give_back(&self, account: &UserId, network: Network, addresses: usize) {
         self.buckets.give_back(&self.of(account, network, addresses));
     }
 
-    fn of(&self, account: &UserId, network: IpAddr, addresses: usize) -> [Take; 3] {
+    fn of(&self, account: &UserId, network: Network, addresses: usize) -> [Take; 3] {
         let cost = addresses.max(1) as u64;
         let homeserver = host_key(account.server_name());
-        let network = match network {
+        let network = match network.address() {
             IpAddr::V4(address) => self.key(b'4', &address.octets()),
             IpAddr::V6(address) => self.key(b'6', &address.octets()),
         };

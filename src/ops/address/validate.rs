@@ -4,7 +4,7 @@
 //! Nothing here publishes anything. How a token travels is the caller's: it passes a function
 //! that delivers.
 
-use super::{Core, Failure, random, suppressions::suppressed_since, tokens::Authenticated};
+use super::suppression::suppressed_since;
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},
@@ -14,6 +14,7 @@ use crate::{
         threepid::{Address, Medium},
         time::Millis,
     },
+    ops::{Core, Failure, account::tokens::Authenticated, random},
     store::{StoreError, Tables, Transaction, Writes},
 };
 
@@ -31,7 +32,7 @@ pub enum User {
 }
 
 impl User {
-    pub(super) fn may_use(self, session: &Session) -> Result<(), Refusal> {
+    pub(in crate::ops) fn may_use(self, session: &Session) -> Result<(), Refusal> {
         let own = session.account.is_none() == (self == Self::Homeserver);
         if own { Ok(()) } else { Err(Refusal::NoValidSession) }
     }
@@ -213,7 +214,7 @@ pub async fn submit_token(
 }
 
 /// Counts a token that was presented to the session, or takes it.
-pub(super) fn submit(
+pub(in crate::ops) fn submit(
     tables: &mut Writes<'_>,
     sid: &Sid,
     is_right: bool,
@@ -247,7 +248,7 @@ pub fn validated_address(
 }
 
 /// A session that is validated, and when it was.
-pub(super) fn validated_session<T: Transaction>(
+pub(in crate::ops) fn validated_session<T: Transaction>(
     tables: &Tables<T>,
     sid: &Sid,
     secret: &ClientSecret,
@@ -262,7 +263,7 @@ pub(super) fn validated_session<T: Transaction>(
 }
 
 /// The validation sessions for which `is_meant` holds.
-pub(super) fn sessions_where(
+pub(in crate::ops) fn sessions_where(
     core: &Core,
     is_meant: impl Fn(&Session) -> bool,
 ) -> Result<Vec<(Sid, Session)>, StoreError> {

@@ -5,6 +5,8 @@
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
+use crate::logs;
+
 /// Everything that is stored about a person. Times are milliseconds since 1970 in UTC.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +139,7 @@ pub struct Waiting {
 }
 
 /// A lookup of the address.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LookedUp {
     /// When.
     pub at: u64,
@@ -146,7 +148,7 @@ pub struct LookedUp {
 }
 
 /// A lookup that the account made.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LookupMade {
     /// When.
     pub at: u64,
@@ -175,4 +177,18 @@ pub struct Audited {
     pub deed: &'static str,
     /// By whom: `operator`, `owner`, `account` or `server`.
     pub by: &'static str,
+}
+
+impl From<logs::LookedUp> for LookedUp {
+    fn from(lookup: logs::LookedUp) -> Self {
+        Self { at: lookup.at.0, found: lookup.found }
+    }
+}
+
+impl LookupMade {
+    /// A lookup of the log, with its IP address if `shows_ip`.
+    pub fn new(lookup: logs::LookupMade, shows_ip: bool) -> Self {
+        let ip = shows_ip.then(|| lookup.ip.to_string());
+        Self { at: lookup.at.0, ip, addresses: lookup.addresses, found: lookup.found }
+    }
 }

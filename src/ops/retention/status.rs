@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure, retention::rewrite_due};
+use super::rewrite_due;
 use crate::{
     domain::{
         invitation::Invitation,
@@ -19,6 +19,7 @@ use crate::{
         time::{DAY, HOUR, Millis},
         visit::Stage,
     },
+    ops::{Core, Failure},
     store::{Snapshot, StoreError},
 };
 

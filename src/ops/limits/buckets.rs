@@ -69,7 +69,7 @@ impl Buckets {
 
     /// Every bucket that is not full, none of which takes longer than `to_fill` to be; those that
     /// are full are forgotten.
-    pub(super) fn in_use(&self, to_fill: Duration, now: Millis) -> HashMap<u64, Bucket> {
+    pub(in crate::ops) fn in_use(&self, to_fill: Duration, now: Millis) -> HashMap<u64, Bucket> {
         let mut in_use = HashMap::new();
         for shard in &self.0 {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +86,7 @@ impl Buckets {
     }
 
     /// Puts a bucket back that was in use before.
-    pub(super) fn put(&self, key: u64, bucket: Bucket) {
+    pub(in crate::ops) fn put(&self, key: u64, bucket: Bucket) {
         let mut shard = self.shard(key);
         if shard.len() < BUCKETS_IN_SHARD {
             shard.insert(key, bucket);

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure, random, rest};
 use crate::{
     domain::{
         audit::{By, Deed, Entry},
@@ -19,6 +18,7 @@ use crate::{
         retention::PEPPER_GRACE,
         time::{DAY, Millis},
     },
+    ops::{Core, Failure, pause, random},
     store::{Reached, Store, StoreError},
 };
 
@@ -26,7 +26,7 @@ use crate::{
 const STEP: usize = 500;
 
 /// A pepper of 24 letters and digits from the operating system's generator.
-pub(super) fn new() -> String {
+pub(in crate::ops) fn new() -> String {
     loop {
         if let Some(pepper) = pepper_from_random(&random::<64>()) {
             return pepper;
@@ -113,7 +113,7 @@ async fn replace(core: &Core, by: By) -> Result<Rotated, Failure> {
         if !preparation.step(store, STEP).await? {
             break;
         }
-        rest::after_step(began).await;
+        pause::after_step(began).await;
     }
     Ok(preparation.put_in_use(store, clock.now(), by).await?)
 }

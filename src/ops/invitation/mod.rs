@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Core, Failure, random, tokens::Authenticated};
+use super::{Core, Failure, account::tokens::Authenticated, random};
 use crate::{
     config::Invites,
     domain::{
@@ -126,7 +126,7 @@ fn require_allowed(
 /// Has the homeserver of an association's user told of the invitations that waited for its
 /// address. What it is to be told already stays as it is: whoever
 /// publishes again and again must not have it tried again and again.
-pub(super) fn announce(
+pub(in crate::ops) fn announce(
     tables: &mut Writes<'_>,
     association: &Association,
     lifetime: Duration,
@@ -145,7 +145,7 @@ pub(super) fn announce(
 }
 
 /// Takes back what [`announce`] wanted said, for an association that is withdrawn.
-pub(super) fn keep_quiet(tables: &mut Writes<'_>, address: &Address) -> Result<(), StoreError> {
+pub(in crate::ops) fn keep_quiet(tables: &mut Writes<'_>, address: &Address) -> Result<(), StoreError> {
     for token in tables.invitations_to(address)? {
         tables.remove_outgoing(&OutboxKey { kind: Kind::OnBind, token })?;
     }
@@ -188,7 +188,7 @@ pub fn is_ephemeral_key(core: &Core, public_key: &str) -> Result<bool, Failure> 
     Ok(snapshot.invitation(&token)?.is_some_and(|invitation| is_pending(core, &invitation)))
 }
 
-pub(super) fn is_pending(core: &Core, invitation: &Invitation) -> bool {
+pub(in crate::ops) fn is_pending(core: &Core, invitation: &Invitation) -> bool {
     !invitation.is_expired(core.config.invites.lifetime(), core.clock.now())
 }
 
@@ -246,9 +246,9 @@ pub async fn cancel(store: &Store, which: Which) -> Result<usize, Failure> {
 }
 
 /// How many rows are looked at or removed in one step, so that nothing else waits for long.
-pub(super) const BATCH: usize = 256;
+pub(in crate::ops) const BATCH: usize = 256;
 
-pub(super) fn sent_by(store: &Store, sender: &UserId) -> Result<Vec<Token>, StoreError> {
+pub(in crate::ops) fn sent_by(store: &Store, sender: &UserId) -> Result<Vec<Token>, StoreError> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let batch = store.read().invitations_after(after.as_ref(), BATCH)?;

@@ -1,9 +1,10 @@
 //! Consent: which documents an account has accepted, and the gate in front of everything else
 //! (specification, Identity Service API, "Terms of service").
 
-use super::{Core, Failure, notices::has_accepted_all, tokens::Authenticated};
+use super::tokens::Authenticated;
 use crate::{
     domain::{refusal::Refusal, terms::Required},
+    ops::{Core, Failure, privacy_notice::has_accepted_all},
     store::Writes,
 };
 

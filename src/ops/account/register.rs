@@ -1,12 +1,13 @@
-//! Accounts: exchanging a homeserver's OpenID token for an access token of ours, and giving it
-//! back (specification, Identity Service API, "Authentication").
+//! Registering: exchanging a homeserver's OpenID token for an access token (specification, Identity Service
+//! API, "Authentication").
 
-use super::{Core, Failure, HomeserverError, random};
-use crate::domain::{
-    ids::{OpenIdToken, Token, UserId},
-    refusal::Refusal,
-    secret::SecretHash,
-    server_name::ServerName,
+use crate::{
+    domain::{
+        ids::{OpenIdToken, Token, UserId},
+        refusal::Refusal,
+        server_name::ServerName,
+    },
+    ops::{Core, Failure, HomeserverError, random},
 };
 
 /// The owner of an OpenID token, as its homeserver says.
@@ -49,23 +50,4 @@ pub fn require_allowed(core: &Core, server: &str) -> Result<(), Refusal> {
     } else {
         Err(Refusal::HomeserverNotAllowed)
     }
-}
-
-/// Makes an access token useless.
-///
-/// # Errors
-/// `NotLoggedIn` if it was useless before.
-pub async fn log_out(core: &Core, token: Token) -> Result<(), Failure> {
-    // Strangers with made-up tokens do not occupy the writer.
-    if core.store.read().token_owner(&token)?.is_none() {
-        return Err(Refusal::NotLoggedIn.into());
-    }
-    let answer = core.store.write(move |tables| {
-        if tables.token_owner(&token)?.is_none() {
-            return Ok(Err(Refusal::NotLoggedIn));
-        }
-        tables.remove_token(SecretHash::of(token.as_str()))?;
-        Ok(Ok(()))
-    });
-    Ok(answer.await??)
 }

@@ -12,7 +12,7 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::{Core, Failure, accounts::require_allowed};
+use super::register::require_allowed;
 use crate::{
     domain::{
         ids::{Token, UserId},
@@ -20,6 +20,7 @@ use crate::{
         secret::SecretHash,
         time::Millis,
     },
+    ops::{Core, Failure},
     store::{StoreError, StoredToken, Tables, Transaction},
 };
 
@@ -58,7 +59,7 @@ impl Authenticated {
     ///
     /// # Errors
     /// `UnknownToken`; the outer one if the database fails.
-    pub(super) fn check<T: Transaction>(
+    pub(in crate::ops) fn check<T: Transaction>(
         &self,
         tables: &Tables<T>,
     ) -> Result<Result<(), Refusal>, StoreError> {
@@ -78,7 +79,7 @@ impl Authenticated {
     }
 
     /// Whether it is cached that the account has accepted all that has to be.
-    pub(super) fn is_known_to_have_accepted(&self) -> bool {
+    pub(in crate::ops) fn is_known_to_have_accepted(&self) -> bool {
         self.cached.has_accepted
     }
 }
@@ -105,7 +106,7 @@ impl Tokens {
     }
 
     /// Caches that the account has accepted all that has to be, as was found in this state.
-    pub(super) fn cache_acceptance(&self, account: &Authenticated, authorization: u64) {
+    pub(in crate::ops) fn cache_acceptance(&self, account: &Authenticated, authorization: u64) {
         let CachedToken { day, authorization: of_token, .. } = *account.cached;
         if of_token == authorization {
             let user_id = account.user_id().clone();

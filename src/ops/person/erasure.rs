@@ -7,17 +7,19 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Core, Failure, associations, invitations, owner_notices::OwnerNotices, validation::sessions_where,
-};
+use super::audit::{entry, subject_of};
 use crate::{
     domain::{
-        audit::{By, Deed, Entry, subject, subject_of_address},
+        audit::{By, subject},
         ids::{Sid, Token, UserId},
         outbox::OutboxKey,
         session::Session,
         threepid::Address,
-        time::Millis,
+    },
+    ops::{
+        Core, Failure,
+        address::{owner_mail::OwnerNotices, validate::sessions_where, withdraw::withdraw_association},
+        invitation,
     },
     store::{StoreError, Writes},
 };
@@ -88,7 +90,7 @@ pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, 
             let sessions = sessions_where(core, |session| {
                 session.account.as_ref() == Some(&user) || addresses.contains(session.address.as_str())
             })?;
-            let sent = invitations::sent_by(&core.store, &user)?;
+            let sent = invitation::sent_by(&core.store, &user)?;
             let (entry, notices) = (entry(core, by, subject), OwnerNotices::of(core));
             let erased = core.store.write(move |tables| {
                 let mut erased = Erased::default();
@@ -148,7 +150,7 @@ fn erase_of(
         erased.others += 1;
     }
     if let Some(association) = tables.association(address)? {
-        associations::remove(tables, &association.user_id, address, notices)?;
+        withdraw_association(tables, &association.user_id, address, notices)?;
         erased.bindings += 1;
     }
     for token in tables.invitations_to(address)? {
@@ -161,37 +163,10 @@ fn erase_of(
     Ok(erased)
 }
 
-fn entry(core: &Core, by: By, subject: [u8; 32]) -> Entry {
-    Entry { at: core.clock.now(), deed: Deed::Erasure, by, subject: Some(subject) }
-}
-
-/// Withdraws the association of an address for its owner, and what has proved the address; whether there
-/// was one.
-///
-/// # Errors
-/// Only if the database fails.
-pub async fn withdraw(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
-    let (entry, notices) = (entry(core, by, subject_of(core, &address)), OwnerNotices::of(core));
-    // Whoever proved the address before would publish it again at once.
-    let sessions = sessions_where(core, |session| session.address == address)?;
-    let removed = core.store.write(move |tables| {
-        let Some(association) = tables.association(&address)? else { return Ok(false) };
-        associations::remove(tables, &association.user_id, &address, notices)?;
-        remove_sessions(tables, &sessions)?;
-        tables.put_audit(&entry)?;
-        Ok(true)
-    });
-    let removed = removed.await?;
-    core.outbox_bell.notify_one();
-    Ok(removed)
-}
-
-/// What stands for an address in the audit.
-pub fn subject_of(core: &Core, address: &Address) -> [u8; 32] {
-    subject_of_address(&core.session_key, address)
-}
-
-fn remove_sessions(tables: &mut Writes<'_>, sessions: &[(Sid, Session)]) -> Result<usize, StoreError> {
+pub(in crate::ops) fn remove_sessions(
+    tables: &mut Writes<'_>,
+    sessions: &[(Sid, Session)],
+) -> Result<usize, StoreError> {
     let mut removed = 0;
     for (sid, _) in sessions {
         removed += usize::from(tables.session(sid)?.is_some());
@@ -204,10 +179,4 @@ fn remove_invitation(tables: &mut Writes<'_>, token: &Token) -> Result<usize, St
     let is_there = tables.invitation(token)?.is_some();
     tables.remove_invitation(token)?;
     Ok(usize::from(is_there))
-}
-
-/// Notes that data was handed out.
-pub(super) async fn note_export(core: &Core, subject: [u8; 32], by: By, now: Millis) -> Result<(), Failure> {
-    let entry = Entry { at: now, deed: Deed::Export, by, subject: Some(subject) };
-    Ok(core.store.write(move |tables| tables.put_audit(&entry)).await?)
 }

@@ -5,11 +5,14 @@
 //! is in `purge`, how often there is a round in `tasks::retention`. Bindings have no age: nothing is unpublished for idleness.
 //! The logs are files of their own and not its business.
 
+mod purge;
+pub mod status;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure, purge};
+use super::{Core, Failure};
 use crate::{
     domain::{
         retention::{REWRITE, old_copies},

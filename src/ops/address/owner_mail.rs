@@ -4,7 +4,7 @@
 //! A row of the outbox, written with the change. Whether the address may be written to at all is
 //! looked at when the mail leaves.
 
-use super::{Core, suppressions::suppressed_since};
+use super::suppression::suppressed_since;
 use crate::{
     domain::{
         association::Association,
@@ -13,6 +13,7 @@ use crate::{
         threepid::{Address, Medium},
         time::Millis,
     },
+    ops::Core,
     store::{StoreError, Writes},
 };
 
@@ -47,7 +48,7 @@ impl OwnerNotices {
     }
 
     /// Has the owner told, in place of what they were to be told of this address before.
-    pub(super) fn tell(
+    pub(in crate::ops) fn tell(
         self,
         tables: &mut Writes<'_>,
         association: &Association,

@@ -1,27 +1,25 @@
-//! How often who may do what: token buckets for accounts, homeservers, IP addresses and mail
-//! addresses.
+//! Rate limits: token buckets for accounts, homeservers, networks and addresses.
 //!
-//! What a request costs is said by the handler; the rates are the operator's. How many addresses may
-//! be looked up is in `ops::budgets`, since that survives restarts.
+//! The operator sets the rates (`[limits]`). Buckets are in memory, so a restart fills them. Lookup budgets
+//! survive restarts; they are in [`super::lookup::budget`].
+
+pub mod buckets;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use super::caller::Caller;
+use self::buckets::{Buckets, Take};
+use super::{lookup::budget::Budgets, person::own_page::Destination};
 use crate::{
     config,
     domain::{
         bucket::Rate,
         ids::UserId,
+        network::Network,
         phone::PhoneNumber,
         refusal::Refusal,
         server_name::{ServerName, host_key},
         threepid::Address,
         time::Millis,
-    },
-    ops::{
-        buckets::{Buckets, Take},
-        budgets::Budgets,
-        visits::Destination,
     },
 };
 
@@ -39,8 +37,8 @@ impl Limits {
     }
 
     /// An attempt to register, by anybody.
-    pub fn register(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("register ip", caller.network(), self.rates.register_per_ip, 1)])
+    pub fn register(&self, network: Network, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("register ip", network, self.rates.register_per_ip, 1)])
     }
 
     /// A registration that the homeserver confirmed. Counted only then, or strangers could use up
@@ -53,7 +51,7 @@ impl Limits {
     /// A request for a token to an address.
     pub fn request_token(
         &self,
-        caller: Caller,
+        network: Network,
         account: &UserId,
         address: &Address,
         now: Millis,
@@ -63,7 +61,7 @@ impl Limits {
         self.take(
             now,
             &[
-                self.of("request ip", caller.network(), rates.request_token_per_ip, 1),
+                self.of("request ip", network, rates.request_token_per_ip, 1),
                 self.of("request account", account.as_str(), rates.request_token_per_account, 1),
                 self.of("request homeserver", homeserver, rates.request_token_per_homeserver, 1),
                 self.of(
@@ -78,13 +76,13 @@ impl Limits {
     }
 
     /// A token presented by an account.
-    pub fn submit_token(&self, caller: Caller, account: &UserId, now: Millis) -> Result<(), Refusal> {
+    pub fn submit_token(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         let homeserver = host_key(account.server_name());
         self.take(
             now,
             &[
-                self.of("submit ip", caller.network(), rates.submit_token_per_ip, 1),
+                self.of("submit ip", network, rates.submit_token_per_ip, 1),
                 self.of("submit account", account.as_str(), rates.submit_token_per_account, 1),
                 self.of("submit homeserver", homeserver, rates.submit_token_per_homeserver, 1),
             ],
@@ -92,34 +90,34 @@ impl Limits {
     }
 
     /// A token presented by a person with a link.
-    pub fn submit_link(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("submit ip", caller.network(), self.rates.submit_token_per_ip, 1)])
+    pub fn submit_link(&self, network: Network, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("submit ip", network, self.rates.submit_token_per_ip, 1)])
     }
 
     /// A request to publish an association, which may have homeservers told of invitations.
-    pub fn bind(&self, caller: Caller, account: &UserId, now: Millis) -> Result<(), Refusal> {
+    pub fn bind(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.take(
             now,
             &[
-                self.of("bind ip", caller.network(), rates.bind_per_ip, 1),
+                self.of("bind ip", network, rates.bind_per_ip, 1),
                 self.of("bind account", account.as_str(), rates.bind_per_account, 1),
             ],
         )
     }
 
     /// A request to remove an association, which may make us ask a homeserver for its keys.
-    pub fn unbind(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("unbind ip", caller.network(), self.rates.unbind_per_ip, 1)])
+    pub fn unbind(&self, network: Network, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("unbind ip", network, self.rates.unbind_per_ip, 1)])
     }
 
     /// A copy of an account's data, or its erasure.
-    pub fn rights(&self, caller: Caller, account: &UserId, now: Millis) -> Result<(), Refusal> {
+    pub fn rights(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.take(
             now,
             &[
-                self.of("rights ip", caller.network(), rates.rights_per_ip, 1),
+                self.of("rights ip", network, rates.rights_per_ip, 1),
                 self.of("rights account", account.as_str(), rates.rights_per_account, 1),
             ],
         )
@@ -135,39 +133,44 @@ impl Limits {
         self.take(now, &[self.of("rights address", address.as_str(), self.rates.rights_per_account, 1)])
     }
 
-    /// An invitation to an address. It says whether the address leads to a Matrix ID, so it costs a
+    /// An invitation to an address. Its answer says whether the address leads to a Matrix ID, so it costs a
     /// lookup as well.
     pub fn invite(
         &self,
         budgets: &Budgets,
-        caller: Caller,
+        network: Network,
         account: &UserId,
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
         let rates = &self.rates;
         let homeserver = host_key(account.server_name());
-        budgets.take(account, caller.network(), 1, now)?;
+        budgets.take(account, network, 1, now)?;
         let taken = self.take(
             now,
             &[
-                self.of("invite ip", caller.network(), rates.invite_per_ip, 1),
+                self.of("invite ip", network, rates.invite_per_ip, 1),
                 self.of("invite account", account.as_str(), rates.invite_per_account, 1),
                 self.of("invite homeserver", homeserver, rates.invite_per_homeserver, 1),
                 self.of("invite address", address.as_str(), rates.invite_per_address, 1),
             ],
         );
-        taken.inspect_err(|_| budgets.give_back(account, caller.network(), 1))
+        taken.inspect_err(|_| budgets.give_back(account, network, 1))
     }
 
     /// A signature with an invitation's key, for anybody.
-    pub fn sign(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("sign ip", caller.network(), self.rates.sign_per_ip, 1)])
+    pub fn sign(&self, network: Network, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("sign ip", network, self.rates.sign_per_ip, 1)])
     }
 
     /// A message to a telephone that an account, or a homeserver without one, asks for, whether or
     /// not one is due.
-    pub fn ask_for_sms(&self, caller: Caller, account: Option<&UserId>, now: Millis) -> Result<(), Refusal> {
+    pub fn ask_for_sms(
+        &self,
+        network: Network,
+        account: Option<&UserId>,
+        now: Millis,
+    ) -> Result<(), Refusal> {
         let rates = &self.rates;
         let mut takes = Vec::new();
         match account {
@@ -175,10 +178,10 @@ impl Limits {
                 let homeserver = host_key(account.server_name());
                 takes.push(self.of("sms account", account.as_str(), rates.sms_per_account, 1));
                 takes.push(self.of("sms homeserver", homeserver, rates.sms_per_homeserver, 1));
-                takes.push(self.of("sms ip", caller.network(), rates.sms_per_ip, 1));
+                takes.push(self.of("sms ip", network, rates.sms_per_ip, 1));
             }
             // It speaks for many people, all from its own address.
-            None => takes.push(self.of("sms delegate", caller.network(), rates.sms_per_homeserver, 1)),
+            None => takes.push(self.of("sms delegate", network, rates.sms_per_homeserver, 1)),
         }
         self.take(now, &takes)
     }
@@ -191,18 +194,18 @@ impl Limits {
     }
 
     /// Somebody who asks for the link to their page, whatever address they name.
-    pub fn visit(&self, caller: Caller, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("visit ip", caller.network(), self.rates.visit_per_ip, 1)])
+    pub fn visit(&self, network: Network, now: Millis) -> Result<(), Refusal> {
+        self.take(now, &[self.of("visit ip", network, self.rates.visit_per_ip, 1)])
     }
 
     /// A link to this address, whether or not anything is stored about it: nobody may learn that from
     /// what is left. What messages with codes to the same number have is another matter, or strangers could
     /// use that up.
-    pub fn visit_to(&self, caller: Caller, to: &Destination, now: Millis) -> Result<(), Refusal> {
+    pub fn visit_to(&self, network: Network, to: &Destination, now: Millis) -> Result<(), Refusal> {
         let (rates, address) = (&self.rates, to.address().as_str());
         let mut takes = vec![self.of("visit address", address, rates.visit_per_address, 1)];
         if let Destination::Telephone(_) = to {
-            takes.push(self.of("sms ip", caller.network(), rates.sms_per_ip, 1));
+            takes.push(self.of("sms ip", network, rates.sms_per_ip, 1));
         }
         self.take(now, &takes)
     }

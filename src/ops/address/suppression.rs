@@ -2,7 +2,6 @@
 //!
 //! Only a keyed hash of the address is kept, so the list names nobody and cannot be listed.
 
-use super::Failure;
 use crate::{
     domain::{
         audit::{By, Deed, Entry, subject_of_address},
@@ -10,6 +9,7 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
+    ops::Failure,
     store::{Store, StoreError, Tables, Transaction},
 };
 

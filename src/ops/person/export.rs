@@ -7,18 +7,16 @@
 
 mod document;
 
+use std::io;
+
+use tokio::task::spawn_blocking;
+
+pub use self::document::Export;
 use self::document::{
-    AccessToken, Audited, Binding, Consent, OpenVisit, ReceivedInvitation, SentInvitation, ValidationSession,
-    Waiting,
+    AccessToken, Audited, Binding, Consent, LookedUp, LookupMade, OpenVisit, ReceivedInvitation,
+    SentInvitation, ValidationSession, Waiting,
 };
-pub use self::document::{Export, LookedUp, LookupMade};
-use super::{
-    Core, Failure,
-    erasure::{note_export, subject_of},
-    invitations,
-    suppressions::suppressed_since,
-    validation::sessions_where,
-};
+use super::audit::{note_export, subject_of};
 use crate::{
     domain::{
         audit::{By, subject},
@@ -29,6 +27,11 @@ use crate::{
         session::{Progress, Session},
         threepid::Address,
         time::Millis,
+    },
+    ops::{
+        Core, Failure,
+        address::{suppression::suppressed_since, validate::sessions_where},
+        invitation,
     },
     store::{Snapshot, StoreError},
 };
@@ -58,25 +61,27 @@ pub fn masked(address: &Address) -> String {
     }
 }
 
-/// What is stored about an address, for its owner or the operator. `lookups` comes from the log.
-///
-/// # Errors
-/// Only if the database fails.
-pub async fn of_address(
-    core: &Core,
-    address: &Address,
-    by: By,
-    lookups: Vec<LookedUp>,
-) -> Result<Export, Failure> {
+/// What is stored about an address, for its owner or the operator; the audit notes it.
+pub async fn of_address(core: &Core, address: &Address, by: By) -> Result<Export, Failure> {
     note_export(core, subject_of(core, address), by, core.clock.now()).await?;
-    about_address(core, address, lookups)
+    let peppers = core.store.read().peppers().iter().map(|index| index.pepper.clone()).collect::<Vec<_>>();
+    let (logs, asked) = (core.logs.clone(), address.clone());
+    let lookups = in_background(move || logs.lookups_of(&asked, &peppers)).await?;
+    let mut export = about_address(core, address)?;
+    export.lookups = lookups.into_iter().map(LookedUp::from).collect();
+    Ok(export)
 }
 
-/// The same, to be looked at by its owner, which is no export.
-///
-/// # Errors
-/// Only if the database fails.
-pub fn about_address(core: &Core, address: &Address, lookups: Vec<LookedUp>) -> Result<Export, Failure> {
+/// Reads files where no request waits for it.
+async fn in_background<T: Send + 'static>(
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(read).await.map_err(io::Error::other)?
+}
+
+/// What is stored about an address, to be shown to its owner on their page. This is no export: it has no
+/// lookups, and the audit does not note it.
+pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> {
     let (subject, now) = (subject_of(core, address), core.clock.now());
     let mut export = empty(core, now, address.as_str());
     let sessions = sessions_where(core, |session| session.address == *address)?;
@@ -85,31 +90,24 @@ pub fn about_address(core: &Core, address: &Address, lookups: Vec<LookedUp>) -> 
     export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, Addresses::Whole)).collect();
     received(core, &snapshot, address, &mut export)?;
     export.not_written_to_since = suppressed_since(&snapshot, address)?.map(|since| since.0);
-    export.lookups = lookups;
     let visits = snapshot.visits_of(address)?;
     export.visits = visits.iter().map(|(_, visit)| OpenVisit { until: visit.until.0 }).collect();
     export.audit = audited(&snapshot, subject)?;
     Ok(export)
 }
 
-/// What is stored about an account: whole for the operator, with masked addresses and without IP addresses
-/// for whoever has one of its access tokens, since its homeserver can have one too. `lookups_made` comes
-/// from the log.
-///
-/// # Errors
-/// Only if the database fails.
-pub async fn of_account(
-    core: &Core,
-    user: &UserId,
-    by: By,
-    lookups_made: Vec<LookupMade>,
-) -> Result<Export, Failure> {
+/// What is stored about an account; the audit notes it. The operator gets all of it. The owner of an access
+/// token gets masked addresses and no IP addresses, since the homeserver can have a token too (P2).
+pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
     note_export(core, subject, by, now).await?;
+    let shows_ip = by == By::Operator;
     let addresses = if by == By::Operator { Addresses::Whole } else { Addresses::Masked };
+    let (logs, asked) = (core.logs.clone(), user.clone());
+    let lookups = in_background(move || logs.lookups_by(&asked)).await?;
     let mut export = empty(core, now, user.as_str());
     let sessions = sessions_where(core, |session| session.account.as_ref() == Some(user))?;
-    let sent = invitations::sent_by(&core.store, user)?;
+    let sent = invitation::sent_by(&core.store, user)?;
     let snapshot = core.store.read();
     for association in snapshot.associations_of(user)? {
         export.bindings.extend(binding(&snapshot, &association.address, addresses)?);
@@ -130,10 +128,7 @@ pub async fn of_account(
         let crate::store::Consent { document, version, accepted } = consent;
         export.consents.push(Consent { document, version, accepted: accepted.0 });
     }
-    export.lookups_made = lookups_made;
-    if by != By::Operator {
-        export.lookups_made.iter_mut().for_each(|lookup| lookup.ip = None);
-    }
+    export.lookups_made = lookups.into_iter().map(|lookup| LookupMade::new(lookup, shows_ip)).collect();
     export.audit = audited(&snapshot, subject)?;
     Ok(export)
 }

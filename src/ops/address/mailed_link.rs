@@ -4,15 +4,18 @@
 //! The token in the link is all that the person has to show; nothing here publishes anything.
 
 use super::{
-    Core, Failure, associations,
-    owner_notices::OwnerNotices,
-    validation::{Validated, submit},
+    owner_mail::OwnerNotices,
+    validate::{Validated, submit},
+    withdraw::withdraw_association,
 };
-use crate::domain::{
-    ids::{Sid, Token, UserId},
-    refusal::Refusal,
-    session::{Progress, Session},
-    time::Millis,
+use crate::{
+    domain::{
+        ids::{Sid, Token, UserId},
+        refusal::Refusal,
+        session::{Progress, Session},
+        time::Millis,
+    },
+    ops::{Core, Failure},
 };
 
 /// Presents the token of a mailed link, as the person behind the address does.
@@ -84,7 +87,7 @@ pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure
         }
         tables.put_session(&sid, &session)?;
         if let Some(account) = &session.account {
-            associations::remove(tables, account, &session.address, notices)?;
+            withdraw_association(tables, account, &session.address, notices)?;
         }
         Ok(Ok(()))
     });

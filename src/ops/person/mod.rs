@@ -1,0 +1,6 @@
+//! The rights of a person: their own page, a copy of their data, erasure, and the audit of both.
+
+pub mod audit;
+pub mod erasure;
+pub mod export;
+pub mod own_page;

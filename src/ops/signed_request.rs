@@ -1,0 +1,51 @@
+//! Requests that a homeserver signed, and the check of their `X-Matrix` signature (specification, Server-Server
+//! API, "Request Authentication").
+
+use serde_json::Value;
+
+use super::{Core, Failure, HomeserverError};
+use crate::domain::{ids::UserId, refusal::Refusal, signing::XMatrix};
+
+/// An unbind request as a homeserver signed it.
+pub struct SignedRequest {
+    /// Who says so.
+    pub authorization: XMatrix,
+    /// The path that was requested, as it was signed.
+    pub uri: String,
+    /// The body.
+    pub content: Value,
+}
+
+pub(super) async fn verify(core: &Core, request: &SignedRequest, user_id: &UserId) -> Result<(), Failure> {
+    let authorization = &request.authorization;
+    if !authorization.speaks_for(user_id) {
+        return Err(Refusal::Forbidden("A homeserver can speak for its own users only").into());
+    }
+    let names = core.names.iter().map(String::as_str);
+    // Older homeservers do not say whom they mean in the header; what they signed does.
+    let destinations: Vec<&str> = match authorization.destination.as_deref() {
+        Some(named) => names.filter(|own| *own == named).collect(),
+        None => names.collect(),
+    };
+    if destinations.is_empty() {
+        return Err(Refusal::WrongDestination.into());
+    }
+    let keys = core.homeservers.signing_keys(&authorization.origin, &authorization.key).await;
+    let keys = keys.map_err(|error| match error {
+        HomeserverError::Refused => Refusal::Forbidden("The homeserver does not publish its keys"),
+        HomeserverError::Unreachable => Refusal::HomeserverUnreachable(authorization.origin.to_string()),
+    })?;
+    // Synapse calls the member `destination_is` towards identity servers.
+    let mut forms = destinations.iter().flat_map(|name| [("destination_is", *name), ("destination", *name)]);
+    let verified = keys.get(&authorization.key).is_some_and(|key| {
+        forms.any(|destination| {
+            let object = authorization.signed_object("POST", &request.uri, destination, &request.content);
+            key.verifies(&object, &authorization.signature)
+        })
+    });
+    if verified {
+        Ok(())
+    } else {
+        Err(Refusal::Forbidden("The signature of the homeserver is not valid").into())
+    }
+}

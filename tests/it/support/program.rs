@@ -1,0 +1,54 @@
+//! The real program, started on a configuration file.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use super::homeserver::Homeserver;
+
+/// The real program, started on `dir`.
+pub struct Program {
+    pub child: Child,
+    pub base: String,
+    /// What it has logged, and goes on to log.
+    pub log: BufReader<std::process::ChildStderr>,
+}
+
+impl Program {
+    pub fn start(config: &std::path::Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bindery"))
+            .args(["serve", "--config"])
+            .arg(config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended before serving");
+            if let Some((_, address)) = line.split_once("address=") {
+                break address.trim().to_owned();
+            }
+        };
+        Self { child, base: format!("http://{address}"), log }
+    }
+}
+
+/// A configuration file for the real program beside a homeserver double.
+pub fn config_file(dir: &std::path::Path, homeserver: &Homeserver) -> std::path::PathBuf {
+    let path = dir.join("bindery.toml");
+    let (data, ca) = (dir.join("data"), homeserver.ca_file());
+    let text = format!(
+        "server_name = 'id.test'\npublic_base_url = 'https://id.test'\ndata_dir = '{}'\nhttp.listen = ['127.0.0.1:0']\n\
+         homeservers.extra_ca_file = '{}'\nhomeservers.allowed_special_addresses = ['127.0.0.0/8']\n\
+         privacy.notify_owners = false\n\
+         limits.register_per_ip = {{ burst = 100000, per_hour = 100000 }}\n\
+         limits.register_per_homeserver = {{ burst = 100000, per_hour = 100000 }}\n",
+        data.display(),
+        ca.display()
+    );
+    std::fs::write(&path, text).expect("written");
+    path
+}
