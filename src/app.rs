@@ -103,7 +103,8 @@ impl Application {
             let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone(), patience);
             Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), patience))
         };
-        let core = Arc::new(Core::new(config.clone(), store, clock, homeservers.clone())?);
+        let core =
+            Arc::new(background.block_on(Core::open(config.clone(), store, clock, homeservers.clone()))?);
         core.logs.start(tick).context("cannot use the folder logs in data_dir")?;
         let state = http::State::new(core.clone(), mailer.clone(), sms.clone(), background.handle().clone())?;
         let tasks = Tasks { core: core.clone(), homeservers, mailer, sms, tick };
@@ -150,7 +151,7 @@ impl Application {
             }
             let broken = tokio::select! {
                 () = stop => false,
-                () = stored.store.broken() => true,
+                () = stored.store_failed() => true,
             };
             tracing::info!("stopping: no new requests, those under way are finished");
             for beside in beside_handles {

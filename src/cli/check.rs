@@ -9,8 +9,8 @@ use crate::{
     config::Config,
     domain::terms::Required,
     http::control::terms::PLAN,
-    ops::privacy_notice::{Effect, Planned, effect},
-    store::Look,
+    ops::privacy_notice::{Effect, Planned},
+    store::ReadOnly,
 };
 
 /// Says what a good configuration comes to. That the data cannot be looked at is no mistake of the configuration.
@@ -42,7 +42,9 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// What would come of it, says the server that runs, or the database if none does; `None` if there is no database.
 fn look(config: &Config, planned: &Planned) -> anyhow::Result<Option<Effect>> {
     let Some(client) = server(config)? else {
-        return Ok(Look::at(&config.data_dir)?.map(|look| effect(&look, planned)).transpose()?);
+        return Ok(ReadOnly::open(&config.data_dir)?
+            .map(|database| Effect::on(&database, planned))
+            .transpose()?);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(&client, PLAN, planned))?;

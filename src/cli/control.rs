@@ -48,7 +48,9 @@ impl Data {
         }
         let genesis = || ops::genesis(SystemClock.now());
         let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
-        let core = Core::new(Arc::new(config), store, Arc::new(SystemClock), Arc::new(Nobody))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let core =
+            runtime.block_on(Core::open(Arc::new(config), store, Arc::new(SystemClock), Arc::new(Nobody)))?;
         Ok(Self::Database(Box::new(core)))
     }
 

@@ -6,7 +6,7 @@ use super::{control::Data, say};
 use crate::{
     config::Config,
     http::control::{CANCEL_INVITATIONS, CancelInvitations, Cancelled},
-    ops::{Core, invitation},
+    ops::{Core, invitation::cancel},
 };
 
 /// What is typed to say which invitations are meant.
@@ -33,8 +33,7 @@ pub fn cancel(config: Config, meant: Meant) -> anyhow::Result<()> {
         .context("say which: --token, --address or --sender")?;
     // Before anything else, so that a slip of the pen says the same whether or not a server runs.
     let which = meant.parse().map_err(anyhow::Error::msg)?;
-    let offline =
-        async move |core: &Core| Ok(Cancelled { cancelled: invitation::cancel(&core.store, which).await? });
+    let offline = async move |core: &Core| Ok(Cancelled { cancelled: cancel::cancel(core, which).await? });
     let Cancelled { cancelled } = Data::find(config)?.run(CANCEL_INVITATIONS, &meant, offline)?;
     match cancelled {
         0 => say("There was no such pending invitation.\n"),

@@ -84,7 +84,7 @@ pub fn audit(config: Config, now: Millis, arguments: AuditArguments) -> anyhow::
     }
     let since = now.before(DAY.saturating_mul(since)).unwrap_or(Millis(0));
     let query = AuditQuery { since, about };
-    let offline = async |core: &_| Ok(query.run(core)?);
+    let offline = async |core: &_| Ok(query.run(core).await?);
     let entries: Vec<Entry> = Data::find(config)?.run(AUDIT, &query, offline)?;
     if json {
         return entries

@@ -10,7 +10,7 @@ use crate::{
 
 /// Prints every rule with what it holds now.
 pub fn status(config: Config, json: bool) -> anyhow::Result<()> {
-    let status: Status = Data::find(config)?.run(STATUS, &(), async |core: &_| Ok(status_of(core)?))?;
+    let status: Status = Data::find(config)?.run(STATUS, &(), async |core: &_| Ok(status_of(core).await?))?;
     if json {
         return say(&format!("{}\n", serde_json::to_string_pretty(&status)?));
     }

@@ -24,7 +24,7 @@ use crate::{
         threepid::Address,
     },
     ops::{
-        invitation::{self, Which},
+        invitation::cancel::{self, Which},
         lookup::pepper::{self, Rotated},
     },
 };
@@ -117,7 +117,7 @@ pub struct Cancelled {
 
 async fn cancel_invitations(state: Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let which = body.json::<CancelInvitations>()?.parse().map_err(Refusal::InvalidParam)?;
-    let cancelled = invitation::cancel(&state.core.store, which).await?;
+    let cancelled = cancel::cancel(&state.core, which).await?;
     Ok(HttpResponse::Ok().json(Cancelled { cancelled }))
 }
 

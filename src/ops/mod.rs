@@ -19,7 +19,6 @@ pub mod signed_request;
 use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -36,7 +35,7 @@ use crate::{
     },
     logs::{self, Logs, OnLost},
     metrics::Metrics,
-    store::{Genesis, Store, StoreError},
+    store::{Genesis, Store, StoreError, Writes},
 };
 
 /// What other people's homeservers say.
@@ -119,18 +118,17 @@ pub struct Core {
     /// Whether what has reached its age is deleted.
     pub retention: retention::Switch,
     tokens: account::tokens::Tokens,
-    /// Rings when something new lies in the outbox.
-    pub outbox_bell: Notify,
     /// Who has asked for the link to their own page.
     pub visits: person::own_page::Queue,
 }
 
 impl Core {
-    /// Brings the parts together, and reads the keys and the editions of the notice from the database.
+    /// Brings the parts together, and reads the keys, the editions of the notice and the lookup budgets from the
+    /// database.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn new(
+    pub async fn open(
         config: Arc<Config>,
         store: Store,
         clock: Arc<dyn Clock>,
@@ -139,7 +137,7 @@ impl Core {
         let session_key = store.read().session_key()?;
         let signing_keys = store.read().signing_keys()?;
         let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
-        let budgets = lookup::budget::Budgets::load(&config.lookup, &session_key, &store)?;
+        let budgets = lookup::budget::Budgets::load(&config.lookup, &session_key, &store).await?;
         let editions = store.read().editions()?;
         let terms = privacy_notice::Planned::by(&config).required(&editions);
         let metrics = Arc::new(Metrics::default());
@@ -171,13 +169,35 @@ impl Core {
             metrics,
             retention: retention::Switch::default(),
             tokens: account::tokens::Tokens::default(),
-            outbox_bell: Notify::new(),
             visits: person::own_page::Queue::default(),
         })
     }
 }
 
 impl Core {
+    /// Runs `work` in a write transaction; see [`Store::write`]. A refusal must come before the first change.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writes<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.store.try_write(work).await
+    }
+
+    /// Waits until nothing can be written any more; see [`Store::failed`].
+    pub async fn store_failed(&self) {
+        self.store.failed().await;
+    }
+
+    /// Waits for the writer to take an empty job; `false` if it has stopped.
+    pub async fn check_writer(&self) -> bool {
+        self.store.check_writer().await
+    }
+
+    /// How many steps of long work the writer has made, such as rows of a rewrite.
+    pub fn writer_steps(&self) -> u64 {
+        self.store.progress().steps()
+    }
+
     /// The key under which this server hashes what it must recognise and may not store.
     pub fn session_key(&self) -> &Key32 {
         &self.session_key

@@ -24,19 +24,25 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 ///
 /// # Errors
 /// Only if the database fails.
-pub fn due(
+pub async fn due(
     core: &Core,
-    after: Option<&(Millis, OutboxKey)>,
+    after: Option<(Millis, OutboxKey)>,
     most: usize,
 ) -> Result<Vec<(OutboxKey, Outgoing)>, Failure> {
-    let snapshot = core.store.read();
-    let mut rows = Vec::new();
-    for (_, key) in snapshot.due(core.clock.now(), after, most)? {
-        if let Some(row) = snapshot.outgoing(&key)? {
-            rows.push((key, row));
+    let now = core.clock.now();
+    let due = core.store.scan(move |scan| {
+        let mut rows = Vec::new();
+        for (_, key) in scan.due(now, after.as_ref(), most)? {
+            rows.extend(scan.outgoing(&key)?.map(|row| (key, row)));
         }
-    }
-    Ok(rows)
+        Ok(rows)
+    });
+    Ok(due.await?)
+}
+
+/// Waits until something new is in the outbox.
+pub async fn changed(core: &Core) {
+    core.store.outbox_changed().await;
 }
 
 /// A thing as it leaves.

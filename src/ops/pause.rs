@@ -1,14 +1,14 @@
-//! Rests between the steps of long work, since requests come first.
+//! Pauses between the steps of long work, so that requests come first.
 
 use std::time::{Duration, Instant};
 
-/// For how many times the length of a step there is a rest after it.
-const REST: u32 = 3;
+/// A pause is this many times as long as the step before it ...
+const PAUSE_PER_STEP: u32 = 3;
 
-/// No rest is longer.
-const LONGEST: Duration = Duration::from_secs(1);
+/// ... and never longer than this.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Rests after a step that began then.
-pub(super) async fn after_step(began: Instant) {
-    tokio::time::sleep((began.elapsed() * REST).min(LONGEST)).await;
+/// Pauses after a step that began at `begun`.
+pub(super) async fn after_step(begun: Instant) {
+    tokio::time::sleep((begun.elapsed() * PAUSE_PER_STEP).min(MAX_PAUSE)).await;
 }

@@ -13,14 +13,15 @@ use crate::{
         terms::{Document, Required, Terms, Text},
         time::Millis,
     },
-    store::{Store, StoreError, Tables, Transaction},
+    ops::{Core, Failure},
+    store::{ReadOnly, Scan, Store, StoreError, Tables, Transaction},
 };
 
 /// The ID under which `/terms` offers the notice.
 pub const DOCUMENT: &str = "privacy_policy";
 
-/// How many accounts are looked at in one step.
-const STEP: usize = 1000;
+/// How many accounts are counted in one step.
+const ACCOUNTS_BATCH: usize = 1000;
 
 /// Publishes the notice: if its facts or texts are not those of the latest edition, there is a new
 /// one afterwards.
@@ -38,6 +39,11 @@ pub async fn publish(store: &Store, facts: Facts, texts: Texts, now: Millis) -> 
     }
     let edition = Edition::following(&history, facts, now);
     store.write(move |tables| tables.put_edition(&edition, &texts)).await
+}
+
+/// The texts of an edition; none if there is no such edition.
+pub fn texts(core: &Core, number: u64) -> Result<Texts, Failure> {
+    Ok(core.store.read().edition_texts(number)?)
 }
 
 /// What a configuration says about what has to be accepted.
@@ -98,22 +104,52 @@ pub struct Effect {
     pub asked: u64,
 }
 
-/// What would come of a plan.
-///
-/// # Errors
-/// Only if the database fails.
-pub fn effect<T: Transaction>(tables: &Tables<T>, planned: &Planned) -> Result<Effect, StoreError> {
-    let required = planned.required(&tables.editions()?);
-    let (mut accounts, mut asked) = (0, 0);
+impl Effect {
+    /// The effect of a plan on a database that no server uses.
+    pub fn on(database: &ReadOnly, planned: &Planned) -> Result<Self, StoreError> {
+        let scan = database.scan();
+        let mut effect = Self::none(planned.required(&scan.editions()?));
+        let mut after = None;
+        loop {
+            after = effect.add_accounts(&scan, after.as_ref())?;
+            if after.is_none() {
+                return Ok(effect);
+            }
+        }
+    }
+
+    fn none(required: Vec<Required>) -> Self {
+        Self { required, accounts: 0, asked: 0 }
+    }
+
+    /// Counts the next accounts after `after`; the last of them, or `None` if there are no more.
+    fn add_accounts(
+        &mut self,
+        scan: &Scan<'_>,
+        after: Option<&UserId>,
+    ) -> Result<Option<UserId>, StoreError> {
+        let accounts = scan.consenting_after(after, ACCOUNTS_BATCH)?;
+        for account in &accounts {
+            self.accounts += 1;
+            self.asked += u64::from(!has_accepted_all(scan, account, &self.required)?);
+        }
+        Ok(accounts.into_iter().next_back())
+    }
+}
+
+/// The effect of a plan on the database of the running server.
+pub async fn effect(core: &Core, planned: &Planned) -> Result<Effect, Failure> {
+    let mut effect = Effect::none(planned.required(&core.store.read().editions()?));
     let mut after: Option<UserId> = None;
     loop {
-        let step = tables.consenting_after(after.as_ref(), STEP)?;
-        for account in &step {
-            accounts += 1;
-            asked += u64::from(!has_accepted_all(tables, account, &required)?);
+        let counted = core.store.scan(move |scan| {
+            let last = effect.add_accounts(scan, after.as_ref())?;
+            Ok((effect, last))
+        });
+        (effect, after) = counted.await?;
+        if after.is_none() {
+            return Ok(effect);
         }
-        let Some(last) = step.last() else { return Ok(Effect { required, accounts, asked }) };
-        after = Some(last.clone());
     }
 }
 

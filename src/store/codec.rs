@@ -26,7 +26,7 @@ fn config() -> Configuration<LittleEndian, Fixint, Limit<MAX_ROW>> {
 pub fn encode(row: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![FORMAT];
     bincode::serde::encode_into_std_write(row, &mut bytes, config())
-        .map_err(|error| StoreError::new(format_args!("a row cannot be encoded: {error}")))?;
+        .map_err(|error| StoreError::unreadable(format_args!("it cannot be encoded: {error}")))?;
     Ok(bytes)
 }
 
@@ -36,12 +36,12 @@ pub fn encode(row: &impl Serialize) -> Result<Vec<u8>, StoreError> {
 /// If the format is unknown or the bytes are no such row, to the last byte.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
     let Some((&FORMAT, row)) = bytes.split_first() else {
-        return Err(StoreError::new("a row has an unknown format"));
+        return Err(StoreError::unreadable("unknown format"));
     };
-    let (value, used) = bincode::serde::borrow_decode_from_slice(row, config())
-        .map_err(|error| StoreError::new(format_args!("a row cannot be decoded: {error}")))?;
+    let (value, used) =
+        bincode::serde::borrow_decode_from_slice(row, config()).map_err(StoreError::unreadable)?;
     if used != row.len() {
-        return Err(StoreError::new("a row is longer than it should be"));
+        return Err(StoreError::unreadable("longer than its type"));
     }
     Ok(value)
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::language::Language,
-        store::rows::{AssociationRow, SessionRow},
+        store::rows::{association::AssociationRow, session::SessionRow},
     };
 
     proptest! {

@@ -3,31 +3,26 @@
 //! This is the only layer that names redb, and `codec` in it the only file that names the codec.
 //! It keeps what it is given and decides nothing about who may do what.
 
-mod accounts;
-mod associations;
-mod audit;
-mod budgets;
+mod changes;
 mod codec;
-mod invitations;
+mod corrupt_rows;
+mod error;
 mod lock;
-mod look;
+mod lookup_index;
 mod migrations;
-mod notices;
-mod outbox;
-mod peppers;
+mod progress;
+mod read_only;
 mod rewrite;
 mod rows;
-mod sent;
-mod sessions;
-mod suppressions;
+mod snapshot;
+mod table;
 mod tables;
-mod unreadable;
-mod visits;
 mod writer;
 mod writes;
 
 use std::{
     cell::Cell,
+    fmt::Display,
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -37,16 +32,21 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use redb::{Builder, Database, StorageBackend};
-
 pub use redb::ReadTransaction;
+use redb::{Builder, Database, StorageBackend};
+use tokio::task::spawn_blocking;
 
+use self::migrations::copies;
 pub use self::{
-    accounts::{Consent, StoredToken},
-    look::Look,
+    error::{OpenError, StoreError},
+    lookup_index::Index,
     migrations::SCHEMA,
-    peppers::{Index, Reached},
-    tables::{Counts, Snapshot, Tables, Transaction},
+    progress::Progress,
+    read_only::ReadOnly,
+    rows::{consent::AcceptedDocument, fact::Counts, pepper::FillCursor, token::StoredToken},
+    snapshot::{Scan, Snapshot},
+    table::Transaction,
+    tables::Tables,
     writer::MAX_BATCH,
     writes::Writes,
 };
@@ -54,50 +54,6 @@ use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
 
 /// The file name of the database in the data directory.
 pub const DATABASE_FILE: &str = "bindery.redb";
-
-/// Something went wrong that is nobody's request: a failing disk, a full disk, a damaged file, a
-/// bug. The text is for the operator's log and never for a caller.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(Arc<str>);
-
-impl StoreError {
-    /// An error in these words.
-    pub(crate) fn new(what: impl std::fmt::Display) -> Self {
-        Self(what.to_string().into())
-    }
-}
-
-/// Why a data directory could not be opened, in words for the operator.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process serves this directory.
-    #[error(
-        "the data directory {0} is in use by {1}; stop that one first, or give this one a directory of its own (data_dir)"
-    )]
-    InUse(PathBuf, String),
-    /// The file system says no.
-    #[error("cannot use the data directory {0}: {1}")]
-    Directory(PathBuf, std::io::Error),
-    /// The database belongs to another name.
-    #[error(
-        "the database belongs to the server name {stored}, and the configuration says {configured}: put the name back, or give the new server a data directory of its own"
-    )]
-    OtherServerName {
-        /// The name in the database.
-        stored: String,
-        /// The name in the configuration.
-        configured: String,
-    },
-    /// The database was written by a later version.
-    #[error(
-        "the database has schema {0} and this Bindery knows schemas up to {1}: use the version that wrote it, or a later one"
-    )]
-    NewerSchema(u32, u32),
-    /// The database is damaged or the disk fails.
-    #[error("cannot open the database: {0}")]
-    Store(#[from] StoreError),
-}
 
 /// What a new database starts with.
 pub struct Genesis {
@@ -153,7 +109,7 @@ impl Store {
         rewrite::remove_if_there(&rewrite::new_file(&path))?;
         fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at_dir)?;
         let (mut builder, needed_repair) = builder_noticing_repair();
-        let database = builder.set_cache_size(cache_bytes).create(&path).map_err(StoreError::new)?;
+        let database = builder.set_cache_size(cache_bytes).create(&path)?;
         let place = writer::Place { path, cache: cache_bytes };
         Self::start(database, Some(place), Some(lock), needed_repair.get(), name, genesis)
     }
@@ -168,7 +124,7 @@ impl Store {
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
         let (builder, needed_repair) = builder_noticing_repair();
-        let database = builder.create_with_backend(backend).map_err(StoreError::new)?;
+        let database = builder.create_with_backend(backend)?;
         Self::start(database, None, None, needed_repair.get(), name, genesis)
     }
 
@@ -182,7 +138,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let path = place.as_ref().map(|place| place.path.clone());
         migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
-        for (copy, _) in path.as_deref().map(rewrite::old_copies).unwrap_or_default() {
+        for (copy, _) in path.as_deref().map(copies::list).unwrap_or_default() {
             let copy = copy.display();
             tracing::info!(%copy, "the database from before an update is kept for a week at most; it holds personal data");
         }
@@ -200,20 +156,56 @@ impl Store {
         self.published.load()
     }
 
-    /// Runs `work` in a write transaction, together with whatever else is waiting, and answers
-    /// once that is durable on disk.
+    /// Runs `work` with the state after the latest commit, whose tables it may walk, on a thread where no request
+    /// waits. It holds the snapshot, so it should be one bounded step.
+    pub async fn scan<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Scan<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let snapshot = self.published.load_full();
+        let scanned = spawn_blocking(move || work(&Scan::of(&snapshot))).await;
+        scanned.unwrap_or_else(|_| Err(StoreError::Inconsistent("a scan of a table panicked")))
+    }
+
+    /// Runs `work` in a write transaction together with other queued work, and answers once that is durable.
     ///
-    /// `work` must check first and write afterwards: what it returns is an answer whatever it
-    /// says. If it fails before writing anything, only its caller hears so; if it fails after, the
-    /// batch it is in is undone.
+    /// `work` must check first and write afterwards. If it fails before it has changed anything, only its caller hears
+    /// so; if it fails after, its whole batch is undone.
     ///
     /// # Errors
-    /// If `work` fails, if the disk does, or if another closure of the batch failed after writing.
+    /// If `work` fails, if the disk does, or if other work of the batch failed after it had changed something.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.write(work).await
+    }
+
+    /// As [`Store::write`], for work that fails in ways of its own, such as refusals.
+    pub async fn try_write<T, E>(
+        &self,
+        work: impl FnOnce(&mut Writes<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Display + Send + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    /// Waits until a commit has put something into the outbox. A commit during the last wait is not missed.
+    pub async fn outbox_changed(&self) {
+        self.writer.outbox_changed().await;
+    }
+
+    /// Waits for the writer to take an empty job, which commits nothing; `false` if it has stopped.
+    pub async fn check_writer(&self) -> bool {
+        self.writer.check().await
+    }
+
+    /// How far the writer has come with a long step, such as a rewrite.
+    pub fn progress(&self) -> &Progress {
+        self.writer.progress()
     }
 
     /// Writes the live rows into a new file, which takes the place of the old one: what was removed
@@ -227,7 +219,7 @@ impl Store {
 
     /// When the copies were made that lie around since migrations.
     pub fn old_copies(&self) -> Vec<Millis> {
-        let copies = self.path.as_deref().map(rewrite::old_copies).unwrap_or_default();
+        let copies = self.path.as_deref().map(copies::list).unwrap_or_default();
         copies.into_iter().map(|(_, made)| made).collect()
     }
 
@@ -236,12 +228,12 @@ impl Store {
     /// # Errors
     /// If the disk fails.
     pub fn remove_old_copies(&self, kept: Duration, now: Millis) -> Result<(), StoreError> {
-        self.path.as_deref().map_or(Ok(()), |path| rewrite::remove_old_copies(path, kept, now))
+        self.path.as_deref().map_or(Ok(()), |path| copies::remove_old(path, kept, now))
     }
 
-    /// Waits until the database takes nothing any more, because the disk failed or is full. It
-    /// does again when it is opened again.
-    pub async fn broken(&self) {
-        self.writer.broken().await;
+    /// Waits until nothing can be written any more, because the disk failed or is full, or the writer has ended. A
+    /// restart opens the database again.
+    pub async fn failed(&self) {
+        self.writer.failed().await;
     }
 }

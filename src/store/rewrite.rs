@@ -1,29 +1,29 @@
-//! Deleting what was deleted: the live rows are copied into a new file, which takes the old one's
-//! place (design, section 3, "Physical deletion").
+//! The rewrite: the live rows are copied into a new file, which takes the place of the old one (design, section 3,
+//! "Physical deletion").
 //!
-//! The database writes changed pages elsewhere and leaves the old bytes where they were, so a row
-//! that is gone is still in the file until then. A crash at any moment leaves one good file. When
-//! that has to be is decided above.
+//! redb is copy-on-write, so the bytes of a removed row stay in the file until then. A crash at any moment leaves one
+//! good file. When a rewrite is due is decided in `ops::retention`.
 
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use redb::{
-    Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, Value,
-    WriteTransaction,
+    Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle, Value, WriteTransaction,
 };
 
 use super::{
     StoreError,
     codec::encode,
-    tables::{EachTable, META, PEPPERS, each_table},
+    lookup_index::each_index,
+    progress::Progress,
+    table::{Definition, EachTable},
+    tables::{META, PEPPERS, each_table},
 };
-use crate::domain::time::{Millis, as_millis};
+use crate::domain::time::Millis;
 
 /// How much memory the copying may use to remember pages of the new file.
 const COPYING_CACHE: usize = 32 << 20;
@@ -33,15 +33,21 @@ pub fn new_file(path: &Path) -> PathBuf {
     path.with_extension("redb.new")
 }
 
-/// Copies the live rows of `old`, which lies at `path`, into a new file beside it.
+/// Copies the live rows of `old`, whose file is at `path`, into a new file beside it.
 ///
 /// # Errors
-/// If the disk fails or the copy differs; the new file is gone then and the old one as it was.
-pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Database, StoreError> {
+/// If the disk fails or the copy differs. The new file is removed then, and the old one is unchanged.
+pub fn copy(
+    old: &Database,
+    path: &Path,
+    cache: usize,
+    now: Millis,
+    progress: &Progress,
+) -> Result<Database, StoreError> {
     let new_path = new_file(path);
-    let made = make(old, &new_path, now).and_then(|()| {
+    let made = make(old, &new_path, now, progress).and_then(|()| {
         // Opened again, it holds no page of the copying in memory.
-        Database::builder().set_cache_size(cache).open(&new_path).map_err(StoreError::new)
+        Ok(Database::builder().set_cache_size(cache).open(&new_path)?)
     });
     if made.is_err() {
         let _ = fs::remove_file(&new_path);
@@ -49,54 +55,53 @@ pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Da
     made
 }
 
-/// Puts the new file in the place of the one at `path`.
+/// Renames the new file over the one at `path`.
 ///
 /// # Errors
-/// If it is not certain which of the two a crash would leave: nothing may be written to either
-/// until the database was opened again.
+/// If it is not certain which of the two a crash would leave. Nothing may be written to either until the database
+/// was opened again.
 pub fn put_in_place(path: &Path) -> Result<(), StoreError> {
-    fs::rename(new_file(path), path).map_err(StoreError::new)?;
+    fs::rename(new_file(path), path)?;
     sync_directory(path)
 }
 
-/// Has the disk know what is in the directory of the file at `path`.
+/// fsyncs the directory of the file at `path`.
 pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(StoreError::new)
+    Ok(File::open(directory)?.sync_all()?)
 }
 
-fn make(old: &Database, new_path: &Path, now: Millis) -> Result<(), StoreError> {
+fn make(old: &Database, new_path: &Path, now: Millis, progress: &Progress) -> Result<(), StoreError> {
     remove_if_there(new_path)?;
-    OpenOptions::new().create_new(true).append(true).mode(0o600).open(new_path).map_err(StoreError::new)?;
-    let new = Database::builder().set_cache_size(COPYING_CACHE).create(new_path).map_err(StoreError::new)?;
-    let from = old.begin_read().map_err(StoreError::new)?;
-    let peppers = peppers(&from)?;
-    let to = new.begin_write().map_err(StoreError::new)?;
-    let mut copy = Copy { from: &from, to: &to, names: BTreeSet::new() };
-    each_table(peppers.iter().copied(), &mut copy)?;
+    OpenOptions::new().create_new(true).append(true).mode(0o600).open(new_path)?;
+    let new = Database::builder().set_cache_size(COPYING_CACHE).create(new_path)?;
+    let from = old.begin_read()?;
+    let to = new.begin_write()?;
+    let mut copy = Copy { from: &from, to: &to, names: BTreeSet::new(), progress };
+    each(&from, &mut copy)?;
     let copied = copy.names;
     note(&to, now)?;
-    to.commit().map_err(StoreError::new)?;
-    // A table that nobody has added to the list must not be lost.
-    let there = from.list_tables().map_err(StoreError::new)?.map(|table| table.name().to_owned());
+    to.commit()?;
+    progress.step();
+    // A table that is missing from the list must not be lost.
+    let there = from.list_tables()?.map(|table| table.name().to_owned());
     if there.collect::<BTreeSet<_>>() != copied {
-        return Err(StoreError::new("the rewrite does not know every table"));
+        return Err(StoreError::Inconsistent("the rewrite does not know every table"));
     }
-    let made = new.begin_read().map_err(StoreError::new)?;
-    each_table(peppers, &mut Compare { one: &from, other: &made })
+    let made = new.begin_read()?;
+    each(&from, &mut Compare { one: &from, other: &made, progress })
 }
 
-fn peppers(from: &ReadTransaction) -> Result<Vec<u64>, StoreError> {
-    let table = from.open_table(PEPPERS).map_err(StoreError::new)?;
-    let numbers = table.iter().map_err(StoreError::new)?;
-    numbers.map(|row| row.map(|(number, _)| number.value()).map_err(StoreError::new)).collect()
+fn each(from: &ReadTransaction, action: &mut impl EachTable) -> Result<(), StoreError> {
+    each_table(action)?;
+    each_index(&from.open_table(PEPPERS.redb())?, action)
 }
 
-/// From here on, nothing that was removed is in the file.
+/// Stores that the file holds no removed bytes.
 fn note(to: &WriteTransaction, now: Millis) -> Result<(), StoreError> {
-    let mut meta = to.open_table(META).map_err(StoreError::new)?;
-    meta.remove("removed").map_err(StoreError::new)?;
-    meta.insert("rewritten", encode(&now)?.as_slice()).map_err(StoreError::new)?;
+    let mut meta = to.open_table(META.redb())?;
+    meta.remove("removed")?;
+    meta.insert("rewritten", encode(&now)?.as_slice())?;
     Ok(())
 }
 
@@ -104,19 +109,21 @@ struct Copy<'a> {
     from: &'a ReadTransaction,
     to: &'a WriteTransaction,
     names: BTreeSet<String>,
+    progress: &'a Progress,
 }
 
 impl EachTable for Copy<'_> {
     fn table<K: Key + 'static, V: Value + 'static>(
         &mut self,
-        definition: TableDefinition<K, V>,
+        table: Definition<'_, K, V>,
     ) -> Result<(), StoreError> {
-        self.names.insert(definition.name().to_owned());
-        let from = self.from.open_table(definition).map_err(StoreError::new)?;
-        let mut to = self.to.open_table(definition).map_err(StoreError::new)?;
-        for row in from.iter().map_err(StoreError::new)? {
-            let (key, value) = row.map_err(StoreError::new)?;
-            to.insert(key.value(), value.value()).map_err(StoreError::new)?;
+        self.names.insert(table.redb().name().to_owned());
+        let from = self.from.open_table(table.redb())?;
+        let mut to = self.to.open_table(table.redb())?;
+        for row in from.iter()? {
+            let (key, value) = row?;
+            to.insert(key.value(), value.value())?;
+            self.progress.step();
         }
         Ok(())
     }
@@ -125,26 +132,27 @@ impl EachTable for Copy<'_> {
 struct Compare<'a> {
     one: &'a ReadTransaction,
     other: &'a ReadTransaction,
+    progress: &'a Progress,
 }
 
 impl EachTable for Compare<'_> {
     fn table<K: Key + 'static, V: Value + 'static>(
         &mut self,
-        definition: TableDefinition<K, V>,
+        table: Definition<'_, K, V>,
     ) -> Result<(), StoreError> {
-        // The rewrite has just changed what this one says.
-        if definition.name() == META.name() {
+        // The rewrite changes this one.
+        if table.redb().name() == META.redb().name() {
             return Ok(());
         }
-        let one = self.one.open_table(definition).map_err(StoreError::new)?;
-        let other = self.other.open_table(definition).map_err(StoreError::new)?;
-        let (mut ones, mut others) =
-            (one.iter().map_err(StoreError::new)?, other.iter().map_err(StoreError::new)?);
+        let one = self.one.open_table(table.redb())?;
+        let other = self.other.open_table(table.redb())?;
+        let (mut ones, mut others) = (one.iter()?, other.iter()?);
         loop {
+            self.progress.step();
             let same = match (ones.next(), others.next()) {
                 (None, None) => return Ok(()),
                 (Some(one), Some(other)) => {
-                    let (one, other) = (one.map_err(StoreError::new)?, other.map_err(StoreError::new)?);
+                    let (one, other) = (one?, other?);
                     let is_same = |a: &[u8], b: &[u8]| a == b;
                     is_same(K::as_bytes(&one.0.value()).as_ref(), K::as_bytes(&other.0.value()).as_ref())
                         && is_same(
@@ -155,7 +163,7 @@ impl EachTable for Compare<'_> {
                 _ => false,
             };
             if !same {
-                return Err(StoreError::new("the copy differs from the database"));
+                return Err(StoreError::Inconsistent("the copy differs from the database"));
             }
         }
     }
@@ -167,39 +175,15 @@ impl EachTable for Compare<'_> {
 /// If it is there and cannot be removed.
 pub fn remove_if_there(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::new(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// The copies of the database at `path` that migrations have made, and when each was.
-pub fn old_copies(path: &Path) -> Vec<(PathBuf, Millis)> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let prefix = path.with_extension("redb.schema-");
-    let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let copies = fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| {
-        let is_copy = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
-        let modified = entry.metadata().ok()?.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        is_copy.then(|| (entry.path(), Millis(as_millis(modified))))
-    });
-    copies.collect()
-}
-
-/// Removes the copies that migrations have made, once nobody will want to go back to them: they
-/// hold what was deleted since. `kept` is how long each lies around.
-///
-/// # Errors
-/// If one cannot be removed; the others are gone all the same.
-pub fn remove_old_copies(path: &Path, kept: Duration, now: Millis) -> Result<(), StoreError> {
-    let mut outcome = Ok(());
-    for (copy, _) in old_copies(path).into_iter().filter(|(_, made)| now >= made.after(kept)) {
-        outcome = outcome.and(remove_if_there(&copy));
-    }
-    outcome
-}
-
 #[cfg(test)]
 mod tests {
+    use redb::TableDefinition;
+
     use super::*;
 
     #[test]
@@ -208,13 +192,15 @@ mod tests {
         let path = dir.path().join("bindery.redb");
         let old = Database::create(&path).expect("a database");
         let transaction = old.begin_write().expect("a transaction");
-        each_table([], &mut Create(&transaction)).expect("created");
+        each_table(&mut Create(&transaction)).expect("created");
         transaction.commit().expect("committed");
-        copy(&old, &path, 0, Millis(1)).expect("every table is known");
+        copy(&old, &path, 0, Millis(1), &Progress::default()).expect("every table is known");
         let transaction = old.begin_write().expect("a transaction");
         transaction.open_table(TableDefinition::<u8, u8>::new("forgotten")).expect("created");
         transaction.commit().expect("committed");
-        let Err(error) = copy(&old, &path, 0, Millis(1)) else { panic!("one is not known") };
+        let Err(error) = copy(&old, &path, 0, Millis(1), &Progress::default()) else {
+            panic!("one is not known")
+        };
         let error = error.to_string();
         assert!(error.contains("every table"), "{error}");
         assert!(!new_file(&path).exists());
@@ -225,9 +211,10 @@ mod tests {
     impl EachTable for Create<'_> {
         fn table<K: Key + 'static, V: Value + 'static>(
             &mut self,
-            definition: TableDefinition<K, V>,
+            table: Definition<'_, K, V>,
         ) -> Result<(), StoreError> {
-            self.0.open_table(definition).map(drop).map_err(StoreError::new)
+            self.0.open_table(table.redb())?;
+            Ok(())
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The one thread that writes: it takes whatever is waiting, runs it in one transaction, commits
-//! once, publishes the new snapshot, and only then answers everybody.
+//! The one thread that writes: it takes what is queued, runs it in one transaction, commits once, publishes the new
+//! snapshot, and only then answers the callers.
 //!
-//! Durable writes cost a disk flush, and a flush costs the same for one write as for a thousand.
-//! The thread never waits for more work to come.
+//! A durable write costs an fsync, and that costs the same for one write as for a thousand. The thread never waits
+//! for more work to come.
 
 use std::{
+    fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,10 +15,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use redb::Database;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
-    Snapshot, StoreError, rewrite,
+    Progress, Snapshot, StoreError, rewrite,
     writes::{Writes, mark_uncommitted},
 };
 use crate::domain::time::Millis;
@@ -25,40 +26,51 @@ use crate::domain::time::Millis;
 /// How many closures share a transaction at most; also how many may wait before callers do.
 pub const MAX_BATCH: usize = 1024;
 
-/// A closure with the caller who waits for it.
+/// A closure with the caller who waits for its answer.
 trait Job: Send {
     /// Runs the closure and keeps its answer.
     ///
     /// # Errors
-    /// If the closure failed after it had written something.
+    /// If the closure failed after it had changed something.
     fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError>;
     /// Gives the caller the answer, or the reason why the batch was undone.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-struct Pending<T, F> {
+struct Pending<T, E, F> {
     work: Option<F>,
-    value: Option<Result<T, StoreError>>,
-    caller: oneshot::Sender<Result<T, StoreError>>,
+    answer: Option<Result<T, E>>,
+    caller: oneshot::Sender<Result<T, E>>,
 }
 
-impl<T: Send, F: FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send> Job for Pending<T, F> {
+impl<T, E, F> Job for Pending<T, E, F>
+where
+    T: Send,
+    E: From<StoreError> + Display + Send,
+    F: FnOnce(&mut Writes<'_>) -> Result<T, E> + Send,
+{
     fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError> {
         let Some(work) = self.work.take() else { return Ok(()) };
-        let before = tables.written();
+        let before = tables.changes().count();
         let answer = work(tables);
-        // One that fails before it writes, on a row that cannot be read, say, spoils only its own
-        // answer.
-        let spoiled =
-            if tables.written() == before { Ok(()) } else { answer.as_ref().map(drop).map_err(Clone::clone) };
-        self.value = Some(answer);
-        spoiled
+        let has_changed = tables.changes().count() != before;
+        let undone = match &answer {
+            Err(error) if has_changed => Err(StoreError::Undone(error.to_string().into())),
+            _ => Ok(()),
+        };
+        self.answer = Some(answer);
+        undone
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let Self { value, caller, .. } = *self;
-        let not_run = || Err(StoreError::new("the closure was not run"));
-        let answer = outcome.and_then(|()| value.unwrap_or_else(not_run));
+        let Self { answer, caller, .. } = *self;
+        let answer = match (answer, outcome) {
+            // Its own error says more than that the batch was undone.
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
+            (Some(answer), Ok(())) => answer,
+            (None, Ok(())) => Err(StoreError::Inconsistent("a write was not run").into()),
+        };
         // A caller that has gone away changes nothing: what is committed is committed.
         let _ = caller.send(answer);
     }
@@ -68,22 +80,41 @@ impl<T: Send, F: FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send> Job fo
 enum Order {
     Write(Box<dyn Job>),
     Rewrite(Millis, oneshot::Sender<Result<(), StoreError>>),
+    Check(oneshot::Sender<()>),
 }
 
-/// Where the database lies, and how it is opened there.
+/// Where the database is, and how it is opened there.
 pub struct Place {
     /// The file.
     pub path: PathBuf,
-    /// How many bytes the database may use to remember pages.
+    /// How many bytes of pages redb may cache.
     pub cache: usize,
 }
 
-/// The way to the writing thread. Dropping it waits for the thread to finish what was queued and
-/// to close the database.
+/// The way to the writing thread. Dropping it waits until the thread has finished what was queued and has closed the
+/// database.
 pub struct Writer {
     queue: Option<mpsc::Sender<Order>>,
     thread: Option<thread::JoinHandle<()>>,
-    broken: Arc<Notify>,
+    signals: Arc<Signals>,
+    progress: Progress,
+}
+
+/// What the thread tells others.
+struct Signals {
+    /// Whether the thread can write no more.
+    has_failed: watch::Sender<bool>,
+    /// Something was put into the outbox.
+    outbox: Notify,
+}
+
+/// Tells that the thread can write no more when it ends, also by a panic.
+struct FailureGuard(Arc<Signals>);
+
+impl Drop for FailureGuard {
+    fn drop(&mut self) {
+        self.0.has_failed.send_replace(true);
+    }
 }
 
 impl Writer {
@@ -93,48 +124,68 @@ impl Writer {
         place: Option<Place>,
         published: Arc<ArcSwap<Snapshot>>,
     ) -> Result<Self, StoreError> {
-        let (queue, waiting) = mpsc::channel(MAX_BATCH);
-        let broken = Arc::new(Notify::new());
-        let thread = thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn({
-                let broken = broken.clone();
-                move || run(database, place.as_ref(), waiting, &published, &broken)
-            })
-            .map_err(StoreError::new)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), broken })
+        let (queue, queued) = mpsc::channel(MAX_BATCH);
+        let signals = Arc::new(Signals { has_failed: watch::Sender::new(false), outbox: Notify::new() });
+        let progress = Progress::default();
+        let writing =
+            Writing { database, place, published, signals: signals.clone(), progress: progress.clone() };
+        let guard = FailureGuard(signals.clone());
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            let _guard = guard;
+            writing.run(queued);
+        })?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), signals, progress })
     }
 
-    /// See [`super::Store::broken`].
-    pub async fn broken(&self) {
-        self.broken.notified().await;
+    /// See [`super::Store::failed`].
+    pub async fn failed(&self) {
+        let mut has_failed = self.signals.has_failed.subscribe();
+        // The sender lives as long as this.
+        let _ = has_failed.wait_for(|has_failed| *has_failed).await;
     }
 
-    /// See [`super::Store::write`].
-    pub async fn write<T: Send + 'static>(
+    /// See [`super::Store::outbox_changed`].
+    pub async fn outbox_changed(&self) {
+        self.signals.outbox.notified().await;
+    }
+
+    /// See [`super::Store::progress`].
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// See [`super::Store::try_write`].
+    pub async fn write<T, E>(
         &self,
-        work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&mut Writes<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Display + Send + 'static,
+    {
         let (caller, answer) = oneshot::channel();
-        let job = Box::new(Pending { work: Some(work), value: None, caller });
+        let job = Box::new(Pending { work: Some(work), answer: None, caller });
         self.order(Order::Write(job)).await?;
-        answer.await.map_err(|_| gone())?
+        answer.await.map_err(|_| StoreError::WriterStopped)?
     }
 
     /// See [`super::Store::rewrite`].
     pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
         let (caller, answer) = oneshot::channel();
         self.order(Order::Rewrite(now, caller)).await?;
-        answer.await.map_err(|_| gone())?
+        answer.await.map_err(|_| StoreError::WriterStopped)?
+    }
+
+    /// See [`super::Store::check_writer`].
+    pub async fn check(&self) -> bool {
+        let (caller, answer) = oneshot::channel();
+        self.order(Order::Check(caller)).await.is_ok() && answer.await.is_ok()
     }
 
     async fn order(&self, order: Order) -> Result<(), StoreError> {
-        self.queue.as_ref().ok_or_else(gone)?.send(order).await.map_err(|_| gone())
+        let queue = self.queue.as_ref().ok_or(StoreError::WriterStopped)?;
+        queue.send(order).await.map_err(|_| StoreError::WriterStopped)
     }
-}
-
-fn gone() -> StoreError {
-    StoreError::new("the writer has stopped")
 }
 
 impl Drop for Writer {
@@ -146,130 +197,145 @@ impl Drop for Writer {
     }
 }
 
-fn run(
-    mut database: Arc<Database>,
-    place: Option<&Place>,
-    mut waiting: mpsc::Receiver<Order>,
-    published: &ArcSwap<Snapshot>,
-    broken: &Notify,
-) {
-    while let Some(first) = waiting.blocking_recv() {
-        let (mut batch, mut next) = (Vec::new(), Some(first));
-        let asked = loop {
-            match next {
-                Some(Order::Write(job)) => batch.push(job),
-                Some(Order::Rewrite(now, caller)) => break Some((now, caller)),
-                None => break None,
+/// What the thread works with.
+struct Writing {
+    database: Arc<Database>,
+    place: Option<Place>,
+    published: Arc<ArcSwap<Snapshot>>,
+    signals: Arc<Signals>,
+    progress: Progress,
+}
+
+impl Writing {
+    fn run(mut self, mut queued: mpsc::Receiver<Order>) {
+        while let Some(first) = queued.blocking_recv() {
+            let (mut batch, mut next) = (Vec::new(), Some(first));
+            let after = loop {
+                match next {
+                    Some(Order::Write(job)) => batch.push(job),
+                    other => break other,
+                }
+                next = if batch.len() < MAX_BATCH { queued.try_recv().ok() } else { None };
+            };
+            if !batch.is_empty() {
+                self.write(batch);
             }
-            next = if batch.len() < MAX_BATCH { waiting.try_recv().ok() } else { None };
-        };
-        if !batch.is_empty() {
-            write(&database, batch, published, broken);
-        }
-        if let Some((now, caller)) = asked {
-            // A database in memory has no file to leave anything in.
-            let copy = |place: &Place| rewrite::copy(&database, &place.path, place.cache, now);
-            match place.map(|place| (place, copy(place))) {
-                None => drop(caller.send(Ok(()))),
-                Some((_, Err(error))) => drop(caller.send(Err(error))),
-                Some((place, Ok(new))) => match switch(&mut database, new, &place.path, published) {
-                    Ok(()) => drop(caller.send(Ok(()))),
-                    Err(error) => {
-                        tracing::error!(%error, "the rewritten database could not be put in place");
-                        broken.notify_one();
-                        let _ = caller.send(Err(error));
-                        return;
-                    }
-                },
+            let goes_on = match after {
+                Some(Order::Rewrite(now, caller)) => self.rewrite(now, caller),
+                Some(Order::Check(caller)) => {
+                    let _ = caller.send(());
+                    true
+                }
+                Some(Order::Write(_)) | None => true,
+            };
+            if !goes_on {
+                return;
             }
         }
     }
-}
 
-/// Goes on with `new` in the place of `database`. After a failure, nothing may be written.
-fn switch(
-    database: &mut Arc<Database>,
-    new: Database,
-    path: &Path,
-    published: &ArcSwap<Snapshot>,
-) -> Result<(), StoreError> {
-    rewrite::put_in_place(path)?;
-    let old = std::mem::replace(database, Arc::new(new));
-    let authorization = published.load().authorization();
-    published.store(Arc::new(Snapshot::take(database, authorization)?));
-    // Closing it takes its time, which no request that still reads it should have to spend.
-    let close = move || {
-        while Arc::strong_count(&old) > 1 {
-            thread::sleep(Duration::from_millis(10));
-        }
-    };
-    thread::Builder::new().name("store-closer".to_owned()).spawn(close).map_err(StoreError::new)?;
-    Ok(())
-}
-
-fn write(
-    database: &Arc<Database>,
-    mut batch: Vec<Box<dyn Job>>,
-    published: &ArcSwap<Snapshot>,
-    broken: &Notify,
-) {
-    let outcome = commit(database, &mut batch, published);
-    let outcome = outcome.map_err(|failure| {
-        let (error, is_broken) = match failure {
-            Undone::Closure(error) => (error, false),
-            Undone::Disk(error) => (error, true),
+    /// Rewrites the file; `false` if nothing may be written any more.
+    fn rewrite(&mut self, now: Millis, caller: oneshot::Sender<Result<(), StoreError>>) -> bool {
+        // A database in memory has no file to leave anything in.
+        let Some(Place { path, cache }) = &self.place else {
+            let _ = caller.send(Ok(()));
+            return true;
         };
-        tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
-        if is_broken {
-            broken.notify_one();
+        let (path, cache) = (path.clone(), *cache);
+        let new = match rewrite::copy(&self.database, &path, cache, now, &self.progress) {
+            Ok(new) => new,
+            Err(error) => {
+                let _ = caller.send(Err(error));
+                return true;
+            }
+        };
+        let switched = self.switch(new, &path);
+        if let Err(error) = &switched {
+            self.signals.has_failed.send_replace(true);
+            tracing::error!(%error, "the rewritten database could not be put in place; no more writes until the next start");
         }
-        error
-    });
-    for job in batch {
-        job.answer(outcome.clone());
+        let goes_on = switched.is_ok();
+        let _ = caller.send(switched);
+        goes_on
+    }
+
+    /// Puts `new` in the place of the database. After a failure, nothing may be written.
+    fn switch(&mut self, new: Database, path: &Path) -> Result<(), StoreError> {
+        rewrite::put_in_place(path)?;
+        let old = std::mem::replace(&mut self.database, Arc::new(new));
+        let authorization = self.published.load().authorization();
+        self.published.store(Arc::new(Snapshot::take(&self.database, authorization)?));
+        // Closing it takes a while, which no request that still reads it should spend.
+        let close = move || {
+            while Arc::strong_count(&old) > 1 {
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        thread::Builder::new().name("store-closer".to_owned()).spawn(close)?;
+        Ok(())
+    }
+
+    fn write(&self, mut batch: Vec<Box<dyn Job>>) {
+        let outcome = self.commit(&mut batch);
+        let outcome = outcome.map_err(|failure| {
+            let error = match failure {
+                Failed::Work(error) => error,
+                Failed::Disk(error) => {
+                    // Before the log, which may be on the same full disk.
+                    self.signals.has_failed.send_replace(true);
+                    error
+                }
+            };
+            tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
+            error
+        });
+        for job in batch {
+            job.answer(outcome.clone());
+        }
+    }
+
+    /// Runs the batch in one transaction and publishes the state after it.
+    fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+        let transaction = self.database.begin_write().map_err(disk)?;
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            let mut tables = Writes::open(&transaction)?;
+            batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
+            tables.finish()?;
+            let changes = tables.changes();
+            Ok((changes.count() > 0).then_some((changes.has_revoked(), changes.has_queued())))
+        }));
+        let run = run.unwrap_or_else(|_| Err(StoreError::Inconsistent("a write panicked")));
+        let (has_revoked, has_queued) = match run {
+            Ok(Some(changes)) => changes,
+            Ok(None) => return transaction.abort().map_err(disk),
+            Err(error) => {
+                transaction.abort().map_err(disk)?;
+                // The bytes that it wrote are in the file all the same.
+                mark_uncommitted(&self.database).map_err(Failed::Disk)?;
+                return Err(Failed::Work(error));
+            }
+        };
+        transaction.commit().map_err(disk)?;
+        let authorization = self.published.load().authorization() + u64::from(has_revoked);
+        let snapshot = Snapshot::take(&self.database, authorization).map_err(Failed::Disk)?;
+        self.published.store(Arc::new(snapshot));
+        if has_queued {
+            self.signals.outbox.notify_one();
+        }
+        Ok(())
     }
 }
 
 /// Why a batch was undone.
-enum Undone {
-    /// A closure failed after it had written: a bug.
-    Closure(StoreError),
-    /// The database failed; it takes nothing any more until it is opened again.
+enum Failed {
+    /// A closure failed after it had changed something, or panicked: a bug.
+    Work(StoreError),
+    /// The database failed. It takes nothing any more until it is opened again.
     Disk(StoreError),
 }
 
-fn disk(error: impl std::fmt::Display) -> Undone {
-    Undone::Disk(StoreError::new(error))
-}
-
-/// Runs the batch in one transaction and publishes the state after it.
-fn commit(
-    database: &Arc<Database>,
-    batch: &mut [Box<dyn Job>],
-    published: &ArcSwap<Snapshot>,
-) -> Result<(), Undone> {
-    let transaction = database.begin_write().map_err(disk)?;
-    let run = catch_unwind(AssertUnwindSafe(|| {
-        let mut tables = Writes::open(&transaction)?;
-        batch.iter_mut().try_for_each(|job| job.run(&mut tables))?;
-        tables.finish()?;
-        Ok((tables.written() > 0).then_some(tables.revoked))
-    }));
-    let run = run.unwrap_or_else(|_panic| Err(StoreError::new("a closure panicked")));
-    let revoked = match run {
-        Ok(Some(revoked)) => revoked,
-        Ok(None) => return transaction.abort().map_err(disk),
-        Err(error) => {
-            transaction.abort().map_err(disk)?;
-            // What was written is in the file all the same.
-            mark_uncommitted(database).map_err(Undone::Disk)?;
-            return Err(Undone::Closure(error));
-        }
-    };
-    transaction.commit().map_err(disk)?;
-    let authorization = published.load().authorization() + u64::from(revoked);
-    published.store(Arc::new(Snapshot::take(database, authorization).map_err(Undone::Disk)?));
-    Ok(())
+fn disk(error: impl Into<StoreError>) -> Failed {
+    Failed::Disk(error.into())
 }
 
 #[cfg(test)]
@@ -280,26 +346,31 @@ mod tests {
     use crate::{
         domain::{
             ids::{Token, UserId},
-            secret::Key32,
+            secret::{Key32, SecretHash},
             server_name::ServerName,
-            time::Millis,
         },
         store::{Genesis, Store},
     };
 
-    #[tokio::test]
-    async fn a_closure_that_fails_before_it_writes_spoils_nobody_elses_answer() {
+    fn store() -> Store {
         let key = || Key32::new([1; 32]);
         let genesis =
             || Genesis { signing_seed: key(), pepper: "p".to_owned(), session_key: key(), now: Millis(1) };
         let name = ServerName::parse("id.test").expect("a name");
-        let store = Store::on_backend(InMemoryBackend::new(), &name, genesis).expect("a database");
-        let owner = UserId::parse("@a:b").expect("a user ID");
+        Store::on_backend(InMemoryBackend::new(), &name, genesis).expect("a database")
+    }
+
+    fn owner() -> UserId {
+        UserId::parse("@a:b").expect("a user ID")
+    }
+
+    #[tokio::test]
+    async fn a_closure_that_fails_before_it_writes_spoils_nobody_elses_answer() {
+        let store = store();
         let writes = (0..100_u8).map(|number| {
-            let owner = owner.clone();
             store.write(move |tables| match number % 2 {
-                0 => tables.put_token(&Token::from_bytes([number; 32]), &owner, Millis(1)),
-                _ => Err(StoreError::new("a row cannot be read")),
+                0 => tables.put_token(&Token::from_bytes([number; 32]), &owner(), Millis(1)),
+                _ => Err(StoreError::Inconsistent("a row cannot be read")),
             })
         });
         let answers = futures_util::future::join_all(writes).await;
@@ -307,5 +378,48 @@ mod tests {
             answers.iter().enumerate().all(|(number, answer)| answer.is_ok() == number.is_multiple_of(2))
         );
         assert!(store.read().token_owner(&Token::from_bytes([98; 32])).expect("readable").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_after_a_change_is_a_bug_and_undoes_its_batch() {
+        let store = store();
+        let token = Token::from_bytes([1; 32]);
+        let stored = token.clone();
+        let written = store.try_write(move |tables| -> Result<(), anyhow::Error> {
+            tables.put_token(&stored, &owner(), Millis(1))?;
+            anyhow::bail!("refused too late")
+        });
+        assert_eq!(written.await.expect_err("refused").to_string(), "refused too late");
+        assert!(store.read().token_owner(&token).expect("readable").is_none());
+        store.write(move |tables| tables.put_token(&token, &owner(), Millis(1))).await.expect("it goes on");
+        assert!(store.read().has_removed().expect("readable"), "what was undone may be in the file");
+    }
+
+    #[tokio::test]
+    async fn tables_note_what_a_commit_changed() {
+        let store = store();
+        let hash = SecretHash::of("token");
+        let states = || (store.read().has_removed().expect("readable"), store.read().authorization());
+        let token = Token::parse("token").expect("a token");
+        store.write(move |tables| tables.put_token(&token, &owner(), Millis(1))).await.expect("written");
+        store.write(|tables| tables.put_consent(&owner(), "terms", "1", Millis(1))).await.expect("written");
+        assert_eq!(states(), (false, 0), "what is new revokes and removes nothing");
+        store.write(|tables| tables.put_consent(&owner(), "terms", "2", Millis(1))).await.expect("written");
+        assert_eq!(states(), (false, 1), "a replaced consent revokes");
+        store.write(|tables| tables.count_sms(1)).await.expect("written");
+        store.write(|tables| tables.count_sms(2)).await.expect("written");
+        assert_eq!(states(), (false, 1), "a count is about nobody");
+        store.write(move |tables| tables.remove_token(hash).map(drop)).await.expect("written");
+        assert_eq!(states(), (true, 2), "a removed token does both");
+        store.write(move |tables| tables.remove_token(hash).map(drop)).await.expect("nothing to do");
+        assert_eq!(states(), (true, 2));
+    }
+
+    #[tokio::test]
+    async fn the_writer_takes_an_empty_job_and_says_when_it_has_ended() {
+        let store = store();
+        assert!(store.check_writer().await);
+        let failed = std::pin::pin!(store.failed());
+        assert!(futures_util::FutureExt::now_or_never(failed).is_none());
     }
 }

@@ -60,7 +60,7 @@ pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
                 Ok(None) => tracing::error!("a part of the outbox rests until the next start"),
                 Err(error) => tracing::error!(%error, "a part of the outbox rests until the next start"),
             },
-            () = tasks.core.outbox_bell.notified() => {}
+            () = outbox::changed(&tasks.core) => {}
             go_on = tick(tasks.tick, &mut stop) => if !go_on { break },
         }
     }
@@ -76,7 +76,7 @@ async fn next(tasks: &Tasks, lanes: &mut Lanes) -> HashMap<Destination, Vec<Row>
         if !lanes.have_room() {
             break;
         }
-        let rows = outbox::due(&tasks.core, lanes.after(), LOOK_AT).unwrap_or_else(|error| {
+        let rows = outbox::due(&tasks.core, lanes.after().cloned(), LOOK_AT).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the outbox cannot be read");
             Vec::new()
         });

@@ -63,7 +63,7 @@ impl Sight {
     /// A machine may start with a clock that was never set, and then has one that is.
     fn at_start(core: &Core) -> Self {
         let (now, real) = (core.clock.now(), real_time());
-        let last_round = core.store.read().last_round().ok().flatten();
+        let last_round = retention::last_round(core).ok().flatten();
         let ahead = if last_round.is_some() { LONG_OFF } else { DAY };
         Self { clock: last_round.unwrap_or(now), real, ahead, is_doubted: false }
     }

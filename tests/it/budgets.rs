@@ -6,7 +6,8 @@ use std::{fs, net::IpAddr, path::Path, time::Duration};
 use bindery::{
     config::Config,
     domain::{
-        clock::Clock, ids::UserId, network::Network, refusal::Refusal, server_name::ServerName, time::Millis,
+        bucket::Bucket, clock::Clock, ids::UserId, network::Network, refusal::Refusal,
+        server_name::ServerName, time::Millis,
     },
     ops::{Core, genesis, lookup::budget},
     store::{DATABASE_FILE, Store},
@@ -153,9 +154,9 @@ pub fn refused(outcome: Result<(), Refusal>) -> Duration {
     }
 }
 
-#[test]
-fn a_homeserver_and_an_ip_address_have_ten_times_as_much() {
-    let core = core_in_memory(TestClock::new());
+#[tokio::test]
+async fn a_homeserver_and_an_ip_address_have_ten_times_as_much() {
+    let core = core_in_memory(TestClock::new()).await;
     let now = core.clock.now();
     let take = |who: &str, from: &str| core.budgets.take(&user(who), Network::of(ip(from)), 10_000, now);
     // Ports and capitals make no other homeserver.
@@ -176,7 +177,7 @@ fn a_homeserver_and_an_ip_address_have_ten_times_as_much() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_locks_nobody_out() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
-    let core = core_on(open(storage.clone()), clock.clone());
+    let core = core_on(open(storage.clone()), clock.clone()).await;
     let take = |core: &Core, count| {
         core.budgets.take(&user("@a:hs.test"), Network::of(ip("192.0.2.1")), count, clock.now())
     };
@@ -184,13 +185,16 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
     clock.back(400 * DAY);
     assert_eq!(refused(take(&core, 10_000)), 2 * DAY, "not more than to fill it");
     budget::write_down(&core).await.expect("written");
-    let row = |core: &Core| core.store.read().budgets().expect("readable")[0].1.is_full_at();
-    assert!(row(&core) <= clock.now().after(2 * DAY).0 * 1000);
+    let row = async |core: &Core| stored(&core.store).await[0].1.is_full_at();
+    assert!(row(&core).await <= clock.now().after(2 * DAY).0 * 1000);
     clock.back(400 * DAY);
     drop(core);
-    let core = core_on(open(storage), clock.clone());
+    let core = core_on(open(storage), clock.clone()).await;
     budget::write_down(&core).await.expect("written");
-    assert!(row(&core) <= clock.now().after(2 * DAY).0 * 1000, "also for somebody who does not come back");
+    assert!(
+        row(&core).await <= clock.now().after(2 * DAY).0 * 1000,
+        "also for somebody who does not come back"
+    );
     assert_eq!(refused(take(&core, 10_000)), 2 * DAY);
     clock.forward(2 * DAY);
     assert_eq!(take(&core, 10_000), Ok(()));
@@ -199,23 +203,23 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
 #[tokio::test]
 async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
-    let core = core_on(open(storage.clone()), clock.clone());
+    let core = core_on(open(storage.clone()), clock.clone()).await;
     let who = |number: usize| user(&format!("@user{number}:hs{number}.test"));
-    let rows = |core: &Core| core.store.read().budgets().expect("readable").len();
+    let rows = async |core: &Core| stored(&core.store).await.len();
     for number in 0..2000 {
         core.budgets
             .take(&who(number), Network::of(ip("192.0.2.1")), 40, clock.now())
             .expect("enough for all");
     }
-    assert_eq!(rows(&core), 0);
+    assert_eq!(rows(&core).await, 0);
     budget::write_down(&core).await.expect("written");
-    assert_eq!(rows(&core), 4001, "an account and a homeserver each, and the address");
+    assert_eq!(rows(&core).await, 4001, "an account and a homeserver each, and the address");
     let syncs = storage.state().images.len();
     budget::write_down(&core).await.expect("written");
     assert_eq!(storage.state().images.len(), syncs, "nothing has changed, so nothing is written");
 
     let bytes = storage.state().images.last().expect("an image").bytes.clone();
-    let crashed = core_on(open(Frozen::holding(bytes)), clock.clone());
+    let crashed = core_on(open(Frozen::holding(bytes)), clock.clone()).await;
     let none_left =
         |core: &Core| core.budgets.take(&who(7), Network::of(ip("192.0.2.7")), 9_961, clock.now());
     assert_eq!(none_left(&crashed), none_left(&core));
@@ -223,22 +227,29 @@ async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
 
     clock.forward(Duration::from_secs(40 * 18));
     budget::write_down(&core).await.expect("written");
-    assert_eq!(rows(&core), 1, "the address looked up eighty thousand");
+    assert_eq!(rows(&core).await, 1, "the address looked up eighty thousand");
     assert!(core.store.read().has_removed().expect("readable"));
     clock.forward(2 * DAY);
     budget::write_down(&core).await.expect("written");
-    assert_eq!(rows(&core), 0);
+    assert_eq!(rows(&core).await, 0);
+}
+
+async fn stored(store: &Store) -> Vec<(u64, Bucket)> {
+    store.scan(|scan| scan.budgets()).await.expect("readable")
 }
 
 /// Whether a copy of a database that is in use has budgets.
-fn has_budgets(data: &Path) -> bool {
+async fn has_budgets(data: &Path) -> bool {
     let copy = TempDir::new().expect("a directory");
     // It may have been copied in the middle of a write.
     let opened = fs::copy(data.join(DATABASE_FILE), copy.path().join(DATABASE_FILE)).ok().and_then(|_| {
         let name = ServerName::parse("id.test").expect("a name");
         Store::open(copy.path(), 1 << 20, &name, || genesis(Millis(1))).ok()
     });
-    opened.is_some_and(|store| store.read().budgets().is_ok_and(|budgets| budgets.len() == 3))
+    match opened {
+        Some(store) => store.scan(|scan| scan.budgets()).await.is_ok_and(|budgets| budgets.len() == 3),
+        None => false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -270,7 +281,7 @@ async fn a_kill_forgives_seconds_at_most() {
     };
     assert_eq!(ask(&program, Method::POST, "/lookup", token, body(10_000)).await.0, 200);
     let began = std::time::Instant::now();
-    while !has_budgets(&dir.path().join("data")) {
+    while !has_budgets(&dir.path().join("data")).await {
         assert!(began.elapsed() < Duration::from_secs(60), "nothing was written down");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -9,19 +9,25 @@ use std::{
 use bindery::{
     domain::{
         association::Association,
-        ids::{ClientSecret, RoomId, UserId},
-        invitation::Described,
+        audit::By,
+        ids::{ClientSecret, RoomId, Sid, Token, UserId},
+        invitation::{Described, Invitation},
         language::Language,
-        outbox::{Kind, OutboxKey, Parcel},
+        outbox::{Change, Kind, Notice, OutboxKey, Outgoing, Parcel},
+        secret::{Key32, SecretHash},
+        session::Session,
+        threepid::Address,
         time::Millis,
+        visit::Visit,
     },
     ops::{
         address::{
             publish,
             validate::{self, TokenRequest, User},
         },
-        invitation::{self, Request},
+        invitation::store::{self, Request},
         outbox::{self, Fate},
+        person::erasure,
     },
     store::Store,
 };
@@ -77,11 +83,11 @@ async fn frozen_at_every_sync() {
 
 /// What a crash left of one person's invitations: how many wait, and whether their homeserver is
 /// to be told of each.
-fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
+async fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
     let Association { address, user_id, .. } = association(number);
     let snapshot = store.read();
     let is_bound = snapshot.association(&address).expect("readable").is_some();
-    let due = snapshot.due(Millis(u64::MAX), None, 10_000).expect("readable");
+    let due = store.scan(|scan| scan.due(Millis(u64::MAX), None, 10_000)).await.expect("readable");
     let tokens = snapshot.invitations_to(&address).expect("readable");
     for token in &tokens {
         let key = OutboxKey { kind: Kind::OnBind, token: token.clone() };
@@ -98,7 +104,7 @@ fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
 async fn frozen_while_invited_addresses_are_published() {
     const PEOPLE: usize = 8;
     let (storage, clock) = (Frozen::default(), TestClock::new());
-    let core = core_on(open(storage.clone()), clock);
+    let core = core_on(open(storage.clone()), clock).await;
     storage.state().acknowledged = 1;
     let sender = UserId::parse("@alice:example.org").expect("a user ID");
     let inviter = authenticated(&core, sender.clone()).await;
@@ -109,7 +115,7 @@ async fn frozen_while_invited_addresses_are_published() {
             let room_id = RoomId::parse(room).expect("a room ID");
             let described = Described::default();
             let request = Request { address: address.clone(), room_id, sender: sender.clone(), described };
-            invitation::store(&core, inviter.clone(), request).await.expect("stored");
+            store::store(&core, inviter.clone(), request).await.expect("stored");
         }
         let (mut token, account) = (None, authenticated(&core, user_id.clone()).await);
         let request = TokenRequest {
@@ -134,7 +140,7 @@ async fn frozen_while_invited_addresses_are_published() {
         validate::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
         publish::bind(&core, account, sid, secret(), user_id).await.expect("bound");
         storage.state().acknowledged = 2 * number + 2;
-        let due = outbox::due(&core, None, 100).expect("readable");
+        let due = outbox::due(&core, None, 100).await.expect("readable");
         let told = due.into_iter().filter(|(key, _)| key.kind == Kind::OnBind).collect::<Vec<_>>();
         assert_eq!(told.len(), 2);
         outbox::settle(&core, told, Fate::Delivered).await.expect("written");
@@ -147,7 +153,7 @@ async fn frozen_while_invited_addresses_are_published() {
     for Image { acknowledged, bytes } in images.into_iter().filter(|image| image.acknowledged > 0) {
         let store = open(Frozen::holding(bytes));
         for number in 0..PEOPLE {
-            let (is_bound, waiting) = invitations_of(&store, number);
+            let (is_bound, waiting) = invitations_of(&store, number).await;
             assert!(is_bound || acknowledged < 2 * number + 2, "an acknowledged binding is gone");
             let is_told = acknowledged >= 2 * number + 3;
             assert!(!is_told || waiting == 0, "an acknowledged message would be sent again");
@@ -156,6 +162,71 @@ async fn frozen_while_invited_addresses_are_published() {
         }
     }
     assert_eq!(seen.len(), 5, "every state was seen: {seen:?}");
+}
+
+/// How many rows there are of a person and of the account that invited them, counted row by row.
+fn rows_of(store: &Store, user: &UserId, address: &Address) -> [usize; 8] {
+    let snapshot = store.read();
+    let of_notice = OutboxKey::of_notice(address, &snapshot.session_key().expect("readable"));
+    [
+        usize::from(snapshot.association(address).expect("readable").is_some()),
+        snapshot.tokens_of(user).expect("readable").len(),
+        snapshot.consents_of(user).expect("readable").len(),
+        snapshot.sessions_of_address(address).expect("readable").len(),
+        snapshot.invitations_from(user).expect("readable").len(),
+        snapshot.invitations_to(address).expect("readable").len(),
+        snapshot.visits_of(address).expect("readable").len(),
+        usize::from(snapshot.outgoing(&of_notice).expect("readable").is_some()),
+    ]
+}
+
+#[tokio::test]
+async fn an_erasure_is_whole_at_every_sync() {
+    let (storage, clock) = (Frozen::default(), TestClock::new());
+    let core = core_on(open(storage.clone()), clock).await;
+    let Association { address, user_id, .. } = association(1);
+    let (own, person) = (address.clone(), user_id.clone());
+    let filled = core.store.write(move |tables| {
+        tables.put_association(&association(1), Language::En)?;
+        for number in 0..20 {
+            tables.put_token(&Token::from_bytes([number; 32]), &person, Millis(1))?;
+            tables.put_consent(&person, &format!("document {number}"), "1", Millis(1))?;
+            let (secret, key) = (ClientSecret::parse("secret").expect("a secret"), Key32::new([number; 32]));
+            let session =
+                Session::new(own.clone(), &secret, Some(person.clone()), Language::En, &key, Millis(1));
+            tables.put_session(&Sid::from_random([number; 16]), &session)?;
+            tables.put_visit(SecretHash([number; 32]), &Visit::by_link(own.clone(), Millis(1)))?;
+            let token = Token::from_bytes([100 + number; 32]);
+            let invitation = Invitation {
+                ephemeral_key: Invitation::key_pair(&token, &key).public(),
+                address: own.clone(),
+                room_id: RoomId::parse("!room:example.org").expect("a room ID"),
+                sender: person.clone(),
+                created: Millis(1),
+                token,
+            };
+            tables.put_invitation(&invitation)?;
+        }
+        let notice =
+            Notice { address: own.clone(), change: Change::Bound, user_id: person, language: Language::En };
+        let key = OutboxKey::of_notice(&own, &tables.session_key()?);
+        tables.put_outgoing(&key, &Outgoing::new(Parcel::OwnerNotice(notice), Millis(1)))
+    });
+    filled.await.expect("written");
+    let all = rows_of(&core.store, &user_id, &address);
+    assert_eq!(all, [1, 20, 20, 20, 20, 20, 20, 1]);
+    storage.state().images.clear();
+    storage.state().acknowledged = 1;
+    erasure::erase_account(&core, user_id.clone(), By::Account).await.expect("erased");
+    storage.state().acknowledged = 2;
+    assert_eq!(rows_of(&core.store, &user_id, &address), [0; 8]);
+    drop(core);
+    let images = std::mem::take(&mut storage.state().images);
+    assert!(images.len() >= 2, "the erasure was synced");
+    for image in images {
+        let rows = rows_of(&open(Frozen::holding(image.bytes)), &user_id, &address);
+        assert!(rows == [0; 8] || rows == all && image.acknowledged < 2, "half erased: {rows:?}");
+    }
 }
 
 #[tokio::test]

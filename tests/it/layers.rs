@@ -15,11 +15,14 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
 ];
 
-fn rank(module: &str) -> usize {
-    LAYERS
-        .iter()
-        .position(|layer| layer.contains(&module))
-        .unwrap_or_else(|| panic!("{module} is in no layer"))
+/// The layer of a module, counted from below; none for the two that name all others.
+fn rank(module: &str) -> Option<usize> {
+    (!["main", "lib"].contains(&module)).then(|| rank_of(module))
+}
+
+fn rank_of(module: &str) -> usize {
+    let rank = LAYERS.iter().position(|layer| layer.contains(&module));
+    rank.unwrap_or_else(|| panic!("{module} is in no layer"))
 }
 
 fn sources() -> Vec<PathBuf> {
@@ -81,16 +84,27 @@ fn nothing_points_up_or_sideways() {
     let mut wrong = Vec::new();
     for path in sources() {
         let module = module_of(&path);
-        if ["main", "lib"].contains(&module.as_str()) {
-            continue;
-        }
+        let Some(own_rank) = rank(&module) else { continue };
         for other in used(&std::fs::read_to_string(&path).expect("a source")) {
-            if other != module && rank(&other) >= rank(&module) {
+            if other != module && rank_of(&other) >= own_rank {
                 wrong.push(format!("{} uses crate::{other}", path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is stored is read and written in `ops`, so that the rules about it are in one layer.
+#[test]
+fn nothing_above_ops_uses_the_store() {
+    for path in sources() {
+        if rank(&module_of(&path)).is_some_and(|rank| rank > rank_of("ops")) {
+            let source = std::fs::read_to_string(&path).expect("a source");
+            let uses = ["core.store.", "store.read()", "store.write(", "store.scan("];
+            let found: Vec<_> = uses.into_iter().filter(|text| source.contains(text)).collect();
+            assert!(found.is_empty(), "{} has {found:?}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn found(core: &Core, account: &Authenticated, address: &Address) -> Option<Stri
 
 async fn run(steps: Vec<Step>) {
     let clock = TestClock::new();
-    let core = core_in_memory(clock.clone());
+    let core = core_in_memory(clock.clone()).await;
     let looker = authenticated(&core, user(9)).await;
     let mut sessions: BTreeMap<(u8, u8), Session> = BTreeMap::new();
     let mut bound: BTreeMap<u8, u8> = BTreeMap::new();

@@ -205,12 +205,12 @@ async fn p12_rights_do_not_depend_on_consent() {
     assert_eq!(server.find(&bob, "alice@example.org").await, None);
 }
 
-#[test]
-fn p16_a_million_addresses_take_one_account_half_a_year() {
+#[tokio::test]
+async fn p16_a_million_addresses_take_one_account_half_a_year() {
     let account = UserId::parse("@curious:hs.test").expect("a user ID");
     for at_once in [1, 100, 10_000] {
         let clock = TestClock::new();
-        let core = core_in_memory(clock.clone());
+        let core = core_in_memory(clock.clone()).await;
         let (began, mut seen) = (clock.now(), 0);
         while seen < 1_000_000 {
             match core.budgets.take(&account, Network::of(Ipv4Addr::LOCALHOST.into()), at_once, clock.now()) {

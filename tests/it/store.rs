@@ -7,21 +7,24 @@ use bindery::{
     config::Config,
     domain::{
         association::Association,
+        audit::{By, Deed, Entry},
         edition::Edition,
         ids::{ClientSecret, RoomId, Sid, Token, UserId},
         invitation::Invitation,
         language::Language,
         lookup::LookupHash,
         outbox::{Kind, OutboxKey, Outgoing, Parcel},
-        secret::Key32,
+        secret::{Key32, SecretHash},
         server_name::ServerName,
         session::Session,
         threepid::Address,
         time::Millis,
+        visit::Visit,
     },
     ops::genesis,
     store::{OpenError, Store},
 };
+use redb::{Database, TableDefinition, TableHandle};
 use tempfile::TempDir;
 
 const CACHE: usize = 1 << 20;
@@ -178,16 +181,20 @@ async fn old_databases_still_open() {
         assert!(snapshot.has_accepted(&association.user_id, "terms", &["1"]).expect("readable"));
         let (sid, session) = snapshot.session_by_index(&[1; 32]).expect("readable").expect("it is there");
         assert!(sid.as_str() == "an-old-session" && session.address == address);
+        let of_address = snapshot.sessions_of_address(&address).expect("readable");
+        let of_account = snapshot.sessions_of_account(&association.user_id).expect("readable");
+        assert_eq!((of_address.len(), of_account.len()), (1, 1), "found by address and by account");
         let invitations = snapshot.invitations_to(&address).expect("readable");
         if path.ends_with("schema-1.redb") {
             assert!(invitations.is_empty(), "there were none before schema 2");
             continue;
         }
         assert_eq!(invitations.iter().map(Token::as_str).collect::<Vec<_>>(), [OLD_INVITATION]);
+        assert_eq!(snapshot.invitations_from(&association.user_id).expect("readable").len(), 1);
         let invitation = snapshot.invitation(&invitations[0]).expect("readable").expect("it is there");
         assert_eq!(invitation.room_id.as_str(), "!room:example.org");
         assert!(snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable").is_some());
-        let due = snapshot.due(Millis(1), None, 9).expect("readable");
+        let due = store.scan(|scan| scan.due(Millis(1), None, 9)).await.expect("readable");
         let outgoing = snapshot.outgoing(&due[0].1).expect("readable").expect("it is there");
         assert_eq!(outgoing.parcel, Parcel::OnBind(association.user_id));
         assert_eq!(snapshot.sms_sent(7).expect("readable"), 1);
@@ -199,4 +206,42 @@ async fn old_databases_still_open() {
         assert_eq!((editions.len(), editions[0].number, editions[0].published), (1, 1, Millis(1)));
         assert_eq!(snapshot.edition_texts(1).expect("readable")[&Language::En], "an old text");
     }
+}
+
+/// A database of schema 3 with rows that the committed one does not have.
+#[tokio::test]
+async fn schema_4_finds_visits_and_the_audit_of_before() {
+    let dir = TempDir::new().expect("a directory");
+    let store = open(dir.path()).expect("a new database");
+    let address = Address::email("alice@example.org").expect("an address");
+    let subject = Some([7; 32]);
+    let entry = Entry { at: Millis(1), deed: Deed::Export, by: By::Owner, subject };
+    let visited = address.clone();
+    let written = store.write(move |tables| {
+        tables.put_visit(SecretHash([1; 32]), &Visit::by_link(visited, Millis(1)))?;
+        tables.put_audit(&Entry { subject: None, ..entry })?;
+        tables.put_audit(&entry)
+    });
+    written.await.expect("written");
+    drop(store);
+    let database = Database::open(dir.path().join("bindery.redb")).expect("a database");
+    let transaction = database.begin_write().expect("a transaction");
+    for table in
+        ["address_sessions", "account_sessions", "account_invitations", "address_visits", "subject_audit"]
+    {
+        let mut tables = transaction.list_tables().expect("tables");
+        let table = tables.find(|there| there.name() == table).expect("the table");
+        assert!(transaction.delete_table(table).expect("deleted"));
+    }
+    let meta = TableDefinition::<&str, &[u8]>::new("meta");
+    let schema_3: &[u8] = &[1, 3, 0, 0, 0];
+    transaction.open_table(meta).expect("a table").insert("schema", schema_3).expect("written");
+    transaction.commit().expect("committed");
+    drop(database);
+
+    let store = open(dir.path()).expect("it is migrated");
+    let snapshot = store.read();
+    let visits = snapshot.visits_of(&address).expect("readable");
+    assert!(visits.iter().map(|(secret, _)| secret.0).eq([[1; 32]]));
+    assert_eq!(snapshot.audit_about(&[7; 32]).expect("readable"), [entry]);
 }

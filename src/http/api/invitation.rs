@@ -20,7 +20,11 @@ use crate::{
         body::{Body, parsed, query, required},
         caller::{Account, Caller},
     },
-    ops::invitation::{self, Request},
+    ops::invitation::{
+        cancel::cancel_by_sender,
+        sign,
+        store::{self, Request},
+    },
 };
 
 /// Of the many things that a homeserver may say about a room, those that the mail repeats.
@@ -56,7 +60,7 @@ pub async fn store_invite(state: Data<State>, account: Account, caller: Caller, 
     let (core, sender_account) = (&state.core, account.0.user_id());
     core.limits.invite(&core.budgets, caller.network(), sender_account, &address, now)?;
     let request = Request { address, room_id, sender, described };
-    let stored = invitation::store(&state.core, account.0, request).await?;
+    let stored = store::store(&state.core, account.0, request).await?;
     let base = format!("{}/_matrix/identity/v2/pubkey", state.core.config.public_base_url);
     let [ours, ephemeral] = stored.public_keys.map(|key| key.to_base64());
     json(json!({
@@ -86,13 +90,13 @@ pub async fn sign(state: Data<State>, caller: Caller, request: HttpRequest, body
     let private_key = required(there.private_key.or(here.private_key), "private_key")?;
     state.core.limits.sign(caller.network(), state.core.clock.now())?;
     let core = state.core.clone();
-    let signed = async move { invitation::sign(&core, &token, &private_key, &user_id) };
+    let signed = async move { sign::sign(&core, &token, &private_key, &user_id) };
     json(state.off_thread(signed).await?)
 }
 
 /// `DELETE /_bindery/v1/invitations/{token}`: ours, see docs/api.md.
 pub async fn cancel(state: Data<State>, account: Account, token: Path<String>) -> Answer {
     let token = parsed(Some(token.into_inner()), "token", Token::parse)?;
-    invitation::cancel_by_sender(&state.core, account.0.user_id().clone(), token).await?;
+    cancel_by_sender(&state.core, account.0.user_id().clone(), token).await?;
     empty()
 }

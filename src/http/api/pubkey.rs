@@ -13,7 +13,7 @@ use crate::{
         State,
         body::{query, required},
     },
-    ops::{invitation, keys},
+    ops::{invitation::sign, keys},
 };
 
 /// `GET /pubkey/{keyId}`
@@ -36,5 +36,5 @@ pub async fn is_valid(state: Data<State>, request: HttpRequest) -> Answer {
 /// `GET /pubkey/ephemeral/isvalid`
 pub async fn ephemeral_is_valid(state: Data<State>, request: HttpRequest) -> Answer {
     let key = required(query::<PublicKey>(&request)?.public_key, "public_key")?;
-    json(json!({ "valid": invitation::is_ephemeral_key(&state.core, &key)? }))
+    json(json!({ "valid": sign::is_ephemeral_key(&state.core, &key)? }))
 }

@@ -30,7 +30,6 @@ pub async fn erase(state: Data<State>, account: AccountBeforeTerms, caller: Call
     let core = state.core.clone();
     let erased = async move { erasure::erase_account(&core, account.0.user_id().clone(), By::Account).await };
     state.off_thread(erased).await?;
-    state.core.outbox_bell.notify_one();
     empty()
 }
 

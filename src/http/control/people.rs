@@ -19,7 +19,7 @@ use crate::{
     ops::{
         Core, Failure,
         person::{
-            audit::subject_of,
+            audit::{self, subject_of},
             erasure::{self, Erased},
             export::{self, Export},
         },
@@ -103,13 +103,13 @@ impl AuditQuery {
     ///
     /// # Errors
     /// If the person is none, or if the database fails.
-    pub fn run(&self, core: &Core) -> Result<Vec<Entry>, Failure> {
+    pub async fn run(&self, core: &Core) -> Result<Vec<Entry>, Failure> {
         let about = self.about.as_ref().map(|person| person.parse().map_err(Refusal::InvalidParam));
         let about = about.transpose()?.map(|whom| match whom {
             Subject::Address(address) => subject_of(core, &address),
             Subject::Account(user) => subject(core.session_key(), user.as_str()),
         });
-        Ok(core.store.read().audit_since(self.since, about)?)
+        audit::list(core, self.since, about).await
     }
 }
 
@@ -125,6 +125,6 @@ pub(super) async fn erase(state: Data<State>, body: Body) -> Result<Json<Erased>
 }
 
 pub(super) async fn audit(state: Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
-    let entries = body.json::<AuditQuery>()?.run(&state.core)?;
+    let entries = body.json::<AuditQuery>()?.run(&state.core).await?;
     Ok(HttpResponse::Ok().json(entries))
 }

@@ -34,8 +34,8 @@ pub struct Status {
 ///
 /// # Errors
 /// If the database fails, or a file of the logs cannot be read.
-pub fn status_of(core: &Core) -> Result<Status, Failure> {
-    let mut rules = status::held(core)?;
+pub async fn status_of(core: &Core) -> Result<Status, Failure> {
+    let mut rules = status::held(core).await?;
     for Held { kind, rows, oldest, .. } in core.logs.held()? {
         rules.push(Holding {
             what: format!("rows of the {} log", kind.as_str()),
@@ -64,7 +64,7 @@ pub async fn run_on(core: &Core) -> Result<Deleted, Failure> {
 
 pub(super) async fn status(state: Data<State>) -> Result<Json<Status>, ApiError> {
     let core = state.core.clone();
-    Ok(Json(state.off_thread(async move { status_of(&core) }).await?))
+    Ok(Json(state.off_thread(async move { status_of(&core).await }).await?))
 }
 
 pub(super) async fn run(state: Data<State>) -> Result<Json<Deleted>, ApiError> {

@@ -48,7 +48,7 @@ impl About {
 /// # Errors
 /// Only if the database fails.
 pub fn look(core: &Core, address: &Address) -> Result<Suppressed, Failure> {
-    Ok(Suppressed { since: suppression::suppressed_since(&core.store.read(), address)? })
+    Ok(Suppressed { since: suppression::since(core, address)? })
 }
 
 /// Lets an address be written to again.
@@ -56,7 +56,7 @@ pub fn look(core: &Core, address: &Address) -> Result<Suppressed, Failure> {
 /// # Errors
 /// Only if the database fails.
 pub async fn allow(core: &Core, address: Address) -> Result<Suppressed, Failure> {
-    let since = suppression::lift(&core.store, address, By::Operator, core.clock.now()).await?;
+    let since = suppression::lift(core, address, By::Operator).await?;
     Ok(Suppressed { since })
 }
 

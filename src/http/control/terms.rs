@@ -4,10 +4,7 @@ use actix_web::web::{Data, Json};
 
 use crate::{
     http::{State, body::Body, error::ApiError},
-    ops::{
-        Failure,
-        privacy_notice::{self, Effect, Planned},
-    },
+    ops::privacy_notice::{self, Effect, Planned},
 };
 
 /// The path of a command that answers to a [`Planned`] with its [`Effect`].
@@ -16,5 +13,5 @@ pub const PLAN: &str = "/terms/plan";
 /// Says what would come of a plan.
 pub async fn plan(state: Data<State>, body: Body) -> Result<Json<Effect>, ApiError> {
     let planned = body.json::<Planned>()?;
-    Ok(Json(privacy_notice::effect(&state.core.store.read(), &planned).map_err(Failure::from)?))
+    Ok(Json(privacy_notice::effect(&state.core, &planned).await?))
 }

@@ -17,7 +17,7 @@ use crate::{
         notice::Change,
     },
     http::{State, error::ApiError},
-    ops::{Failure, privacy_notice},
+    ops::privacy_notice,
 };
 
 /// `GET /privacy`
@@ -62,11 +62,11 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
         let language = wanted.unwrap_or_else(|| language(&state, &request));
         return outcome(&state, StatusCode::NOT_FOUND, language, "unknown_edition");
     };
-    let text = match state.core.store.read().edition_texts(edition.number) {
+    let text = match privacy_notice::texts(&state.core, edition.number) {
         Ok(mut texts) => texts.remove(&language).unwrap_or_default(),
         Err(error) => {
             // Writes what is wrong into the log.
-            let _ = ApiError::from(Failure::from(error));
+            let _ = ApiError::from(error);
             return outcome(&state, StatusCode::INTERNAL_SERVER_ERROR, language, "failed");
         }
     };

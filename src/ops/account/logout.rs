@@ -3,6 +3,7 @@
 use crate::{
     domain::{ids::Token, refusal::Refusal, secret::SecretHash},
     ops::{Core, Failure},
+    store::Writes,
 };
 
 /// Revokes an access token.
@@ -10,16 +11,13 @@ use crate::{
 /// # Errors
 /// `NotLoggedIn` if it is not valid.
 pub async fn log_out(core: &Core, token: Token) -> Result<(), Failure> {
-    // Strangers with made-up tokens do not occupy the writer.
+    // Tokens that strangers made up must not occupy the writer.
     if core.store.read().token_owner(&token)?.is_none() {
         return Err(Refusal::NotLoggedIn.into());
     }
-    let answer = core.store.write(move |tables| {
-        if tables.token_owner(&token)?.is_none() {
-            return Ok(Err(Refusal::NotLoggedIn));
-        }
-        tables.remove_token(SecretHash::of(token.as_str()))?;
-        Ok(Ok(()))
-    });
-    Ok(answer.await??)
+    let revoke = move |tables: &mut Writes<'_>| {
+        let was_valid = tables.remove_token(SecretHash::of(token.as_str()))?;
+        if was_valid { Ok(()) } else { Err(Refusal::NotLoggedIn.into()) }
+    };
+    core.write(revoke).await
 }

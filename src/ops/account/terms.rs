@@ -33,10 +33,8 @@ pub async fn accept(core: &Core, account: Authenticated, urls: &[String]) -> Res
     let accepted: Vec<Required> =
         core.terms.iter().filter(|required| required.is_accepted_by(urls)).cloned().collect();
     let now = core.clock.now();
-    let write = move |tables: &mut Writes<'_>| {
-        if let Err(refusal) = account.check(tables)? {
-            return Ok(Err(refusal));
-        }
+    let accept = move |tables: &mut Writes<'_>| {
+        account.check(tables)?;
         let user_id = account.user_id();
         for Required { id, document, .. } in &accepted {
             // The first time counts.
@@ -44,7 +42,7 @@ pub async fn accept(core: &Core, account: Authenticated, urls: &[String]) -> Res
                 tables.put_consent(user_id, id, &document.version, now)?;
             }
         }
-        Ok(Ok(()))
+        Ok(())
     };
-    Ok(core.store.write(write).await??)
+    core.write(accept).await
 }

@@ -21,14 +21,14 @@ use crate::{
         time::Millis,
     },
     ops::{Core, Failure},
-    store::{StoreError, StoredToken, Tables, Transaction},
+    store::{StoredToken, Tables, Transaction},
 };
 
 /// How many tokens are cached, in about 200 bytes each; those that are not used make room.
 const CACHED: usize = 1 << 16;
 
-/// How many uses are written down in one transaction.
-const STEP: usize = 1024;
+/// How many uses are stored in one transaction.
+const USES_BATCH: usize = 1024;
 
 /// The account of a request, with the token that it showed. The account may be erased while the request is
 /// under way, so whatever writes for it calls [`Authenticated::check`] in its transaction (design, P8).
@@ -55,15 +55,12 @@ impl Authenticated {
         &self.cached.user_id
     }
 
-    /// Whether the token is still good.
+    /// Checks that the token is still valid.
     ///
     /// # Errors
-    /// `UnknownToken`; the outer one if the database fails.
-    pub(in crate::ops) fn check<T: Transaction>(
-        &self,
-        tables: &Tables<T>,
-    ) -> Result<Result<(), Refusal>, StoreError> {
-        Ok(if tables.has_token(self.token)? { Ok(()) } else { Err(Refusal::UnknownToken) })
+    /// `UnknownToken`.
+    pub(in crate::ops) fn check<T: Transaction>(&self, tables: &Tables<T>) -> Result<(), Failure> {
+        if tables.has_token(self.token)? { Ok(()) } else { Err(Refusal::UnknownToken.into()) }
     }
 
     /// Whether the token is still good when its request has been read, which may take a while.
@@ -73,7 +70,7 @@ impl Authenticated {
     pub fn recheck(&self, core: &Core) -> Result<(), Failure> {
         let snapshot = core.store.read();
         if self.cached.authorization != snapshot.authorization() {
-            self.check(&snapshot)??;
+            self.check(&snapshot)?;
         }
         Ok(())
     }
@@ -154,7 +151,7 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
 /// If the database fails; the uses that are left are written down the next time.
 pub async fn note_uses(core: &Core, now: Millis) -> Result<(), Failure> {
     let used: Vec<_> = mem::take(&mut *core.tokens.used()).into_iter().collect();
-    for (done, step) in used.chunks(STEP).enumerate() {
+    for (done, step) in used.chunks(USES_BATCH).enumerate() {
         let step = step.to_vec();
         let written = core.store.write(move |tables| {
             for hash in step {
@@ -165,7 +162,7 @@ pub async fn note_uses(core: &Core, now: Millis) -> Result<(), Failure> {
             Ok(())
         });
         if let Err(error) = written.await {
-            core.tokens.used().extend(used[done * STEP..].iter().copied());
+            core.tokens.used().extend(used[done * USES_BATCH..].iter().copied());
             return Err(error.into());
         }
     }

@@ -4,8 +4,8 @@
 //! The token in the link is all that the person has to show; nothing here publishes anything.
 
 use super::{
-    owner_mail::OwnerNotices,
-    validate::{Validated, submit},
+    owner_mail::OwnerMail,
+    validate::{Validated, present},
     withdraw::withdraw_association,
 };
 use crate::{
@@ -25,14 +25,12 @@ use crate::{
 pub async fn confirm(core: &Core, sid: Sid, token: Token) -> Result<Validated, Failure> {
     let now = core.clock.now();
     let is_right = token == Session::link_token(&sid, &core.session_key);
-    let answer = core.store.write(move |tables| submit(tables, &sid, is_right, now)).await?;
-    Ok(answer.map_err(|refusal| if is_right { gone(refusal) } else { refusal })?)
-}
-
-/// A link whose token is right was sent by us; if there is no session for it any more, that was
-/// deleted because it was over.
-fn gone(refusal: Refusal) -> Refusal {
-    if refusal == Refusal::NoValidSession { Refusal::SessionExpired } else { refusal }
+    let presented = core.write(move |tables| present(tables, &sid, is_right, now)).await;
+    match presented.and_then(|presented| Ok(presented.validated()?)) {
+        // A right token was sent by us, so its session was deleted because it was over.
+        Err(Failure::Refused(Refusal::NoValidSession)) if is_right => Err(Refusal::SessionExpired.into()),
+        outcome => outcome,
+    }
 }
 
 /// What the person behind a mailed link may be shown.
@@ -76,22 +74,20 @@ fn link_state(session: Session, now: Millis) -> Link {
 /// # Errors
 /// `NoValidSession` if the link is none of ours, `SessionExpired` if the session was over anyway.
 pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure> {
-    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
+    let (now, owner_mail) = (core.clock.now(), OwnerMail::of(core));
     if token != Session::link_token(&sid, &core.session_key) {
         return Err(Refusal::NoValidSession.into());
     }
-    let answer = core.store.write(move |tables| {
-        let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::SessionExpired)) };
+    core.write(move |tables| {
+        let mut session = tables.session(&sid)?.ok_or(Refusal::SessionExpired)?;
         if !session.withdraw(now) {
-            return Ok(Err(Refusal::SessionExpired));
+            return Err(Refusal::SessionExpired.into());
         }
         tables.put_session(&sid, &session)?;
         if let Some(account) = &session.account {
-            withdraw_association(tables, account, &session.address, notices)?;
+            withdraw_association(tables, account, &session.address, owner_mail)?;
         }
-        Ok(Ok(()))
-    });
-    answer.await??;
-    core.outbox_bell.notify_one();
-    Ok(())
+        Ok(())
+    })
+    .await
 }

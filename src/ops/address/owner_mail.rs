@@ -1,8 +1,7 @@
-//! Telling the owner of an e-mail address by mail that it was published or withdrawn
-//! (`privacy.notify_owners`).
+//! Mail to the owner of an e-mail address that it was published or withdrawn (`privacy.notify_owners`).
 //!
-//! A row of the outbox, written with the change. Whether the address may be written to at all is
-//! looked at when the mail leaves.
+//! The mail is a row of the outbox, written with the change. Whether the address opted out is checked when the mail is
+//! sent.
 
 use super::suppression::suppressed_since;
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
 /// # Errors
 /// Only if the database fails.
 pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
-    if !OwnerNotices::of(core).reach(address) {
+    if !OwnerMail::of(core).reach(address) {
         return Ok(false);
     }
     let tables = core.store.read();
@@ -31,12 +30,12 @@ pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
 
 /// Whether owners are told, and since when, for the closure that makes the change.
 #[derive(Clone, Copy)]
-pub struct OwnerNotices {
+pub struct OwnerMail {
     is_on: bool,
     now: Millis,
 }
 
-impl OwnerNotices {
+impl OwnerMail {
     /// As the operator wants it.
     pub fn of(core: &Core) -> Self {
         Self { is_on: core.config.privacy.notify_owners, now: core.clock.now() }
@@ -47,8 +46,8 @@ impl OwnerNotices {
         self.is_on && address.medium() == Medium::Email
     }
 
-    /// Has the owner told, in place of what they were to be told of this address before.
-    pub(in crate::ops) fn tell(
+    /// Queues the mail, in place of one about this address that is still queued.
+    pub(in crate::ops) fn queue(
         self,
         tables: &mut Writes<'_>,
         association: &Association,

@@ -1,7 +1,7 @@
 //! Binding: publishing that an address leads to a Matrix ID (specification, Identity Service API, `/3pid/bind`;
 //! design, P6). A bind also queues the pending invitations of the address.
 
-use super::{owner_mail::OwnerNotices, validate::validated_session};
+use super::{owner_mail::OwnerMail, validate::validated_session};
 use crate::{
     domain::{
         association::Association,
@@ -29,30 +29,23 @@ pub async fn bind(
         return Err(Refusal::Forbidden("You can publish addresses for your own Matrix ID only").into());
     }
     let (now, lifetime) = (core.clock.now(), core.config.invites.lifetime());
-    let notices = OwnerNotices::of(core);
-    let answer = core.store.write(move |tables| {
-        if let Err(refusal) = account.check(tables)? {
-            return Ok(Err(refusal));
-        }
-        let session = match validated_session(tables, &sid, &secret, now)? {
-            Ok((session, _)) => session,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+    let owner_mail = OwnerMail::of(core);
+    core.write(move |tables| {
+        account.check(tables)?;
+        let (session, _) = validated_session(tables, &sid, &secret, now)?;
         if session.account.as_ref() != Some(&user_id) {
-            return Ok(Err(Refusal::Forbidden("Another account asked for this validation")));
+            return Err(Refusal::Forbidden("Another account asked for this validation").into());
         }
         let replaced = tables.association(&session.address)?;
         let ts = Association::next_ts(now, replaced.as_ref().map(|association| association.ts));
-        let is_news = replaced.is_none_or(|association| association.user_id != user_id);
+        let is_new = replaced.is_none_or(|association| association.user_id != user_id);
         let association = Association { address: session.address, user_id, ts };
         tables.put_association(&association, session.language)?;
-        invitation::announce(tables, &association, lifetime, now)?;
-        if is_news {
-            notices.tell(tables, &association, Change::Bound, session.language)?;
+        invitation::queue_onbind(tables, &association, lifetime, now)?;
+        if is_new {
+            owner_mail.queue(tables, &association, Change::Bound, session.language)?;
         }
-        Ok(Ok(association))
-    });
-    let association = answer.await??;
-    core.outbox_bell.notify_one();
-    Ok(association)
+        Ok(association)
+    })
+    .await
 }

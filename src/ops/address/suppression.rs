@@ -9,8 +9,8 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
-    ops::Failure,
-    store::{Store, StoreError, Tables, Transaction},
+    ops::{Core, Failure},
+    store::{StoreError, Tables, Transaction},
 };
 
 /// What stands for an address in the list.
@@ -29,12 +29,18 @@ pub fn suppressed_since<T: Transaction>(
     tables.suppressed_since(&hash(address, &tables.session_key()?))
 }
 
+/// As [`suppressed_since`], of the latest state.
+pub fn since(core: &Core, address: &Address) -> Result<Option<Millis>, Failure> {
+    Ok(suppressed_since(&core.store.read(), address)?)
+}
+
 /// Sends nothing to this address from now on; mails that wait are not sent either.
 ///
 /// # Errors
 /// Only if the database fails.
-pub async fn suppress(store: &Store, address: Address, by: By, now: Millis) -> Result<(), Failure> {
-    let written = store.write(move |tables| {
+pub async fn suppress(core: &Core, address: Address, by: By) -> Result<(), Failure> {
+    let now = core.clock.now();
+    let written = core.store.write(move |tables| {
         let key = tables.session_key()?;
         let hash = hash(&address, &key);
         if tables.suppressed_since(&hash)?.is_none() {
@@ -52,8 +58,9 @@ pub async fn suppress(store: &Store, address: Address, by: By, now: Millis) -> R
 ///
 /// # Errors
 /// Only if the database fails.
-pub async fn lift(store: &Store, address: Address, by: By, now: Millis) -> Result<Option<Millis>, Failure> {
-    let lifted = store.write(move |tables| {
+pub async fn lift(core: &Core, address: Address, by: By) -> Result<Option<Millis>, Failure> {
+    let now = core.clock.now();
+    let lifted = core.store.write(move |tables| {
         let key = tables.session_key()?;
         let hash = hash(&address, &key);
         let Some(since) = tables.suppressed_since(&hash)? else { return Ok(None) };

@@ -18,9 +18,6 @@ use crate::{
     store::{StoreError, Tables, Transaction, Writes},
 };
 
-/// How many sessions are looked at in one step.
-const STEP: usize = 1024;
-
 /// Who uses a session. One that an account began is nothing to a homeserver, nor the other way
 /// round: a homeserver validates for people who have no account yet, and publishes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,29 +84,24 @@ where
     let now = core.clock.now();
     let new_sid = Sid::from_random(random());
     let (asked_for, key) = (address.clone(), core.session_key.clone());
-    let answer = core
-        .store
-        .write(move |tables| {
-            if let Some(Err(refusal)) = account.as_ref().map(|account| account.check(tables)).transpose()? {
-                return Ok(Err(refusal));
-            }
-            let account = account.map(|account| account.user_id().clone());
-            let found = tables.session_by_index(&index)?;
-            let open = found.filter(|(_, session)| !session.is_over(now) && session.account == account);
-            if let Some((sid, session)) = &open
-                && session.delivered_attempt >= Some(send_attempt)
-            {
-                return Ok(Ok((sid.clone(), false)));
-            }
-            let (sid, mut session) = open
-                .unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, account, language, &key, now)));
-            session.next_link = next_link;
-            session.language = language;
-            tables.put_session(&sid, &session)?;
-            Ok(Ok((sid, true)))
-        })
-        .await?;
-    let (sid, due) = answer?;
+    let begun = core.write(move |tables| {
+        account.as_ref().map(|account| account.check(tables)).transpose()?;
+        let account = account.map(|account| account.user_id().clone());
+        let found = tables.session_by_index(&index)?;
+        let open = found.filter(|(_, session)| !session.is_over(now) && session.account == account);
+        if let Some((sid, session)) = &open
+            && session.delivered_attempt >= Some(send_attempt)
+        {
+            return Ok((sid.clone(), false));
+        }
+        let (sid, mut session) =
+            open.unwrap_or_else(|| (new_sid, Session::new(asked_for, &secret, account, language, &key, now)));
+        session.next_link = next_link;
+        session.language = language;
+        tables.put_session(&sid, &session)?;
+        Ok((sid, true))
+    });
+    let (sid, due) = begun.await?;
     if due {
         admit()?;
         // Nothing leaves, and whoever asks does not learn that its owner is known here (design, P20).
@@ -131,22 +123,22 @@ where
 async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
     let (code, hash) = core.codes.make().await?;
     let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
-    let answer = core.store.write(move |tables| {
+    let counted = core.write(move |tables| {
         if tables.sms_sent(now.day())? >= ceiling {
-            return Ok(Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }));
+            return Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }.into());
         }
-        let Some(mut session) = tables.session(&sid)? else { return Ok(Err(Refusal::NoValidSession)) };
+        let mut session = tables.session(&sid)?.ok_or(Refusal::NoValidSession)?;
         session.next_code(hash);
         tables.put_session(&sid, &session)?;
-        // Counted before it leaves, so that no crash makes it free.
+        // Counted before it is sent, so that no crash makes it free.
         tables.count_sms(now.day())?;
-        Ok(Ok(()))
+        Ok(())
     });
-    let answer = answer.await?;
-    if let Err(Refusal::LimitExceeded { .. }) = answer {
-        tracing::warn!(ceiling, "no message leaves any more today (sms.daily_ceiling)");
-    }
-    answer?;
+    counted.await.inspect_err(|failure| {
+        if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
+            tracing::warn!(ceiling, "no more messages are sent to phones today (sms.daily_ceiling)");
+        }
+    })?;
     Ok(code)
 }
 
@@ -205,31 +197,52 @@ pub async fn submit_token(
             break;
         }
     }
-    let answer = core.store.write(move |tables| {
+    let presented = core.write(move |tables| {
         let is_still_good = |session: Session| session.codes().any(|good| Some(good) == code);
         let is_code = code.is_some() && tables.session(&sid)?.is_some_and(is_still_good);
-        submit(tables, &sid, is_link || is_code, now)
+        present(tables, &sid, is_link || is_code, now)
     });
-    Ok(answer.await??)
+    Ok(presented.await?.validated()?)
 }
 
-/// Counts a token that was presented to the session, or takes it.
-pub(in crate::ops) fn submit(
+/// What became of a token that was presented. A wrong one is an answer and no refusal, because the session has counted
+/// it.
+pub(in crate::ops) enum Presented {
+    /// It was the right one.
+    Right(Validated),
+    /// It was a wrong one.
+    Wrong,
+}
+
+impl Presented {
+    /// # Errors
+    /// `TokenIncorrect`.
+    pub(in crate::ops) fn validated(self) -> Result<Validated, Refusal> {
+        match self {
+            Self::Right(validated) => Ok(validated),
+            Self::Wrong => Err(Refusal::TokenIncorrect),
+        }
+    }
+}
+
+/// Presents a token to a session, which counts a wrong one.
+pub(in crate::ops) fn present(
     tables: &mut Writes<'_>,
     sid: &Sid,
     is_right: bool,
     now: Millis,
-) -> Result<Result<Validated, Refusal>, StoreError> {
-    let Some(mut session) = tables.session(sid)? else { return Ok(Err(Refusal::NoValidSession)) };
-    let submission = match session.submit(is_right, now) {
-        Ok(submission) => submission,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+) -> Result<Presented, Failure> {
+    let mut session = tables.session(sid)?.ok_or(Refusal::NoValidSession)?;
+    let submission = session.submit(is_right, now)?;
     if submission != Submission::AlreadyValidated {
         tables.put_session(sid, &session)?;
     }
-    let wrong = submission == Submission::Wrong;
-    Ok(if wrong { Err(Refusal::TokenIncorrect) } else { Ok(Validated { next_link: session.next_link }) })
+    Ok(match submission {
+        Submission::Wrong => Presented::Wrong,
+        Submission::Validated | Submission::AlreadyValidated => {
+            Presented::Right(Validated { next_link: session.next_link })
+        }
+    })
 }
 
 /// The address that a session validated, and when.
@@ -242,7 +255,7 @@ pub fn validated_address(
     sid: &Sid,
     secret: &ClientSecret,
 ) -> Result<(Address, Millis), Failure> {
-    let (session, at) = validated_session(&core.store.read(), sid, secret, core.clock.now())??;
+    let (session, at) = validated_session(&core.store.read(), sid, secret, core.clock.now())?;
     user.may_use(&session)?;
     Ok((session.address, at))
 }
@@ -253,25 +266,9 @@ pub(in crate::ops) fn validated_session<T: Transaction>(
     sid: &Sid,
     secret: &ClientSecret,
     now: Millis,
-) -> Result<Result<(Session, Millis), Refusal>, StoreError> {
-    let session = tables.session(sid)?.ok_or(Refusal::NoValidSession);
-    Ok(session.and_then(|session| {
-        session.check_secret(secret)?;
-        let at = session.validated_at(now)?;
-        Ok((session, at))
-    }))
-}
-
-/// The validation sessions for which `is_meant` holds.
-pub(in crate::ops) fn sessions_where(
-    core: &Core,
-    is_meant: impl Fn(&Session) -> bool,
-) -> Result<Vec<(Sid, Session)>, StoreError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let batch = core.store.read().sessions_after(after.as_ref(), STEP)?;
-        let Some((last, _)) = batch.last() else { return Ok(found) };
-        after = Some(last.clone());
-        found.extend(batch.into_iter().filter(|(_, session)| is_meant(session)));
-    }
+) -> Result<(Session, Millis), Failure> {
+    let session = tables.session(sid)?.ok_or(Refusal::NoValidSession)?;
+    session.check_secret(secret)?;
+    let at = session.validated_at(now)?;
+    Ok((session, at))
 }

@@ -2,12 +2,12 @@
 //! P10).
 
 use super::{
-    owner_mail::OwnerNotices,
-    validate::{User, sessions_where, validated_session},
+    owner_mail::OwnerMail,
+    validate::{User, validated_session},
 };
 use crate::{
     domain::{
-        audit::By,
+        audit::{By, Deed},
         ids::{ClientSecret, Sid, UserId},
         outbox::Change,
         refusal::Refusal,
@@ -15,10 +15,7 @@ use crate::{
     },
     ops::{
         Core, Failure, invitation,
-        person::{
-            audit::{entry, subject_of},
-            erasure::remove_sessions,
-        },
+        person::audit::{entry, subject_of},
         signed_request::{SignedRequest, verify},
     },
     store::{StoreError, Writes},
@@ -35,33 +32,29 @@ pub async fn unbind_by_session(
     user_id: UserId,
     address: Address,
 ) -> Result<(), Failure> {
-    let (now, notices) = (core.clock.now(), OwnerNotices::of(core));
-    let answer = core.store.write(move |tables| {
-        let session = match validated_session(tables, &sid, &secret, now)? {
-            Ok((session, _)) => session,
-            Err(refusal) => return Ok(Err(unproved(&refusal))),
-        };
-        if let Err(refusal) = User::Account.may_use(&session) {
-            return Ok(Err(unproved(&refusal)));
-        }
+    let (now, owner_mail) = (core.clock.now(), OwnerMail::of(core));
+    core.write(move |tables| {
+        let validated = validated_session(tables, &sid, &secret, now);
+        let (session, _) = validated.map_err(unproved)?;
+        User::Account.may_use(&session).map_err(|refusal| unproved(refusal.into()))?;
         if session.address != address {
-            return Ok(Err(Refusal::Forbidden("This session validated another address")));
+            return Err(Refusal::Forbidden("This session validated another address").into());
         }
-        withdraw_association(tables, &user_id, &address, notices).map(Ok)
-    });
-    answer.await??;
-    core.outbox_bell.notify_one();
-    Ok(())
+        Ok(withdraw_association(tables, &user_id, &address, owner_mail)?)
+    })
+    .await
 }
 
-/// Failed proof is 403 here, whatever failed: callers read 400 and 404 as a server that knows no
-/// unbind (specification, `/3pid/unbind`).
-fn unproved(refusal: &Refusal) -> Refusal {
-    Refusal::Forbidden(match refusal {
+/// Turns any refusal of a proof into 403: callers read 400 and 404 as a server that does not support unbinding
+/// (specification, `/3pid/unbind`).
+fn unproved(failure: Failure) -> Failure {
+    let Failure::Refused(refusal) = failure else { return failure };
+    let reason = match refusal {
         Refusal::SessionExpired => "This validation session is over; validate the address again",
         Refusal::SessionNotValidated => "This validation session has not been completed",
         _ => "No validation session matches this sid and client_secret",
-    })
+    };
+    Refusal::Forbidden(reason).into()
 }
 
 /// Withdraws an association because the homeserver of its account asks for that. If there is
@@ -78,45 +71,41 @@ pub async fn unbind_by_homeserver(
     address: Address,
 ) -> Result<(), Failure> {
     verify(core, request, &user_id).await?;
-    let notices = OwnerNotices::of(core);
-    core.store.write(move |tables| withdraw_association(tables, &user_id, &address, notices)).await?;
-    core.outbox_bell.notify_one();
-    Ok(())
+    let owner_mail = OwnerMail::of(core);
+    let removed =
+        core.store.write(move |tables| withdraw_association(tables, &user_id, &address, owner_mail));
+    Ok(removed.await?)
 }
 
-/// Withdraws the association of an address for its owner, and what has proved the address; whether there
-/// was one.
-///
-/// # Errors
-/// Only if the database fails.
+/// Withdraws the association of an address for its owner, and removes the sessions that validated the address, since
+/// the account could bind it again at once; whether there was an association.
 pub async fn withdraw_by_owner(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
-    let (entry, notices) = (entry(core, by, subject_of(core, &address)), OwnerNotices::of(core));
-    // Whoever proved the address before would publish it again at once.
-    let sessions = sessions_where(core, |session| session.address == address)?;
+    let (entry, owner_mail) =
+        (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMail::of(core));
     let removed = core.store.write(move |tables| {
         let Some(association) = tables.association(&address)? else { return Ok(false) };
-        withdraw_association(tables, &association.user_id, &address, notices)?;
-        remove_sessions(tables, &sessions)?;
+        withdraw_association(tables, &association.user_id, &address, owner_mail)?;
+        for (sid, _) in tables.sessions_of_address(&address)? {
+            tables.remove_session(&sid)?;
+        }
         tables.put_audit(&entry)?;
         Ok(true)
     });
-    let removed = removed.await?;
-    core.outbox_bell.notify_one();
-    Ok(removed)
+    Ok(removed.await?)
 }
 
-/// Removes the association of `address` if it is `user_id`'s, and has the owner told.
+/// Withdraws the association of `address` if it is `user_id`'s, and queues the mail to its owner.
 pub(in crate::ops) fn withdraw_association(
     tables: &mut Writes<'_>,
     user_id: &UserId,
     address: &Address,
-    notices: OwnerNotices,
+    owner_mail: OwnerMail,
 ) -> Result<(), StoreError> {
     let found = tables.association(address)?.filter(|association| association.user_id == *user_id);
     if let (Some(association), Some(language)) = (found, tables.language_of(address)?) {
         tables.remove_association(address)?;
-        invitation::keep_quiet(tables, address)?;
-        notices.tell(tables, &association, Change::Unbound, language)?;
+        invitation::remove_onbind(tables, address)?;
+        owner_mail.queue(tables, &association, Change::Unbound, language)?;
     }
     Ok(())
 }

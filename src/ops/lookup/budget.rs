@@ -51,9 +51,9 @@ pub struct Budgets {
 
 impl Budgets {
     /// The budgets as they were written down.
-    pub(in crate::ops) fn load(rules: &Lookup, key: &Key32, store: &Store) -> Result<Self, StoreError> {
+    pub(in crate::ops) async fn load(rules: &Lookup, key: &Key32, store: &Store) -> Result<Self, StoreError> {
         let (burst, per_day) = (rules.max_addresses as u64, rules.daily_budget.get());
-        let stored: HashMap<u64, Bucket> = store.read().budgets()?.into_iter().collect();
+        let stored: HashMap<u64, Bucket> = store.scan(|scan| scan.budgets()).await?.into_iter().collect();
         let buckets = Buckets::default();
         stored.iter().for_each(|(key, bucket)| buckets.put(*key, *bucket));
         Ok(Self {

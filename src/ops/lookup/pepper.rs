@@ -19,11 +19,15 @@ use crate::{
         time::{DAY, Millis},
     },
     ops::{Core, Failure, pause, random},
-    store::{Reached, Store, StoreError},
+    store::{FillCursor, Store, StoreError},
 };
 
-/// How many addresses are worked on in one transaction, which others who write wait for.
-const STEP: usize = 500;
+/// How many addresses are filled in one transaction, while other writes wait.
+const FILL_BATCH: usize = 500;
+
+/// Why a prepared pepper is dropped and does not become current.
+const INCOMPLETE: &str =
+    "the index under the new pepper was not complete; it was dropped, and the pepper stays";
 
 /// A pepper of 24 letters and digits from the operating system's generator.
 pub(in crate::ops) fn new() -> String {
@@ -44,7 +48,7 @@ pub struct Rotated {
 /// A pepper that is being prepared.
 pub struct Preparation {
     number: u64,
-    reached: Option<Reached>,
+    cursor: Option<FillCursor>,
 }
 
 impl Preparation {
@@ -58,7 +62,7 @@ impl Preparation {
             let unfinished = tables.peppers().iter().find(|index| index.state == PepperState::Next);
             unfinished.map(|index| index.number).map_or_else(|| tables.begin_pepper(&pepper, now), Ok)
         });
-        Ok(Self { number: number.await?, reached: None })
+        Ok(Self { number: number.await?, cursor: None })
     }
 
     /// Prepares it for at most `most` more addresses; `false` when there are no more.
@@ -66,9 +70,9 @@ impl Preparation {
     /// # Errors
     /// Only if the database fails.
     pub async fn step(&mut self, store: &Store, most: usize) -> Result<bool, StoreError> {
-        let (number, reached) = (self.number, self.reached.take());
-        self.reached = store.write(move |tables| tables.fill_index(number, reached.as_ref(), most)).await?;
-        Ok(self.reached.is_some())
+        let (number, cursor) = (self.number, self.cursor.take());
+        self.cursor = store.write(move |tables| tables.fill_index(number, cursor.as_ref(), most)).await?;
+        Ok(self.cursor.is_some())
     }
 
     /// Puts it in use, if every published address is found under it and nothing else is.
@@ -89,9 +93,7 @@ impl Preparation {
             tables.put_audit(&Entry { at: now, deed: Deed::PepperRotation, by, subject: None })?;
             Ok(Some(Rotated { addresses: published }))
         });
-        let wrong =
-            "the index under the new pepper was not complete; it was thrown away, and the pepper stays";
-        checked.await?.ok_or_else(|| StoreError::new(wrong))
+        checked.await?.ok_or(StoreError::Inconsistent(INCOMPLETE))
     }
 }
 
@@ -110,7 +112,7 @@ async fn replace(core: &Core, by: By) -> Result<Rotated, Failure> {
     let mut preparation = Preparation::begin(store, clock.now()).await?;
     loop {
         let began = Instant::now();
-        if !preparation.step(store, STEP).await? {
+        if !preparation.step(store, FILL_BATCH).await? {
             break;
         }
         pause::after_step(began).await;
@@ -154,7 +156,7 @@ pub async fn forget(store: &Store, now: Millis) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let forgotten = store.write(move |tables| {
-        tables.keep_peppers_in_time(now, PEPPER_GRACE)?;
+        tables.correct_pepper_times(now, PEPPER_GRACE)?;
         tables.drop_peppers(now)
     });
     forgotten.await

@@ -16,10 +16,10 @@ use self::document::{
     AccessToken, Audited, Binding, Consent, LookedUp, LookupMade, OpenVisit, ReceivedInvitation,
     SentInvitation, ValidationSession, Waiting,
 };
-use super::audit::{note_export, subject_of};
+use super::audit::{entry, subject_of};
 use crate::{
     domain::{
-        audit::{By, subject},
+        audit::{By, Deed, subject},
         ids::UserId,
         invitation::{Invitation, display_name},
         outbox::{Kind, OutboxKey, Outgoing},
@@ -28,12 +28,8 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
-    ops::{
-        Core, Failure,
-        address::{suppression::suppressed_since, validate::sessions_where},
-        invitation,
-    },
-    store::{Snapshot, StoreError},
+    ops::{Core, Failure, address::suppression::suppressed_since},
+    store::{AcceptedDocument, Snapshot, StoreError},
 };
 
 /// Whether addresses are shown.
@@ -63,13 +59,18 @@ pub fn masked(address: &Address) -> String {
 
 /// What is stored about an address, for its owner or the operator; the audit notes it.
 pub async fn of_address(core: &Core, address: &Address, by: By) -> Result<Export, Failure> {
-    note_export(core, subject_of(core, address), by, core.clock.now()).await?;
+    note_export(core, subject_of(core, address), by).await?;
     let peppers = core.store.read().peppers().iter().map(|index| index.pepper.clone()).collect::<Vec<_>>();
     let (logs, asked) = (core.logs.clone(), address.clone());
     let lookups = in_background(move || logs.lookups_of(&asked, &peppers)).await?;
     let mut export = about_address(core, address)?;
     export.lookups = lookups.into_iter().map(LookedUp::from).collect();
     Ok(export)
+}
+
+async fn note_export(core: &Core, subject: [u8; 32], by: By) -> Result<(), Failure> {
+    let entry = entry(core, by, Deed::Export, subject);
+    Ok(core.store.write(move |tables| tables.put_audit(&entry)).await?)
 }
 
 /// Reads files where no request waits for it.
@@ -84,8 +85,8 @@ async fn in_background<T: Send + 'static>(
 pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> {
     let (subject, now) = (subject_of(core, address), core.clock.now());
     let mut export = empty(core, now, address.as_str());
-    let sessions = sessions_where(core, |session| session.address == *address)?;
     let snapshot = core.store.read();
+    let sessions = snapshot.sessions_of_address(address)?;
     export.bindings.extend(binding(&snapshot, address, Addresses::Whole)?);
     export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, Addresses::Whole)).collect();
     received(core, &snapshot, address, &mut export)?;
@@ -100,22 +101,20 @@ pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> 
 /// token gets masked addresses and no IP addresses, since the homeserver can have a token too (P2).
 pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
-    note_export(core, subject, by, now).await?;
+    note_export(core, subject, by).await?;
     let shows_ip = by == By::Operator;
     let addresses = if by == By::Operator { Addresses::Whole } else { Addresses::Masked };
     let (logs, asked) = (core.logs.clone(), user.clone());
     let lookups = in_background(move || logs.lookups_by(&asked)).await?;
     let mut export = empty(core, now, user.as_str());
-    let sessions = sessions_where(core, |session| session.account.as_ref() == Some(user))?;
-    let sent = invitation::sent_by(&core.store, user)?;
     let snapshot = core.store.read();
+    let sessions = snapshot.sessions_of_account(user)?;
     for association in snapshot.associations_of(user)? {
         export.bindings.extend(binding(&snapshot, &association.address, addresses)?);
         received(core, &snapshot, &association.address, &mut export)?;
     }
     export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, addresses)).collect();
-    for token in sent {
-        let Some(invitation) = snapshot.invitation(&token)? else { continue };
+    for invitation in snapshot.invitations_from(user)? {
         let (since, until) = life(core, &invitation);
         let to = display_name(&invitation.address, core.config.invites.show_characters);
         let room_id = invitation.room_id.as_str().to_owned();
@@ -125,7 +124,7 @@ pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Fa
     export.access_tokens =
         tokens.iter().map(|t| AccessToken { since: t.created.0, used: t.used.0 }).collect();
     for consent in snapshot.consents_of(user)? {
-        let crate::store::Consent { document, version, accepted } = consent;
+        let AcceptedDocument { document, version, accepted } = consent;
         export.consents.push(Consent { document, version, accepted: accepted.0 });
     }
     export.lookups_made = lookups.into_iter().map(|lookup| LookupMade::new(lookup, shows_ip)).collect();
@@ -216,6 +215,6 @@ fn life(core: &Core, invitation: &Invitation) -> (u64, u64) {
 }
 
 fn audited(snapshot: &Snapshot, subject: [u8; 32]) -> Result<Vec<Audited>, StoreError> {
-    let entries = snapshot.audit_since(Millis(0), Some(subject))?.into_iter();
+    let entries = snapshot.audit_about(&subject)?.into_iter();
     Ok(entries.map(|one| Audited { at: one.at.0, deed: one.deed.as_str(), by: one.by.as_str() }).collect())
 }

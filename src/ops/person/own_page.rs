@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     domain::{
-        ids::{Sid, Token},
+        ids::Token,
         language::Language,
         outbox::{OutboxKey, Parcel},
         phone::PhoneNumber,
@@ -19,11 +19,7 @@ use crate::{
         threepid::Address,
         visit::{Stage, Visit},
     },
-    ops::{
-        Core, Failure,
-        address::{suppression::suppressed_since, validate::sessions_where},
-        random,
-    },
+    ops::{Core, Failure, address::suppression::suppressed_since, random},
     store::{StoreError, Tables, Transaction},
 };
 
@@ -106,55 +102,50 @@ pub enum Begun {
 pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     let Asked { to, may_leave, .. } = asked;
     let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
-    let sessions = sessions_where(core, |session| session.address == address)?;
-    let sids: Vec<Sid> = sessions.into_iter().map(|(sid, _)| sid).collect();
-    if !is_known(&core.store.read(), &address, &sids)? {
-        return Ok(Begun::NothingStored);
-    }
-    if suppressed_since(&core.store.read(), &address)?.is_some() {
-        return Ok(Begun::Suppressed);
+    if let Some(answer) = reason_against(&core.store.read(), &address)? {
+        return Ok(answer);
     }
     if !may_leave() {
         return Ok(Begun::Limited);
     }
     let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
-    let begun = core.store.write(move |tables| {
-        // It may have been erased meanwhile, or its owner may want no message any more.
-        if !is_known(tables, &address, &sids)? {
-            return Ok(Err(Begun::NothingStored));
-        }
-        if suppressed_since(tables, &address)?.is_some() {
-            return Ok(Err(Begun::Suppressed));
+    let refused = core.store.write(move |tables| {
+        // The address may have been erased meanwhile, or opted out.
+        if let Some(answer) = reason_against(tables, &address)? {
+            return Ok(Some(answer));
         }
         if let Destination::Telephone(_) = to {
             if tables.sms_sent(now.day())? >= ceiling {
-                return Ok(Err(Begun::Ceiling));
+                return Ok(Some(Begun::Ceiling));
             }
             tables.count_sms(now.day())?;
         }
         tables.put_visit(hash, &Visit::by_link(address, now))?;
-        Ok(Ok(()))
+        Ok(None)
     });
-    Ok(begun.await?.err().unwrap_or(Begun::Link(secret)))
+    Ok(refused.await?.unwrap_or(Begun::Link(secret)))
 }
 
-/// Whether anything is stored about an address, beside that nothing is to be sent to it. `sids` are the
-/// sessions that it had a moment ago.
-fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address, sids: &[Sid]) -> Result<bool, StoreError> {
-    let notice = OutboxKey::of_notice(address, &tables.session_key()?);
-    if tables.association(address)?.is_some()
+/// Why no link is sent to an address, if there is a reason.
+fn reason_against<T: Transaction>(
+    tables: &Tables<T>,
+    address: &Address,
+) -> Result<Option<Begun>, StoreError> {
+    Ok(match () {
+        () if !is_known(tables, address)? => Some(Begun::NothingStored),
+        () if suppressed_since(tables, address)?.is_some() => Some(Begun::Suppressed),
+        () => None,
+    })
+}
+
+/// Whether anything is stored about an address, except that it opted out.
+fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<bool, StoreError> {
+    let owner_mail = OutboxKey::of_notice(address, &tables.session_key()?);
+    Ok(tables.association(address)?.is_some()
         || !tables.invitations_to(address)?.is_empty()
-        || tables.outgoing(&notice)?.is_some()
-    {
-        return Ok(true);
-    }
-    for sid in sids {
-        if tables.session(sid)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        || tables.outgoing(&owner_mail)?.is_some()
+        || !tables.sessions_of_address(address)?.is_empty())
 }
 
 /// The link to the page.
@@ -179,16 +170,14 @@ pub async fn confirm(core: &Core, link: Token) -> Result<Token, Failure> {
     let now = core.clock.now();
     let secret = Token::from_bytes(random());
     let (old, new) = (SecretHash::of(link.as_str()), SecretHash::of(secret.as_str()));
-    let answer = core.store.write(move |tables| {
+    core.write(move |tables| {
         let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
-        let Some(visit) = visit else {
-            return Ok(Err(Refusal::NotFound("This link was used before, or is too old")));
-        };
+        let visit = visit.ok_or(Refusal::NotFound("This link was used before, or is too old"))?;
         tables.remove_visit(old)?;
         tables.put_visit(new, &visit.confirmed(now))?;
-        Ok(Ok(()))
-    });
-    answer.await??;
+        Ok(())
+    })
+    .await?;
     Ok(secret)
 }
 
@@ -216,28 +205,23 @@ pub fn form_token(core: &Core, secret: &Token) -> Token {
 /// Only if the database fails.
 pub async fn close(core: &Core, secret: &Token) -> Result<(), Failure> {
     let hash = SecretHash::of(secret.as_str());
-    Ok(core.store.write(move |tables| tables.remove_visit(hash)).await?)
+    core.store.write(move |tables| tables.remove_visit(hash)).await?;
+    Ok(())
 }
 
-/// Has the owner of an address written to in another language from now on.
-///
-/// # Errors
-/// Only if the database fails.
-pub async fn speak(core: &Core, address: Address, language: Language) -> Result<(), Failure> {
-    let notice = OutboxKey::of_notice(&address, &core.session_key);
-    let sessions = sessions_where(core, |session| session.address == address)?;
+/// Changes the language of mails and messages to the owner of an address.
+pub async fn set_language(core: &Core, address: Address, language: Language) -> Result<(), Failure> {
+    let owner_mail = OutboxKey::of_notice(&address, &core.session_key);
     let written = core.store.write(move |tables| {
         tables.set_language(&address, language)?;
-        for (sid, _) in sessions {
-            if let Some(session) = tables.session(&sid)? {
-                tables.put_session(&sid, &Session { language, ..session })?;
-            }
+        for (sid, session) in tables.sessions_of_address(&address)? {
+            tables.put_session(&sid, &Session { language, ..session })?;
         }
-        if let Some(mut row) = tables.outgoing(&notice)? {
-            if let Parcel::OwnerNotice(said) = &mut row.parcel {
-                said.language = language;
+        if let Some(mut row) = tables.outgoing(&owner_mail)? {
+            if let Parcel::OwnerNotice(notice) = &mut row.parcel {
+                notice.language = language;
             }
-            tables.put_outgoing(&notice, &row)?;
+            tables.put_outgoing(&owner_mail, &row)?;
         }
         Ok(())
     });

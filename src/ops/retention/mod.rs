@@ -95,6 +95,11 @@ async fn rewrite(core: &Core, now: Millis) -> Result<bool, Failure> {
     Ok(true)
 }
 
+/// When the last round began.
+pub fn last_round(core: &Core) -> Result<Option<Millis>, Failure> {
+    Ok(core.store.read().last_round()?)
+}
+
 /// When the file is to be rewritten; `None` if nothing was deleted since the last time.
 pub(super) fn rewrite_due(snapshot: &Snapshot, now: Millis) -> Result<Option<Millis>, StoreError> {
     // One that is said to be yet to come was made while the clock was wrong.
@@ -125,7 +130,9 @@ async fn delete_expired(core: &Core, now: Millis, with_accounts: bool) -> Result
     let kept = old_copies(core.config.privacy.deleted_binding());
     let copies = core.store.remove_old_copies(kept, now);
     let deleted = match purge_tables(core, now, with_accounts).await {
-        Err(Failure::Store(error)) => retry_without_unreadable(core, now, with_accounts, error).await,
+        Err(Failure::Store(error)) if error.is_unreadable_row() => {
+            retry_without_unreadable(core, now, with_accounts, error).await
+        }
         answer => answer,
     };
     // What cannot be removed keeps nothing else from being deleted.
@@ -140,7 +147,7 @@ async fn retry_without_unreadable(
     with_accounts: bool,
     error: StoreError,
 ) -> Result<Deleted, Failure> {
-    let unreadable = core.store.write(|tables| tables.remove_unreadable()).await?;
+    let unreadable = core.store.write(|tables| tables.remove_unreadable_rows()).await?;
     if unreadable == 0 {
         return Err(error.into());
     }

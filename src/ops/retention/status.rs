@@ -10,21 +10,23 @@ use serde::{Deserialize, Serialize};
 use super::rewrite_due;
 use crate::{
     domain::{
-        invitation::Invitation,
+        ids::{Sid, Token},
         lookup::PepperState,
+        outbox::OutboxKey,
         retention::{
             AUDIT, GIVE_UP, GIVE_UP_NOTICE, PEPPER_GRACE, REWRITE, SESSION, VISIT_LINK, VISIT_PAGE,
             old_copies,
         },
+        secret::SecretHash,
         time::{DAY, HOUR, Millis},
-        visit::Stage,
+        visit::{Stage, Visit},
     },
     ops::{Core, Failure},
-    store::{Snapshot, StoreError},
+    store::{Scan, Snapshot, StoreError},
 };
 
-/// How many rows are looked at in one step.
-const STEP: usize = 1024;
+/// How many rows are counted in one step.
+const COUNT_BATCH: usize = 1024;
 
 /// What a rule holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,20 +43,15 @@ pub struct Holding {
     pub goes: Option<Millis>,
 }
 
-/// Every rule with what it holds.
-///
-/// # Errors
-/// If the database fails.
-pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
-    let (config, snapshot) = (&core.config, core.store.read());
-    let counts = snapshot.counts()?;
-    let idle = config.privacy.idle_account();
+/// Every rule with what it holds. Tables are counted in bounded steps, so that no snapshot is held for long.
+pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
+    let (config, counts) = (&core.config, core.store.read().counts()?);
     let mut holdings = vec![
         Holding { rows: counts.associations, ..until("bindings", "until they are withdrawn") },
-        sessions(&snapshot)?,
-        invitations(&snapshot, config.invites.lifetime())?,
-        visits(&snapshot)?,
-        tokens(&snapshot, idle)?,
+        sessions(core).await?,
+        invitations(core, config.invites.lifetime()).await?,
+        visits(core).await?,
+        tokens(core, config.privacy.idle_account()).await?,
         Holding {
             rows: counts.consents,
             ..until(
@@ -62,14 +59,14 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
                 "while the account has an access token or a binding, then until the first round of the next day",
             )
         },
-        outbox(&snapshot)?,
-        audit(&snapshot)?,
+        outbox(core).await?,
+        audit(core).await?,
         Holding {
             rows: counts.suppressed,
             ..until("addresses not to be written to", "until that is lifted")
         },
         Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
-        peppers(&snapshot),
+        peppers(&core.store.read()),
         Holding {
             rows: counts.sms_days,
             ..until("counts of messages to telephones", "until the first message of the next day")
@@ -80,6 +77,7 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         },
         copies(core),
     ];
+    let snapshot = core.store.read();
     let goes = rewrite_due(&snapshot, core.clock.now())?;
     holdings.push(Holding {
         rows: u64::from(goes.is_some()),
@@ -125,72 +123,84 @@ impl Count {
     }
 }
 
-fn sessions(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count = Count::of("validation sessions", &format!("{} after they last changed", words(SESSION)));
-    let mut after = None;
+/// Counts the rows of a table in bounded steps. `read` gives a batch after the key that it gets: the key of each row, since
+/// when it is there, and when it goes.
+async fn count<K: Clone + Send + 'static>(
+    core: &Core,
+    what: &str,
+    rule: &str,
+    read: impl Fn(&Scan<'_>, Option<&K>) -> Result<Vec<(K, Millis, Millis)>, StoreError> + Clone + Send + 'static,
+) -> Result<Holding, Failure> {
+    let (mut count, mut after): (_, Option<K>) = (Count::of(what, rule), None);
     loop {
-        let batch = snapshot.sessions_after(after.as_ref(), STEP)?;
-        let Some((last, _)) = batch.last() else { return Ok(count.0) };
+        let read = read.clone();
+        let batch = core.store.scan(move |scan| read(scan, after.as_ref())).await?;
+        let Some((last, ..)) = batch.last() else { return Ok(count.0) };
         after = Some(last.clone());
-        batch.iter().for_each(|(_, one)| count.add(one.modified, one.modified.after(SESSION)));
+        batch.iter().for_each(|(_, since, goes)| count.add(*since, *goes));
     }
 }
 
-fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<Holding, StoreError> {
-    let mut count =
-        Count::of("invitations and their keys", &format!("{} after they were sent", words(lifetime)));
-    let mut after = None;
-    loop {
-        let batch = snapshot.invitations_after(after.as_ref(), STEP)?;
-        let Some(Invitation { token, .. }) = batch.last() else { return Ok(count.0) };
-        after = Some(token.clone());
-        batch.iter().for_each(|one| count.add(one.created, one.created.after(lifetime)));
-    }
+async fn sessions(core: &Core) -> Result<Holding, Failure> {
+    let rule = format!("{} after they last changed", words(SESSION));
+    let read = |scan: &Scan<'_>, after: Option<&Sid>| {
+        let batch = scan.sessions_after(after, COUNT_BATCH)?.into_iter();
+        Ok(batch.map(|(sid, one)| (sid, one.modified, one.modified.after(SESSION))).collect())
+    };
+    count(core, "validation sessions", &rule, read).await
 }
 
-fn visits(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count = Count::of(
-        "visits to people's own page",
-        &format!("{} for the link, {} for the page", words(VISIT_LINK), words(VISIT_PAGE)),
-    );
-    for (_, visit) in snapshot.visits_after(None, usize::MAX)? {
-        let length = if visit.stage == Stage::Link { VISIT_LINK } else { VISIT_PAGE };
-        count.add(visit.until.before(length).unwrap_or(Millis(0)), visit.until);
-    }
-    Ok(count.0)
+async fn invitations(core: &Core, lifetime: Duration) -> Result<Holding, Failure> {
+    let rule = format!("{} after they were sent", words(lifetime));
+    let read = move |scan: &Scan<'_>, after: Option<&Token>| {
+        let batch = scan.invitations_after(after, COUNT_BATCH)?.into_iter();
+        Ok(batch.map(|one| (one.token, one.created, one.created.after(lifetime))).collect())
+    };
+    count(core, "invitations and their keys", &rule, read).await
 }
 
-fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
-    let mut count = Count::of("access tokens", &format!("{} after the day of their last use", words(idle)));
-    let mut after = None;
-    loop {
-        let batch = snapshot.tokens_after(after, STEP)?;
-        let Some(last) = batch.last() else { return Ok(count.0) };
-        after = Some(last.hash);
-        batch.iter().for_each(|token| count.add(token.used, token.last_use().after(idle)));
-    }
+async fn visits(core: &Core) -> Result<Holding, Failure> {
+    let rule = format!("{} for the link, {} for the page", words(VISIT_LINK), words(VISIT_PAGE));
+    let read = |scan: &Scan<'_>, after: Option<&SecretHash>| {
+        let batch = scan.visits_after(after.copied(), COUNT_BATCH)?.into_iter();
+        let row = |(secret, visit): (SecretHash, Visit)| {
+            let length = if visit.stage == Stage::Link { VISIT_LINK } else { VISIT_PAGE };
+            (secret, visit.until.before(length).unwrap_or(Millis(0)), visit.until)
+        };
+        Ok(batch.map(row).collect())
+    };
+    count(core, "visits to people's own page", &rule, read).await
 }
 
-fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count = Count::of(
-        "what waits to be sent",
-        &format!("until it arrives, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE)),
-    );
-    for (_, key) in snapshot.due(Millis(u64::MAX), None, usize::MAX)? {
-        if let Some(row) = snapshot.outgoing(&key)? {
-            count.add(row.since, row.until());
+async fn tokens(core: &Core, idle: Duration) -> Result<Holding, Failure> {
+    let rule = format!("{} after the day of their last use", words(idle));
+    let read = move |scan: &Scan<'_>, after: Option<&SecretHash>| {
+        let batch = scan.tokens_after(after.copied(), COUNT_BATCH)?.into_iter();
+        Ok(batch.map(|token| (token.hash, token.used, token.last_use().after(idle))).collect())
+    };
+    count(core, "access tokens", &rule, read).await
+}
+
+async fn outbox(core: &Core) -> Result<Holding, Failure> {
+    let rule =
+        format!("until it arrives, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE));
+    let read = |scan: &Scan<'_>, after: Option<&(Millis, OutboxKey)>| {
+        let mut batch = Vec::new();
+        for (due, key) in scan.due(Millis(u64::MAX), after, COUNT_BATCH)? {
+            let row = scan.outgoing(&key)?;
+            batch.extend(row.map(|row| ((due, key), row.since, row.until())));
         }
-    }
-    Ok(count.0)
+        Ok(batch)
+    };
+    count(core, "what waits to be sent", &rule, read).await
 }
 
-fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
-    let mut count = Count::of("entries of the audit", &words(AUDIT));
-    snapshot
-        .audit_since(Millis(0), None)?
-        .iter()
-        .for_each(|entry| count.add(entry.at, entry.at.after(AUDIT)));
-    Ok(count.0)
+async fn audit(core: &Core) -> Result<Holding, Failure> {
+    let read = |scan: &Scan<'_>, after: Option<&u64>| {
+        let batch = scan.audit_after(after.copied(), COUNT_BATCH)?.into_iter();
+        Ok(batch.map(|(number, entry)| (number, entry.at, entry.at.after(AUDIT))).collect())
+    };
+    count(core, "entries of the audit", &words(AUDIT), read).await
 }
 
 fn copies(core: &Core) -> Holding {

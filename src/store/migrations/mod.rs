@@ -4,8 +4,10 @@
 //! Migrations are an ordered list; each runs in one transaction together with its new version
 //! number, so a crash leaves either the old schema or the new one. The old file is copied first.
 
+pub mod copies;
 mod schema_2;
 mod schema_3;
+mod schema_4;
 
 use std::{
     fs::{self, File},
@@ -17,8 +19,9 @@ use redb::{Database, ReadableTable, WriteTransaction};
 use super::{
     Genesis, OpenError, StoreError,
     codec::{decode, encode},
+    lookup_index::PepperRow,
     rewrite::sync_directory,
-    rows::{PepperRow, SigningKeyRow},
+    rows::signing_key::SigningKeyRow,
     tables::{META, PEPPERS, SIGNING_KEYS},
     writes::Writes,
 };
@@ -28,7 +31,7 @@ use crate::domain::{lookup::PepperState, server_name::ServerName, signing::FIRST
 pub type Migration = fn(&WriteTransaction, Millis) -> Result<(), StoreError>;
 
 /// The migrations from schema 1 on, in order: the first leads to schema 2.
-pub const ALL: &[Migration] = &[schema_2::migrate, schema_3::migrate];
+pub const ALL: &[Migration] = &[schema_2::migrate, schema_3::migrate, schema_4::migrate];
 
 /// The schema that the oldest database has.
 const FIRST_SCHEMA: u32 = 1;
@@ -46,10 +49,10 @@ pub fn bring_up_to_date(
     genesis: impl FnOnce() -> Genesis,
 ) -> Result<(), OpenError> {
     let newest = FIRST_SCHEMA + migrations.len() as u32;
-    let transaction = database.begin_write().map_err(StoreError::new)?;
+    let transaction = database.begin_write()?;
     let Some((schema, stored)) = identity(&transaction)? else {
         fill(&transaction, newest, name, genesis())?;
-        return Ok(transaction.commit().map_err(StoreError::new)?);
+        return Ok(transaction.commit()?);
     };
     if stored != name.as_str() {
         return Err(OpenError::OtherServerName { stored, configured: name.to_string() });
@@ -57,7 +60,7 @@ pub fn bring_up_to_date(
     if schema > newest || schema < FIRST_SCHEMA {
         return Err(OpenError::NewerSchema(schema, newest));
     }
-    transaction.abort().map_err(StoreError::new)?;
+    transaction.abort()?;
     if let Some(path) = path.filter(|_| schema < newest) {
         let copy = path.with_extension(format!("redb.schema-{schema}"));
         // Nothing writes to the file between the abort above and the first migration below. The copy
@@ -71,13 +74,13 @@ pub fn bring_up_to_date(
     }
     let now = genesis().now;
     for version in schema..newest {
-        let transaction = database.begin_write().map_err(StoreError::new)?;
+        let transaction = database.begin_write()?;
         migrations[(version - FIRST_SCHEMA) as usize](&transaction, now)?;
         if version + 1 == newest {
             open_all(&transaction)?;
         }
         put_meta(&transaction, "schema", &(version + 1))?;
-        transaction.commit().map_err(StoreError::new)?;
+        transaction.commit()?;
         tracing::info!(schema = version + 1, "the database was migrated");
     }
     Ok(())
@@ -85,14 +88,13 @@ pub fn bring_up_to_date(
 
 /// The schema and server name of a database; `None` if it is new.
 fn identity(transaction: &WriteTransaction) -> Result<Option<(u32, String)>, StoreError> {
-    let meta = transaction.open_table(META).map_err(StoreError::new)?;
-    let schema = meta.get("schema").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()?;
-    let name =
-        meta.get("server_name").map_err(StoreError::new)?.map(|row| decode(row.value())).transpose()?;
+    let meta = transaction.open_table(META.redb())?;
+    let schema = meta.get("schema")?.map(|row| decode(row.value())).transpose()?;
+    let name = meta.get("server_name")?.map(|row| decode(row.value())).transpose()?;
     match (schema, name) {
         (None, None) => Ok(None),
         (Some(schema), Some(name)) => Ok(Some((schema, name))),
-        _ => Err(StoreError::new("the database does not say whose it is")),
+        _ => Err(StoreError::Inconsistent("the database does not say which server it belongs to")),
     }
 }
 
@@ -106,13 +108,13 @@ fn fill(
     put_meta(transaction, "schema", &schema)?;
     put_meta(transaction, "server_name", &name.as_str())?;
     put_meta(transaction, "session_key", &genesis.session_key)?;
-    let mut keys = transaction.open_table(SIGNING_KEYS).map_err(StoreError::new)?;
+    let mut keys = transaction.open_table(SIGNING_KEYS.redb())?;
     let key = encode(&SigningKeyRow { seed: genesis.signing_seed, created })?;
-    keys.insert(FIRST_KEY_ID, key.as_slice()).map_err(StoreError::new)?;
+    keys.insert(FIRST_KEY_ID, key.as_slice())?;
     drop(keys);
-    let mut peppers = transaction.open_table(PEPPERS).map_err(StoreError::new)?;
+    let mut peppers = transaction.open_table(PEPPERS.redb())?;
     let pepper = encode(&PepperRow { text: genesis.pepper, created, state: PepperState::Current })?;
-    peppers.insert(1, pepper.as_slice()).map_err(StoreError::new)?;
+    peppers.insert(1, pepper.as_slice())?;
     drop(peppers);
     open_all(transaction)
 }
@@ -127,8 +129,8 @@ fn put_meta(
     key: &str,
     value: &impl serde::Serialize,
 ) -> Result<(), StoreError> {
-    let mut meta = transaction.open_table(META).map_err(StoreError::new)?;
-    meta.insert(key, encode(value)?.as_slice()).map_err(StoreError::new)?;
+    let mut meta = transaction.open_table(META.redb())?;
+    meta.insert(key, encode(value)?.as_slice())?;
     Ok(())
 }
 
@@ -151,14 +153,14 @@ mod tests {
     }
 
     fn add(transaction: &WriteTransaction, _: Millis) -> Result<(), StoreError> {
-        let mut table = transaction.open_table(ADDED).map_err(StoreError::new)?;
-        table.insert(1, 1).map_err(StoreError::new)?;
+        let mut table = transaction.open_table(ADDED)?;
+        table.insert(1, 1)?;
         Ok(())
     }
 
     fn fail(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreError> {
         add(transaction, now)?;
-        Err(StoreError::new("this one fails"))
+        Err(StoreError::Inconsistent("this one fails"))
     }
 
     fn schema(database: &Database) -> u32 {

@@ -44,15 +44,15 @@ pub struct SessionRow2 {
 }
 
 pub fn migrate(transaction: &WriteTransaction, _: Millis) -> Result<(), StoreError> {
-    let index = transaction.open_table(SESSION_INDEX).map_err(StoreError::new)?;
-    let mut sessions = transaction.open_table(SESSIONS).map_err(StoreError::new)?;
-    for entry in index.iter().map_err(StoreError::new)? {
-        let (key, sid) = entry.map_err(StoreError::new)?;
+    let index = transaction.open_table(SESSION_INDEX.redb())?;
+    let mut sessions = transaction.open_table(SESSIONS.redb())?;
+    for entry in index.iter()? {
+        let (key, sid) = entry?;
         let sid: &str = decode(sid.value())?;
-        let old = sessions.get(sid).map_err(StoreError::new)?;
+        let old = sessions.get(sid)?;
         let Some(old) = old.map(|row| decode::<SessionRow1>(row.value())).transpose()? else { continue };
         let row = encode(&old.with_index_key(*key.value()))?;
-        sessions.insert(sid, row.as_slice()).map_err(StoreError::new)?;
+        sessions.insert(sid, row.as_slice())?;
     }
     Ok(())
 }

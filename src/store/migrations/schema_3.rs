@@ -4,14 +4,16 @@
 use redb::{Key, ReadableTable, Table, WriteTransaction};
 use serde::Deserialize;
 
-use super::{put_meta, schema_2::SessionRow2};
+use super::schema_2::SessionRow2;
 use crate::{
     domain::{language::Language, lookup::PepperState, time::Millis},
     store::{
         StoreError,
-        accounts::account_number,
         codec::{decode, encode},
-        rows::{AssociationRow, PepperRow, SessionRow, TokenRow, user_id},
+        lookup_index::PepperRow,
+        rows::{
+            account_number, association::AssociationRow, read_user_id, session::SessionRow, token::TokenRow,
+        },
         tables::{ACCOUNT_ADDRESSES, ACCOUNT_TOKENS, ASSOCIATIONS, META, PEPPERS, SESSIONS, TOKENS},
     },
 };
@@ -20,7 +22,7 @@ use crate::{
 const LANGUAGE: Language = Language::En;
 
 /// How many rows are held in memory at once.
-const STEP: usize = 4096;
+const BATCH: usize = 4096;
 
 /// A value of `tokens` in schema 2.
 #[derive(Deserialize)]
@@ -44,7 +46,7 @@ struct PepperRow2 {
 }
 
 pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreError> {
-    change(&mut transaction.open_table(SESSIONS).map_err(StoreError::new)?, |_, row| {
+    change(&mut transaction.open_table(SESSIONS.redb())?, |_, row| {
         let old: SessionRow2 = decode(row)?;
         encode(&SessionRow {
             medium: old.medium,
@@ -62,30 +64,28 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
             progress: old.progress,
         })
     })?;
-    let mut account_tokens = transaction.open_table(ACCOUNT_TOKENS).map_err(StoreError::new)?;
-    change(&mut transaction.open_table(TOKENS).map_err(StoreError::new)?, |hash, row| {
+    let mut account_tokens = transaction.open_table(ACCOUNT_TOKENS.redb())?;
+    change(&mut transaction.open_table(TOKENS.redb())?, |hash, row| {
         let TokenRow2 { user_id: owner, created } = decode(row)?;
-        let key = (account_number(&user_id(owner)?), hash);
-        account_tokens.insert(key, ()).map_err(StoreError::new)?;
+        let key = (account_number(&read_user_id(owner)?), hash);
+        account_tokens.insert(key, ())?;
         encode(&TokenRow { user_id: owner, created, used: now.start_of_day() })
     })?;
-    let mut account_addresses = transaction.open_table(ACCOUNT_ADDRESSES).map_err(StoreError::new)?;
-    change(&mut transaction.open_table(ASSOCIATIONS).map_err(StoreError::new)?, |(medium, address), row| {
+    let mut account_addresses = transaction.open_table(ACCOUNT_ADDRESSES.redb())?;
+    change(&mut transaction.open_table(ASSOCIATIONS.redb())?, |(medium, address), row| {
         let AssociationRow2 { user_id: owner, ts } = decode(row)?;
-        let key = (account_number(&user_id(&owner)?), medium, address);
-        account_addresses.insert(key, ()).map_err(StoreError::new)?;
+        let key = (account_number(&read_user_id(&owner)?), medium, address);
+        account_addresses.insert(key, ())?;
         encode(&AssociationRow { user_id: owner, ts, language: LANGUAGE })
     })?;
-    // Whatever was deleted before has left its bytes in the file.
-    put_meta(transaction, "removed", &true)?;
     // There was never more than one.
-    change(&mut transaction.open_table(PEPPERS).map_err(StoreError::new)?, |_, row| {
+    change(&mut transaction.open_table(PEPPERS.redb())?, |_, row| {
         let PepperRow2 { text, created } = decode(row)?;
         encode(&PepperRow { text, created, state: PepperState::Current })
     })?;
     // What was removed before has left its bytes in the file, which nobody has rewritten yet.
-    let mut meta = transaction.open_table(META).map_err(StoreError::new)?;
-    meta.insert("removed", encode(&now)?.as_slice()).map_err(StoreError::new)?;
+    let mut meta = transaction.open_table(META.redb())?;
+    meta.insert("removed", encode(&now)?.as_slice())?;
     Ok(())
 }
 
@@ -94,27 +94,27 @@ fn change<K: Key + 'static>(
     table: &mut Table<'_, K, &'static [u8]>,
     mut to_new: impl for<'a> FnMut(K::SelfType<'a>, &[u8]) -> Result<Vec<u8>, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut reached: Option<Vec<u8>> = None;
+    let mut cursor: Option<Vec<u8>> = None;
     loop {
         let mut step = Vec::new();
         {
-            let rows = match &reached {
-                None => table.iter().map_err(StoreError::new)?,
+            let rows = match &cursor {
+                None => table.iter()?,
                 Some(last) => {
                     let after = (std::ops::Bound::Excluded(K::from_bytes(last)), std::ops::Bound::Unbounded);
-                    table.range::<K::SelfType<'_>>(after).map_err(StoreError::new)?
+                    table.range::<K::SelfType<'_>>(after)?
                 }
             };
-            for row in rows.take(STEP) {
-                let (key, row) = row.map_err(StoreError::new)?;
+            for row in rows.take(BATCH) {
+                let (key, row) = row?;
                 let bytes = K::as_bytes(&key.value()).as_ref().to_vec();
                 step.push((bytes, to_new(key.value(), row.value())?));
             }
         }
         for (key, row) in &step {
-            table.insert(K::from_bytes(key), row.as_slice()).map_err(StoreError::new)?;
+            table.insert(K::from_bytes(key), row.as_slice())?;
         }
         let Some((last, _)) = step.pop() else { return Ok(()) };
-        reached = Some(last);
+        cursor = Some(last);
     }
 }

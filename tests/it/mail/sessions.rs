@@ -262,9 +262,8 @@ async fn if_the_first_of_two_requests_fails_the_second_sends() {
 /// The same, where it can be seen that the second is waiting.
 #[test]
 fn the_second_of_two_requests_waits_for_the_first() {
-    let core = core_in_memory(TestClock::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(the_second_waits(&core));
+    runtime.block_on(async { the_second_waits(&core_in_memory(TestClock::new()).await).await });
 }
 
 async fn the_second_waits(core: &Core) {

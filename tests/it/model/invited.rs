@@ -11,7 +11,7 @@ use bindery::{
     },
     ops::{
         Core,
-        invitation::{self, Request},
+        invitation::store::{self, Request},
         outbox::{self, Content, Fate, Settled},
         retention,
     },
@@ -41,7 +41,7 @@ impl Invited {
         let described = Described::default();
         let account = authenticated(core, sender.clone()).await;
         let request = Request { address: address(at), room_id, sender, described };
-        match (refusal(invitation::store(core, account, request).await), bound) {
+        match (refusal(store::store(core, account, request).await), bound) {
             (Ok(stored), None) => {
                 let one = One { address: at, age: 0, told: None };
                 assert!(self.0.insert(stored.token.as_str().to_owned(), one).is_none());
@@ -66,7 +66,7 @@ impl Invited {
 
     /// Sends whatever is due, and this becomes of it.
     pub async fn deliver(&mut self, core: &Core, fate: Fate) {
-        for (key, row) in outbox::due(core, None, 1000).expect("readable") {
+        for (key, row) in outbox::due(core, None, 1000).await.expect("readable") {
             let token = key.token.as_str().to_owned();
             let content = outbox::content(core, &key, &row).expect("readable");
             let Some(one) = self.0.get_mut(&token) else {

@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 async fn run(steps: Vec<Step>) {
     let clock = TestClock::new();
-    let core = core_in_memory(clock.clone());
+    let core = core_in_memory(clock.clone()).await;
     let looker = authenticated(&core, user(0)).await;
     let mut there = [false; PEOPLE];
     let mut preparation = None;

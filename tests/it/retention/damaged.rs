@@ -17,7 +17,7 @@ use bindery::{
         Core,
         account::terms,
         address::validate::{self, TokenRequest},
-        invitation::{self, Request},
+        invitation::store::{self, Request},
         retention::delete,
     },
 };
@@ -107,7 +107,7 @@ async fn fill(core: &Core) {
     validate::request_token(core, request, || Ok(()), async |_| Ok(())).await.expect("a session");
     let (room_id, described) = (RoomId::parse("!room:hs.test").expect("a room"), Described::default());
     let request = Request { address: address(2), room_id, sender: user(1), described };
-    invitation::store(core, account, request).await.expect("stored");
+    store::store(core, account, request).await.expect("stored");
     let visit = Visit::by_link(address(1), now);
     let audit = Entry { at: now, deed: Deed::Export, by: By::Owner, subject: None };
     let others = core.store.write(move |tables| {
@@ -121,7 +121,7 @@ async fn fill(core: &Core) {
 #[tokio::test]
 async fn a_row_that_cannot_be_read_goes_with_all_that_leads_to_it_and_no_other() {
     let (clock, memory) = (TestClock::new(), Memory::default());
-    let core = core_on(memory.store(&clock), clock.clone());
+    let core = core_on(memory.store(&clock), clock.clone()).await;
     fill(&core).await;
     drop(core);
     let before = rows(&memory);
@@ -134,7 +134,7 @@ async fn a_row_that_cannot_be_read_goes_with_all_that_leads_to_it_and_no_other()
         transaction.commit().expect("committed");
         drop(database);
         assert_eq!(rows(&memory)[*table], before[*table] + 1);
-        let core = core_on(memory.store(&clock), clock.clone());
+        let core = core_on(memory.store(&clock), clock.clone()).await;
         delete(&core).await.expect("the others are still purged");
         assert!(core.store.read().has_removed().expect("readable"), "its bytes go with the next rewrite");
         drop(core);
@@ -145,7 +145,7 @@ async fn a_row_that_cannot_be_read_goes_with_all_that_leads_to_it_and_no_other()
 #[tokio::test]
 async fn what_was_to_be_sent_by_a_wrong_clock_does_not_stay() {
     let clock = TestClock::new();
-    let core = core_in_memory(clock.clone());
+    let core = core_in_memory(clock.clone()).await;
     let (now, key) = (core.clock.now(), core.store.read().session_key().expect("a key"));
     let write = |number: u8, at| {
         let (address, user_id) = (address(number), user(number));

@@ -20,7 +20,6 @@ use bindery::{
         secret::SecretHash,
         server_name::ServerName,
         threepid::Address,
-        time::Millis,
         visit::Visit,
     },
     ops::{
@@ -32,12 +31,12 @@ use bindery::{
             withdraw,
         },
         genesis,
-        invitation::{self, Request},
+        invitation::store::{self, Request},
         outbox,
         person::erasure,
         retention::delete,
     },
-    store::Store,
+    store::{Scan, Store},
 };
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableHandle};
@@ -200,10 +199,10 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
             let room_id = RoomId::parse("!room:hs.test").expect("a room ID");
             let described = Described::default();
             let request = Request { address: address(at), room_id, sender: user(who), described };
-            let _ = invitation::store(core, account, request).await;
+            let _ = store::store(core, account, request).await;
         }
         Step::Deliver => {
-            let due = outbox::due(core, None, 100).expect("readable");
+            let due = outbox::due(core, None, 100).await.expect("readable");
             outbox::settle(core, due, outbox::Fate::Delivered).await.expect("written");
         }
         Step::Visit { address: at } => {
@@ -213,7 +212,7 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
         }
         Step::EraseAddress { address: at } => {
             erasure::erase_address(core, address(at), By::Operator).await.expect("written");
-            check_address_is_gone(core, &address(at));
+            check_address_is_gone(core, &address(at)).await;
         }
         Step::EraseAccount { user: who } => {
             erasure::erase_account(core, user(who), By::Account).await.expect("written");
@@ -221,79 +220,107 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
         }
         Step::Delete => {
             delete(core).await.expect("written");
-            check_ages(core);
+            check_ages(core).await;
         }
         Step::Wait { hours } => clock.forward(Duration::from_secs(u64::from(hours) * 3600)),
     }
 }
 
-fn check_address_is_gone(core: &Core, address: &Address) {
-    let snapshot = core.store.read();
-    assert!(snapshot.association(address).expect("readable").is_none());
-    assert!(snapshot.invitations_to(address).expect("readable").is_empty());
-    assert!(snapshot.visits_of(address).expect("readable").is_empty());
-    let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
-    assert!(sessions.iter().all(|(_, session)| session.address != *address));
-    let hash = LookupHash::of(address, snapshot.pepper());
-    snapshot.index().lookup(&hash, |_| panic!("it is still found")).expect("readable");
+async fn check_address_is_gone(core: &Core, address: &Address) {
+    let address = address.clone();
+    let check = move |snapshot: &Scan<'_>| {
+        assert!(snapshot.association(&address).expect("readable").is_none());
+        assert!(snapshot.invitations_to(&address).expect("readable").is_empty());
+        assert!(snapshot.visits_of(&address).expect("readable").is_empty());
+        let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
+        assert!(sessions.iter().all(|(_, session)| session.address != address));
+        let hash = LookupHash::of(&address, snapshot.pepper());
+        snapshot.index().lookup(&hash, |_| panic!("it is still found")).expect("readable");
+        Ok(())
+    };
+    core.store.scan(check).await.expect("it is gone");
 }
 
-fn check_account_is_gone(core: &Core, user: &UserId) {
-    let snapshot = core.store.read();
-    assert!(snapshot.associations_of(user).expect("readable").is_empty());
-    assert!(snapshot.tokens_of(user).expect("readable").is_empty());
-    assert!(snapshot.consents_of(user).expect("readable").is_empty());
-    let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
-    assert!(sessions.iter().all(|(_, session)| session.account.as_ref() != Some(user)));
-    let invitations = snapshot.invitations_after(None, usize::MAX).expect("readable");
-    assert!(invitations.iter().all(|invitation| invitation.sender != *user));
+async fn check_account_is_gone(core: &Core, user: &UserId) {
+    let user = user.clone();
+    let check = move |snapshot: &Scan<'_>| {
+        assert!(snapshot.associations_of(&user).expect("readable").is_empty());
+        assert!(snapshot.tokens_of(&user).expect("readable").is_empty());
+        assert!(snapshot.consents_of(&user).expect("readable").is_empty());
+        let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
+        assert!(sessions.iter().all(|(_, session)| session.account.as_ref() != Some(&user)));
+        let invitations = snapshot.invitations_after(None, usize::MAX).expect("readable");
+        assert!(invitations.iter().all(|invitation| invitation.sender != user));
+        Ok(())
+    };
+    core.store.scan(check).await.expect("it is gone");
 }
 
 /// After a round, nothing is older than it may be.
-fn check_ages(core: &Core) {
-    let (now, snapshot, config) = (core.clock.now(), core.store.read(), &core.config);
-    let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
-    assert!(sessions.iter().all(|(_, session)| now < session.modified.after(Duration::from_secs(86_400))));
-    let invitations = snapshot.invitations_after(None, usize::MAX).expect("readable");
-    assert!(invitations.iter().all(|one| now < one.created.after(config.invites.lifetime())));
-    let visits = snapshot.visits_after(None, usize::MAX).expect("readable");
-    assert!(visits.iter().all(|(_, visit)| now < visit.until));
-    let tokens = snapshot.tokens_after(None, usize::MAX).expect("readable");
-    assert!(tokens.iter().all(|token| token.used.0 % 86_400_000 == 0), "the day, and no more");
-    assert!(tokens.iter().all(|token| now < token.last_use().after(config.privacy.idle_account())));
-    let audit = snapshot.audit_since(Millis(0), None).expect("readable");
-    assert!(audit.iter().all(|entry| now <= entry.at.after(AUDIT)));
-    for user in snapshot.consenting_after(None, usize::MAX).expect("readable") {
-        let tokens = snapshot.tokens_of(&user).expect("readable").len();
-        let associations = snapshot.associations_of(&user).expect("readable").len();
-        assert_ne!(tokens + associations, 0, "a consent of nobody");
-    }
+async fn check_ages(core: &Core) {
+    let (now, config) = (core.clock.now(), core.config.clone());
+    let check = move |snapshot: &Scan<'_>| {
+        let sessions = snapshot.sessions_after(None, usize::MAX).expect("readable");
+        assert!(
+            sessions.iter().all(|(_, session)| now < session.modified.after(Duration::from_secs(86_400)))
+        );
+        let invitations = snapshot.invitations_after(None, usize::MAX).expect("readable");
+        assert!(invitations.iter().all(|one| now < one.created.after(config.invites.lifetime())));
+        let visits = snapshot.visits_after(None, usize::MAX).expect("readable");
+        assert!(visits.iter().all(|(_, visit)| now < visit.until));
+        let tokens = snapshot.tokens_after(None, usize::MAX).expect("readable");
+        assert!(tokens.iter().all(|token| token.used.0 % 86_400_000 == 0), "the day, and no more");
+        assert!(tokens.iter().all(|token| now < token.last_use().after(config.privacy.idle_account())));
+        let audit = snapshot.audit_after(None, usize::MAX).expect("readable");
+        assert!(audit.iter().all(|(_, entry)| now <= entry.at.after(AUDIT)));
+        for user in snapshot.consenting_after(None, usize::MAX).expect("readable") {
+            let tokens = snapshot.tokens_of(&user).expect("readable").len();
+            let associations = snapshot.associations_of(&user).expect("readable").len();
+            assert_ne!(tokens + associations, 0, "a consent of nobody");
+        }
+        Ok(())
+    };
+    core.store.scan(check).await.expect("nothing is too old");
 }
 
 /// Every index has as many entries as the table that it leads to, and leads there.
-fn check_indexes(core: &Core, memory: &Memory) {
-    let snapshot = core.store.read();
-    for token in snapshot.tokens_after(None, usize::MAX).expect("readable") {
-        let own = snapshot.tokens_of(&token.owner).expect("readable");
-        assert!(own.iter().any(|one| one.hash == token.hash));
-    }
-    for (sid, session) in snapshot.sessions_after(None, usize::MAX).expect("readable") {
-        let found = snapshot.session_by_index(&session.index_key).expect("readable");
-        assert!(found.is_some_and(|(found, _)| found == sid), "a session that nothing leads to");
-    }
-    for invitation in snapshot.invitations_after(None, usize::MAX).expect("readable") {
-        let to = snapshot.invitations_to(&invitation.address).expect("readable");
-        assert!(to.contains(&invitation.token));
-        let by_key = snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable");
-        assert!(by_key.as_ref() == Some(&invitation.token));
-    }
-    for number in 0..3 {
-        if let Some(association) = snapshot.association(&address(number)).expect("readable") {
-            let own = snapshot.associations_of(&association.user_id).expect("readable");
-            assert!(own.contains(&association));
+async fn check_indexes(core: &Core, memory: &Memory) {
+    let check = |snapshot: &Scan<'_>| {
+        for token in snapshot.tokens_after(None, usize::MAX).expect("readable") {
+            let own = snapshot.tokens_of(&token.owner).expect("readable");
+            assert!(own.iter().any(|one| one.hash == token.hash));
         }
-    }
-    drop(snapshot);
+        for (sid, session) in snapshot.sessions_after(None, usize::MAX).expect("readable") {
+            let of_address = snapshot.sessions_of_address(&session.address).expect("readable");
+            assert!(of_address.iter().any(|(found, _)| *found == sid));
+            if let Some(account) = &session.account {
+                let of_account = snapshot.sessions_of_account(account).expect("readable");
+                assert!(of_account.iter().any(|(found, _)| *found == sid));
+            }
+            let found = snapshot.session_by_index(&session.index_key).expect("readable");
+            assert!(found.is_some_and(|(found, _)| found == sid), "a session that nothing leads to");
+        }
+        for invitation in snapshot.invitations_after(None, usize::MAX).expect("readable") {
+            let to = snapshot.invitations_to(&invitation.address).expect("readable");
+            assert!(to.contains(&invitation.token));
+            let from = snapshot.invitations_from(&invitation.sender).expect("readable");
+            assert!(from.iter().any(|one| one.token == invitation.token));
+            let by_key = snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable");
+            assert!(by_key.as_ref() == Some(&invitation.token));
+        }
+        for number in 0..3 {
+            if let Some(association) = snapshot.association(&address(number)).expect("readable") {
+                let own = snapshot.associations_of(&association.user_id).expect("readable");
+                assert!(own.contains(&association));
+            }
+        }
+        for (secret, visit) in snapshot.visits_after(None, usize::MAX).expect("readable") {
+            let own = snapshot.visits_of(&visit.address).expect("readable");
+            assert!(own.iter().any(|(found, _)| *found == secret));
+        }
+        Ok(())
+    };
+    core.store.scan(check).await.expect("every index leads to its row");
     let database = memory.copy().database();
     let transaction = database.begin_read().expect("a transaction");
     let rows = |wanted: &str| {
@@ -303,8 +330,9 @@ fn check_indexes(core: &Core, memory: &Memory) {
     };
     for (table, indexes) in [
         ("tokens", &["account_tokens"][..]),
-        ("sessions", &["session_index"]),
-        ("invitations", &["invited", "ephemeral_keys"]),
+        ("sessions", &["session_index", "address_sessions"]),
+        ("invitations", &["invited", "account_invitations", "ephemeral_keys"]),
+        ("visits", &["address_visits"]),
         ("associations", &["account_addresses", "lookup_1"]),
         ("outbox", &["outbox_due"]),
     ] {
@@ -316,15 +344,17 @@ fn check_indexes(core: &Core, memory: &Memory) {
 
 async fn run(steps: Vec<Step>) {
     let (clock, memory) = (TestClock::new(), Memory::default());
-    let core = core_on(memory.store(&clock), clock.clone());
+    let core = core_on(memory.store(&clock), clock.clone()).await;
     let mut memories = Memories::default();
     for step in steps {
         take(&core, step, &mut memories, &clock).await;
-        memories.erased.iter().for_each(|who| check_account_is_gone(&core, &user(*who)));
+        for who in &memories.erased {
+            check_account_is_gone(&core, &user(*who)).await;
+        }
     }
     delete(&core).await.expect("written");
-    check_ages(&core);
-    check_indexes(&core, &memory);
+    check_ages(&core).await;
+    check_indexes(&core, &memory).await;
 }
 
 proptest! {

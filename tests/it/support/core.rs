@@ -86,17 +86,17 @@ pub fn find(
 }
 
 /// Operations on a database in memory, beside no homeserver.
-pub fn core_in_memory(clock: Arc<TestClock>) -> Core {
+pub async fn core_in_memory(clock: Arc<TestClock>) -> Core {
     let name = ServerName::parse("id.test").expect("a name");
     let store =
         Store::on_backend(InMemoryBackend::new(), &name, || genesis(clock.now())).expect("a database");
-    core_on(store, clock)
+    core_on(store, clock).await
 }
 
 /// Operations on this database, beside no homeserver.
-pub fn core_on(store: Store, clock: Arc<TestClock>) -> Core {
+pub async fn core_on(store: Store, clock: Arc<TestClock>) -> Core {
     // Mails to owners are tested elsewhere; here they would lie between the rows of invitations.
     let mut config = Config::default();
     config.privacy.notify_owners = false;
-    Core::new(Arc::new(config), store, clock, Arc::new(NoHomeservers)).expect("a core")
+    Core::open(Arc::new(config), store, clock, Arc::new(NoHomeservers)).await.expect("a core")
 }

@@ -82,8 +82,7 @@ pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> Ht
     if !form.is_sure() {
         return over(&state, &request, StatusCode::FORBIDDEN);
     }
-    let now = state.core.clock.now();
-    match suppression::suppress(&state.core.store, visitor.visit.address, By::Owner, now).await {
+    match suppression::suppress(&state.core, visitor.visit.address, By::Owner).await {
         Ok(()) => back(&state, &request, Some("silenced")),
         Err(failure) => failed(&state, &request, &failure.into()),
     }
@@ -98,7 +97,7 @@ pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> Http
     let chosen = form.language.as_deref().and_then(Language::parse);
     let Some(chosen) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let (core, address) = (state.core.clone(), visitor.visit.address);
-    let spoken = async move { own_page::speak(&core, address, chosen).await };
+    let spoken = async move { own_page::set_language(&core, address, chosen).await };
     match state.off_thread(spoken).await {
         Ok(()) => back(&state, &request, Some("spoken")),
         Err(error) => failed(&state, &request, &error),

@@ -1,0 +1,61 @@
+//! Cancelling invitations: by the account that sent one, or by the operator.
+
+use crate::{
+    domain::{
+        ids::{Token, UserId},
+        refusal::Refusal,
+        threepid::Address,
+    },
+    ops::{Core, Failure},
+};
+
+/// How many invitations are cancelled in one transaction.
+const CANCEL_BATCH: usize = 256;
+
+/// Cancels an invitation for the account that sent it.
+///
+/// # Errors
+/// `NotFound`, also for the invitations of others.
+pub async fn cancel_by_sender(core: &Core, account: UserId, token: Token) -> Result<(), Failure> {
+    core.write(move |tables| {
+        let is_own = tables.invitation(&token)?.is_some_and(|invitation| invitation.sender == account);
+        if !is_own {
+            return Err(Refusal::NotFound("You have no pending invitation with this token").into());
+        }
+        tables.remove_invitation(&token)?;
+        Ok(())
+    })
+    .await
+}
+
+/// Which invitations an operator cancels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this token.
+    Token(Token),
+    /// All to this address.
+    To(Address),
+    /// All from this account.
+    From(UserId),
+}
+
+/// Cancels invitations for the operator; how many there were.
+pub async fn cancel(core: &Core, which: Which) -> Result<usize, Failure> {
+    let tokens = match which {
+        Which::Token(token) => vec![token],
+        Which::To(address) => core.store.read().invitations_to(&address)?,
+        Which::From(sender) => {
+            let sent = core.store.read().invitations_from(&sender)?;
+            sent.into_iter().map(|invitation| invitation.token).collect()
+        }
+    };
+    let mut cancelled = 0;
+    for batch in tokens.chunks(CANCEL_BATCH) {
+        let batch = batch.to_vec();
+        let removed = core.store.write(move |tables| {
+            batch.iter().try_fold(0, |count, token| Ok(count + usize::from(tables.remove_invitation(token)?)))
+        });
+        cancelled += removed.await?;
+    }
+    Ok(cancelled)
+}

@@ -1,0 +1,110 @@
+//! Storing an invitation, and queuing its mail (specification, Identity Service API, `/store-invite`).
+
+use crate::{
+    config::Invites,
+    domain::{
+        ids::{RoomId, Token, UserId},
+        invitation::{Described, Invitation, display_name},
+        mail_names::{as_read, localpart_may_be_shown, name_for_mail},
+        outbox::{OutboxKey, Outgoing, Parcel},
+        refusal::Refusal,
+        server_name::is_at_or_below,
+        signing::PublicKey,
+        threepid::Address,
+    },
+    ops::{Core, Failure, account::tokens::Authenticated, random},
+};
+
+/// An invitation to be stored.
+pub struct Request {
+    /// The address that is invited.
+    pub address: Address,
+    /// The room.
+    pub room_id: RoomId,
+    /// Who invites; must be the account.
+    pub sender: UserId,
+    /// What the homeserver says of room and sender.
+    pub described: Described,
+}
+
+/// What the homeserver needs for the room's `m.room.third_party_invite` event.
+pub struct Stored {
+    /// The invitation's token.
+    pub token: Token,
+    /// Our key in use, and the invitation's own.
+    pub public_keys: [PublicKey; 2],
+    /// What everybody in the room may see of the address.
+    pub display_name: String,
+}
+
+/// Stores an invitation, and has the person told by mail.
+///
+/// # Errors
+/// `Forbidden` if the sender is not the account or looks like a link, or if the operator's lists
+/// have the room, the homeserver or a word of the names; `ThreepidInUse` if the address leads to a
+/// Matrix ID; `LimitExceeded` if no mail leaves any more today; `UnknownToken`.
+pub async fn store(core: &Core, account: Authenticated, request: Request) -> Result<Stored, Failure> {
+    let Request { address, room_id, sender, described } = request;
+    if sender != *account.user_id() {
+        return Err(Refusal::Forbidden("You can invite in your own name only").into());
+    }
+    require_allowed(&core.config.invites, &room_id, &sender, &described)?;
+    let described = Described {
+        room_name: described.room_name.as_deref().and_then(name_for_mail),
+        inviter_name: described.inviter_name.as_deref().and_then(name_for_mail),
+        ..described
+    };
+    let now = core.clock.now();
+    let token = Token::from_bytes(random());
+    let ephemeral_key = Invitation::key_pair(&token, &core.session_key).public();
+    let stored = Stored {
+        token: token.clone(),
+        public_keys: [core.signing_keys[0].public(), ephemeral_key.clone()],
+        display_name: display_name(&address, core.config.invites.show_characters),
+    };
+    let invitation = Invitation { token, address, room_id, sender, ephemeral_key, created: now };
+    let ceiling = core.config.invites.daily_ceiling.get();
+    let written = core.write(move |tables| {
+        account.check(tables)?;
+        if let Some(association) = tables.association(&invitation.address)? {
+            return Err(Refusal::ThreepidInUse { user_id: association.user_id }.into());
+        }
+        if tables.invites_sent(now.day())? >= ceiling {
+            return Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }.into());
+        }
+        tables.count_invite(now.day())?;
+        tables.put_invitation(&invitation)?;
+        let parcel = Parcel::InvitationMail(described);
+        let key = OutboxKey { kind: parcel.kind(), token: invitation.token };
+        tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
+        Ok(())
+    });
+    written.await.inspect_err(|failure| {
+        if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
+            tracing::warn!(ceiling, "no more invitation mails are sent today (invites.daily_ceiling)");
+        }
+    })?;
+    Ok(stored)
+}
+
+fn require_allowed(
+    rules: &Invites,
+    room_id: &RoomId,
+    sender: &UserId,
+    described: &Described,
+) -> Result<(), Refusal> {
+    let names = [&described.room_name, &described.inviter_name].into_iter().flatten();
+    let names = names.map(String::as_str).chain([sender.localpart()]).map(as_read).collect::<Vec<_>>();
+    let has_word = |word: &String| names.iter().any(|name| name.contains(&as_read(word)));
+    if !localpart_may_be_shown(sender.localpart()) {
+        Err(Refusal::Forbidden("This identity server sends no invitations for a Matrix ID like a link"))
+    } else if rules.blocked_rooms.iter().any(|room| room == room_id.as_str()) {
+        Err(Refusal::Forbidden("This identity server sends no invitations to that room"))
+    } else if rules.blocked_homeservers.iter().any(|name| is_at_or_below(sender.server_name(), name)) {
+        Err(Refusal::Forbidden("This identity server sends no invitations for users of that homeserver"))
+    } else if rules.blocked_keywords.iter().any(has_word) {
+        Err(Refusal::Forbidden("This identity server sends no invitations with such a name"))
+    } else {
+        Ok(())
+    }
+}

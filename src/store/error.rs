@@ -1,0 +1,82 @@
+//! What can go wrong with the database, with its cause kept: a row, the database or its disk, or a batch.
+
+use std::{fmt::Display, io, path::PathBuf, sync::Arc};
+
+/// Something went wrong that no request is to blame for. The text is for the operator's log and never for a
+/// caller.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A row cannot be decoded: the disk damaged it, or Bindery has a bug.
+    #[error("a row cannot be read: {0}")]
+    Unreadable(Arc<str>),
+    /// The database cannot be read or written: the disk is full or fails, or the file is damaged.
+    #[error("the database failed: {0}")]
+    Database(Arc<redb::Error>),
+    /// Another write of the same batch failed after it had changed something, so the whole batch was undone.
+    #[error("the write was undone, because another one in its batch failed: {0}")]
+    Undone(Arc<str>),
+    /// The writer has ended, so nothing can be written before the next start.
+    #[error("the writer has stopped")]
+    WriterStopped,
+    /// A rule of the database itself does not hold.
+    #[error("{0}")]
+    Inconsistent(&'static str),
+}
+
+impl StoreError {
+    /// A row that cannot be decoded, in these words.
+    pub(super) fn unreadable(what: impl Display) -> Self {
+        Self::Unreadable(what.to_string().into())
+    }
+
+    /// Whether a row is at fault, and neither the disk nor the batch.
+    pub fn is_unreadable_row(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
+    }
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        Self::Database(Arc::new(error.into()))
+    }
+}
+
+/// Why a data directory could not be opened, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves this directory.
+    #[error(
+        "the data directory {0} is in use by {1}; stop that one first, or give this one a directory of its own (data_dir)"
+    )]
+    InUse(PathBuf, String),
+    /// The file system refused.
+    #[error("cannot use the data directory {0}: {1}")]
+    Directory(PathBuf, io::Error),
+    /// The database belongs to another server name.
+    #[error(
+        "the database belongs to the server name {stored}, and the configuration says {configured}: put the name back, or give the new server a data directory of its own"
+    )]
+    OtherServerName {
+        /// The name in the database.
+        stored: String,
+        /// The name in the configuration.
+        configured: String,
+    },
+    /// A later version wrote the database.
+    #[error(
+        "the database has schema {0} and this Bindery knows schemas up to {1}: use the version that wrote it, or a later one"
+    )]
+    NewerSchema(u32, u32),
+    /// An earlier version wrote the database, and this command does not migrate it.
+    #[error("the database is of an earlier version; the next start of the server migrates it")]
+    OlderSchema,
+    /// The database is damaged or the disk fails.
+    #[error("cannot open the database: {0}")]
+    Store(StoreError),
+}
+
+impl<E: Into<StoreError>> From<E> for OpenError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}

@@ -1,0 +1,38 @@
+//! The copies of the database from before a migration, and their removal in time (design, P9).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    domain::time::{Millis, as_millis},
+    store::{StoreError, rewrite::remove_if_there},
+};
+
+/// The copies of the database at `path` that migrations have made, and when each was.
+pub(in crate::store) fn list(path: &Path) -> Vec<(PathBuf, Millis)> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let prefix = path.with_extension("redb.schema-");
+    let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let copies = fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| {
+        let is_copy = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
+        let modified = entry.metadata().ok()?.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        is_copy.then(|| (entry.path(), Millis(as_millis(modified))))
+    });
+    copies.collect()
+}
+
+/// Removes the copies that migrations have made, once nobody will want to go back to them: they
+/// hold what was deleted since. `kept` is how long each lies around.
+///
+/// # Errors
+/// If one cannot be removed; the others are gone all the same.
+pub(in crate::store) fn remove_old(path: &Path, kept: Duration, now: Millis) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
+    for (copy, _) in list(path).into_iter().filter(|(_, made)| now >= made.after(kept)) {
+        outcome = outcome.and(remove_if_there(&copy));
+    }
+    outcome
+}

@@ -1,0 +1,49 @@
+//! Schema 4: an address finds its sessions and visits, an account its sessions and the invitations that it sent, a
+//! person the entries of the audit about them.
+
+use redb::{ReadableTable, WriteTransaction};
+
+use super::super::{
+    StoreError,
+    codec::decode,
+    rows::{account_number, invitation, session, visit},
+    tables::{
+        ACCOUNT_INVITATIONS, ACCOUNT_SESSIONS, ADDRESS_SESSIONS, ADDRESS_VISITS, AUDIT, INVITATIONS,
+        SESSIONS, SUBJECT_AUDIT, VISITS,
+    },
+};
+use crate::domain::{audit::Entry, time::Millis};
+
+/// Rows that cannot be read get no entries: retention removes them, and a start must not fail because of one.
+pub fn migrate(transaction: &WriteTransaction, _: Millis) -> Result<(), StoreError> {
+    let mut by_address = transaction.open_table(ADDRESS_SESSIONS.redb())?;
+    let mut by_account = transaction.open_table(ACCOUNT_SESSIONS.redb())?;
+    for row in transaction.open_table(SESSIONS.redb())?.iter()? {
+        let (sid, row) = row?;
+        let Ok((_, session)) = session::read(sid.value(), row.value()) else { continue };
+        let (medium, text) = (session.address.medium().number(), session.address.as_str());
+        by_address.insert((medium, text, sid.value()), ())?;
+        if let Some(account) = &session.account {
+            by_account.insert((account_number(account), sid.value()), ())?;
+        }
+    }
+    let mut by_sender = transaction.open_table(ACCOUNT_INVITATIONS.redb())?;
+    for row in transaction.open_table(INVITATIONS.redb())?.iter()? {
+        let (token, row) = row?;
+        let Ok(invitation) = invitation::read(token.value(), row.value()) else { continue };
+        by_sender.insert((account_number(&invitation.sender), token.value()), ())?;
+    }
+    let mut by_address = transaction.open_table(ADDRESS_VISITS.redb())?;
+    for row in transaction.open_table(VISITS.redb())?.iter()? {
+        let (secret, row) = row?;
+        let Ok(visit) = visit::read(row.value()) else { continue };
+        by_address.insert((visit.address.medium().number(), visit.address.as_str(), secret.value()), ())?;
+    }
+    let mut by_subject = transaction.open_table(SUBJECT_AUDIT.redb())?;
+    for row in transaction.open_table(AUDIT.redb())?.iter()? {
+        let (number, row) = row?;
+        let Ok(Entry { subject: Some(subject), .. }) = decode(row.value()) else { continue };
+        by_subject.insert((&subject, number.value()), ())?;
+    }
+    Ok(())
+}

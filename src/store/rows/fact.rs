@@ -1,0 +1,107 @@
+//! Facts about the database itself, and how many rows some tables have.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+
+use crate::{
+    domain::{secret::Key32, time::Millis},
+    store::{
+        StoreError, Tables, Writes,
+        codec::{decode, encode},
+        table::Transaction,
+    },
+};
+
+/// Numbers of rows of the tables whose rows have no age.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Published addresses.
+    pub associations: u64,
+    /// Accepted documents.
+    pub consents: u64,
+    /// Addresses that opted out.
+    pub suppressed: u64,
+    /// Lookup budgets that are not full.
+    pub budgets: u64,
+    /// Days with a count of messages to phones.
+    pub sms_days: u64,
+    /// Days with a count of invitation mails.
+    pub invite_days: u64,
+}
+
+impl<T: Transaction> Tables<T> {
+    /// The key that session tokens and index entries are hashed under.
+    pub fn session_key(&self) -> Result<Key32, StoreError> {
+        let row = self.meta.get("session_key")?;
+        let row = row.ok_or(StoreError::Inconsistent("the session key is missing"))?;
+        decode(row.value())
+    }
+
+    /// Whether the file may hold bytes that were removed since the last rewrite, or never committed.
+    pub fn has_removed(&self) -> Result<bool, StoreError> {
+        Ok(self.removed_since()?.is_some())
+    }
+
+    /// The earliest time at which something in the file can have been removed: when the round of retention before
+    /// it began. `None` if nothing was removed.
+    pub fn removed_since(&self) -> Result<Option<Millis>, StoreError> {
+        self.time("removed")
+    }
+
+    /// When the last round of retention began.
+    pub fn last_round(&self) -> Result<Option<Millis>, StoreError> {
+        self.time("round")
+    }
+
+    /// When the last round of retention began that also read tokens and consents.
+    pub fn last_round_of_accounts(&self) -> Result<Option<Millis>, StoreError> {
+        self.time("accounts_round")
+    }
+
+    /// When the file was last rewritten.
+    pub fn rewritten(&self) -> Result<Option<Millis>, StoreError> {
+        self.time("rewritten")
+    }
+
+    fn time(&self, fact: &str) -> Result<Option<Millis>, StoreError> {
+        self.meta.get(fact)?.map(|row| decode(row.value())).transpose()
+    }
+
+    /// How many rows the tables have whose rows have no age.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Counts {
+            associations: self.associations.len()?,
+            consents: self.consents.len()?,
+            suppressed: self.suppressed.len()?,
+            budgets: self.budgets.len()?,
+            sms_days: self.sms_sent.len()?,
+            invite_days: self.invites_sent.len()?,
+        })
+    }
+}
+
+impl Writes<'_> {
+    /// Stores when a round of retention began.
+    pub fn put_round(&mut self, begun: Millis) -> Result<(), StoreError> {
+        self.put_time("round", begun)
+    }
+
+    /// Stores when a round of retention began that also reads tokens and consents.
+    pub fn put_round_of_accounts(&mut self, begun: Millis) -> Result<(), StoreError> {
+        self.put_time("accounts_round", begun)
+    }
+
+    /// Stores that the file may hold removed bytes, unless it says so already.
+    pub(in crate::store) fn put_removed(&mut self) -> Result<(), StoreError> {
+        if self.has_removed()? {
+            return Ok(());
+        }
+        // A removal does not know the time, so this is the start of the last round: it is never later.
+        let since = self.last_round()?.unwrap_or(Millis(0));
+        self.put_time("removed", since)
+    }
+
+    fn put_time(&mut self, fact: &str, time: Millis) -> Result<(), StoreError> {
+        self.tables.meta.insert(fact, encode(&time)?.as_slice())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! The outbox: what is to leave this machine, and the order in which it is due.
+
+use std::ops::Bound;
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use super::{read_token, read_user_id};
+use crate::{
+    domain::{
+        invitation::Described,
+        language::Language,
+        outbox::{Change, Kind, Notice, OutboxKey, Outgoing, Parcel},
+        threepid::{Address, Medium},
+        time::Millis,
+    },
+    store::{
+        Scan, StoreError, Tables, Writes,
+        codec::{decode, encode},
+        table::Transaction,
+    },
+};
+
+/// A value of `outbox`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OutboxRow {
+    parcel: ParcelRow,
+    since: Millis,
+    failures: u32,
+    due: Millis,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum ParcelRow {
+    OnBind { user_id: String },
+    InvitationMail { room_name: Option<String>, inviter_name: Option<String>, is_space: bool },
+    OwnerNotice { address: String, change: Change, user_id: String, language: Language },
+}
+
+impl OutboxRow {
+    fn of(outgoing: &Outgoing) -> Self {
+        let parcel = match &outgoing.parcel {
+            Parcel::OnBind(user_id) => ParcelRow::OnBind { user_id: user_id.as_str().to_owned() },
+            Parcel::InvitationMail(described) => {
+                let Described { room_name, inviter_name, is_space } = described.clone();
+                ParcelRow::InvitationMail { room_name, inviter_name, is_space }
+            }
+            Parcel::OwnerNotice(Notice { address, change, user_id, language }) => ParcelRow::OwnerNotice {
+                address: address.as_str().to_owned(),
+                change: *change,
+                user_id: user_id.as_str().to_owned(),
+                language: *language,
+            },
+        };
+        Self { parcel, since: outgoing.since, failures: outgoing.failures, due: outgoing.due }
+    }
+}
+
+pub(in crate::store) fn read(row: &[u8]) -> Result<Outgoing, StoreError> {
+    let OutboxRow { parcel, since, failures, due } = decode(row)?;
+    let parcel = match parcel {
+        ParcelRow::OnBind { user_id } => Parcel::OnBind(read_user_id(&user_id)?),
+        ParcelRow::InvitationMail { room_name, inviter_name, is_space } => {
+            Parcel::InvitationMail(Described { room_name, inviter_name, is_space })
+        }
+        ParcelRow::OwnerNotice { address, change, user_id, language } => {
+            // Owners are notified by mail only.
+            let (address, user_id) = (Address::kept(Medium::Email, &address), read_user_id(&user_id)?);
+            Parcel::OwnerNotice(Notice { address, change, user_id, language })
+        }
+    };
+    Ok(Outgoing { parcel, since, failures, due })
+}
+
+pub(in crate::store) fn read_key(kind: u8, token: &str) -> Result<OutboxKey, StoreError> {
+    let kind = Kind::from_number(kind);
+    let kind = kind.ok_or_else(|| StoreError::unreadable("unknown kind in the outbox"))?;
+    Ok(OutboxKey { kind, token: read_token(token)? })
+}
+
+impl<T: Transaction> Tables<T> {
+    /// A row of the outbox.
+    pub fn outgoing(&self, key: &OutboxKey) -> Result<Option<Outgoing>, StoreError> {
+        self.outbox.get(row_key(key))?.map(|row| read(row.value())).transpose()
+    }
+}
+
+impl Scan<'_> {
+    /// At most `most` rows that are due, the longest due first, after `after` in that order: when each was due,
+    /// and its key.
+    pub fn due(
+        &self,
+        now: Millis,
+        after: Option<&(Millis, OutboxKey)>,
+        most: usize,
+    ) -> Result<Vec<(Millis, OutboxKey)>, StoreError> {
+        // The clock may have been set back.
+        if after.is_some_and(|(due, _)| *due > now) {
+            return Ok(Vec::new());
+        }
+        let from = after.map_or(Bound::Unbounded, |(due, key)| Bound::Excluded(due_key(key, *due)));
+        let until = Bound::Excluded((now.0.saturating_add(1), 0, ""));
+        let rows = self.outbox_due.range::<(u64, u8, &str)>((from, until))?.take(most);
+        rows.map(|row| {
+            let (key, _) = row?;
+            let (due, kind, token) = key.value();
+            Ok((Millis(due), read_key(kind, token)?))
+        })
+        .collect()
+    }
+}
+
+impl Writes<'_> {
+    /// Stores a row in place of the one with the same key.
+    pub fn put_outgoing(&mut self, key: &OutboxKey, outgoing: &Outgoing) -> Result<(), StoreError> {
+        self.remove_outgoing(key)?;
+        let row = encode(&OutboxRow::of(outgoing))?;
+        self.tables.outbox.insert(row_key(key), row.as_slice())?;
+        self.tables.outbox_due.insert(due_key(key, outgoing.due), ())?;
+        Ok(())
+    }
+
+    /// Removes a row; whether there was one.
+    pub fn remove_outgoing(&mut self, key: &OutboxKey) -> Result<bool, StoreError> {
+        let Some(Outgoing { due, .. }) = self.outgoing(key)? else { return Ok(false) };
+        self.tables.outbox.remove(row_key(key))?;
+        self.tables.outbox_due.remove(due_key(key, due))?;
+        Ok(true)
+    }
+}
+
+fn row_key(key: &OutboxKey) -> (u8, &str) {
+    (key.kind.number(), key.token.as_str())
+}
+
+fn due_key(key: &OutboxKey, due: Millis) -> (u64, u8, &str) {
+    (due.0, key.kind.number(), key.token.as_str())
+}

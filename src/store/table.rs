@@ -1,0 +1,89 @@
+//! One table: its definition, and how the two kinds of transaction open it.
+
+use std::ops::Deref;
+
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Value};
+
+use super::StoreError;
+
+/// What the rows of a table are about, which decides what a change of them means.
+#[derive(Clone, Copy)]
+pub enum Holds {
+    /// The server itself: a removal leaves nothing behind that must go.
+    Server,
+    /// People: the bytes of a removed row must leave the file.
+    People,
+    /// Access tokens: as people, and a removal revokes one.
+    Tokens,
+    /// Consents: as people, and a removal or a replacement revokes one.
+    Consents,
+    /// What is to be sent: as people, and an insert wakes the task that sends.
+    Queue,
+}
+
+/// A table: its name, the types of its rows, and what they are about.
+#[derive(Clone, Copy)]
+pub struct Definition<'a, K: Key + 'static, V: Value + 'static> {
+    redb: TableDefinition<'a, K, V>,
+    holds: Holds,
+}
+
+impl<'a, K: Key + 'static, V: Value + 'static> Definition<'a, K, V> {
+    pub(super) const fn new(name: &'a str, holds: Holds) -> Self {
+        Self { redb: TableDefinition::new(name), holds }
+    }
+
+    pub(super) fn redb(&self) -> TableDefinition<'a, K, V> {
+        self.redb
+    }
+
+    pub(super) fn holds(&self) -> Holds {
+        self.holds
+    }
+}
+
+/// A kind of transaction, which opens tables of its own kind.
+pub trait Transaction {
+    /// A table as redb reads it.
+    type Table<K: Key + 'static, V: Value + 'static>: ReadableTable<K, V>;
+    /// An open table.
+    type Open<K: Key + 'static, V: Value + 'static>: Deref<Target = Self::Table<K, V>>;
+
+    /// Opens a table.
+    fn open<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: Definition<'_, K, V>,
+    ) -> Result<Self::Open<K, V>, StoreError>;
+}
+
+/// An open table of a read transaction.
+pub struct ReadTable<K: Key + 'static, V: Value + 'static>(ReadOnlyTable<K, V>);
+
+impl<K: Key + 'static, V: Value + 'static> Deref for ReadTable<K, V> {
+    type Target = ReadOnlyTable<K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Transaction for ReadTransaction {
+    type Table<K: Key + 'static, V: Value + 'static> = ReadOnlyTable<K, V>;
+    type Open<K: Key + 'static, V: Value + 'static> = ReadTable<K, V>;
+
+    fn open<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: Definition<'_, K, V>,
+    ) -> Result<Self::Open<K, V>, StoreError> {
+        Ok(ReadTable(self.open_table(table.redb())?))
+    }
+}
+
+/// Something that is done with every table, whatever its types.
+pub(super) trait EachTable {
+    /// Does it with one.
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: Definition<'_, K, V>,
+    ) -> Result<(), StoreError>;
+}
