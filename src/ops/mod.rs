@@ -14,7 +14,7 @@ mod pause;
 pub mod person;
 pub mod privacy_notice;
 pub mod retention;
-pub mod signed_request;
+pub mod x_matrix;
 
 use std::{io, sync::Arc};
 

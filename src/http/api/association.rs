@@ -21,7 +21,7 @@ use crate::{
     ops::{
         address::{publish, withdraw},
         keys,
-        signed_request::SignedRequest,
+        x_matrix::SignedRequest,
     },
 };
 

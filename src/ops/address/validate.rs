@@ -14,7 +14,7 @@ use crate::{
         threepid::{Address, Medium},
         time::Millis,
     },
-    ops::{Core, Failure, account::tokens::Authenticated, random},
+    ops::{Core, Failure, account::tokens::Authenticated, limits::ceiling, random},
     store::{StoreError, Tables, Transaction, Writes},
 };
 
@@ -122,23 +122,14 @@ where
 /// Makes the code of a message that is about to be sent, if the day still has room for one.
 async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
     let (code, hash) = core.codes.make().await?;
-    let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
+    let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let counted = core.write(move |tables| {
-        if tables.sms_sent(now.day())? >= ceiling {
-            return Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }.into());
-        }
         let mut session = tables.session(&sid)?.ok_or(Refusal::NoValidSession)?;
+        ceiling::count_sms(tables, most, now)?;
         session.next_code(hash);
-        tables.put_session(&sid, &session)?;
-        // Counted before it is sent, so that no crash makes it free.
-        tables.count_sms(now.day())?;
-        Ok(())
+        Ok(tables.put_session(&sid, &session)?)
     });
-    counted.await.inspect_err(|failure| {
-        if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
-            tracing::warn!(ceiling, "no more messages are sent to phones today (sms.daily_ceiling)");
-        }
-    })?;
+    counted.await.inspect_err(|failure| ceiling::log_if_reached(failure, "sms.daily_ceiling", most))?;
     Ok(code)
 }
 

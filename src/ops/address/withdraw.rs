@@ -16,7 +16,7 @@ use crate::{
     ops::{
         Core, Failure, invitation,
         person::audit::{entry, subject_of},
-        signed_request::{SignedRequest, verify},
+        x_matrix::{SignedRequest, verify},
     },
     store::{StoreError, Writes},
 };

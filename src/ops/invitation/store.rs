@@ -12,7 +12,7 @@ use crate::{
         signing::PublicKey,
         threepid::Address,
     },
-    ops::{Core, Failure, account::tokens::Authenticated, random},
+    ops::{Core, Failure, account::tokens::Authenticated, limits::ceiling, random},
 };
 
 /// An invitation to be stored.
@@ -63,27 +63,20 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         display_name: display_name(&address, core.config.invites.show_characters),
     };
     let invitation = Invitation { token, address, room_id, sender, ephemeral_key, created: now };
-    let ceiling = core.config.invites.daily_ceiling.get();
+    let most = core.config.invites.daily_ceiling.get();
     let written = core.write(move |tables| {
         account.check(tables)?;
         if let Some(association) = tables.association(&invitation.address)? {
             return Err(Refusal::ThreepidInUse { user_id: association.user_id }.into());
         }
-        if tables.invites_sent(now.day())? >= ceiling {
-            return Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }.into());
-        }
-        tables.count_invite(now.day())?;
+        ceiling::count_invitation(tables, most, now)?;
         tables.put_invitation(&invitation)?;
         let parcel = Parcel::InvitationMail(described);
         let key = OutboxKey { kind: parcel.kind(), token: invitation.token };
         tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
         Ok(())
     });
-    written.await.inspect_err(|failure| {
-        if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
-            tracing::warn!(ceiling, "no more invitation mails are sent today (invites.daily_ceiling)");
-        }
-    })?;
+    written.await.inspect_err(|failure| ceiling::log_if_reached(failure, "invites.daily_ceiling", most))?;
     Ok(stored)
 }
 

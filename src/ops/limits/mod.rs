@@ -4,6 +4,7 @@
 //! survive restarts; they are in [`super::lookup::budget`].
 
 pub mod buckets;
+pub mod ceiling;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 

@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod erasure;
 pub mod export;
+pub mod language;
 pub mod own_page;

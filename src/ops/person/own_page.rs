@@ -11,15 +11,14 @@ use crate::{
     domain::{
         ids::Token,
         language::Language,
-        outbox::{OutboxKey, Parcel},
+        outbox::OutboxKey,
         phone::PhoneNumber,
         refusal::Refusal,
         secret::SecretHash,
-        session::Session,
         threepid::Address,
         visit::{Stage, Visit},
     },
-    ops::{Core, Failure, address::suppression::suppressed_since, random},
+    ops::{Core, Failure, address::suppression::suppressed_since, limits::ceiling, random},
     store::{StoreError, Tables, Transaction},
 };
 
@@ -108,18 +107,18 @@ pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     if !may_leave() {
         return Ok(Begun::Limited);
     }
-    let (now, ceiling) = (core.clock.now(), core.config.sms.daily_ceiling.get());
+    let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
-    let refused = core.store.write(move |tables| {
+    let refused = core.write(move |tables| {
         // The address may have been erased meanwhile, or opted out.
         if let Some(answer) = reason_against(tables, &address)? {
             return Ok(Some(answer));
         }
         if let Destination::Telephone(_) = to {
-            if tables.sms_sent(now.day())? >= ceiling {
-                return Ok(Some(Begun::Ceiling));
+            match ceiling::count_sms(tables, most, now) {
+                Err(Failure::Refused(_)) => return Ok(Some(Begun::Ceiling)),
+                counted => counted?,
             }
-            tables.count_sms(now.day())?;
         }
         tables.put_visit(hash, &Visit::by_link(address, now))?;
         Ok(None)
@@ -207,23 +206,4 @@ pub async fn close(core: &Core, secret: &Token) -> Result<(), Failure> {
     let hash = SecretHash::of(secret.as_str());
     core.store.write(move |tables| tables.remove_visit(hash)).await?;
     Ok(())
-}
-
-/// Changes the language of mails and messages to the owner of an address.
-pub async fn set_language(core: &Core, address: Address, language: Language) -> Result<(), Failure> {
-    let owner_mail = OutboxKey::of_notice(&address, &core.session_key);
-    let written = core.store.write(move |tables| {
-        tables.set_language(&address, language)?;
-        for (sid, session) in tables.sessions_of_address(&address)? {
-            tables.put_session(&sid, &Session { language, ..session })?;
-        }
-        if let Some(mut row) = tables.outgoing(&owner_mail)? {
-            if let Parcel::OwnerNotice(notice) = &mut row.parcel {
-                notice.language = language;
-            }
-            tables.put_outgoing(&owner_mail, &row)?;
-        }
-        Ok(())
-    });
-    Ok(written.await?)
 }

@@ -16,7 +16,7 @@ use crate::{
     http::{State, body::Body, error::ApiError},
     ops::{
         address::{suppression, withdraw},
-        person::{erasure, export, own_page},
+        person::{erasure, export, language, own_page},
     },
 };
 
@@ -97,7 +97,7 @@ pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> Http
     let chosen = form.language.as_deref().and_then(Language::parse);
     let Some(chosen) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let (core, address) = (state.core.clone(), visitor.visit.address);
-    let spoken = async move { own_page::set_language(&core, address, chosen).await };
+    let spoken = async move { language::set_language(&core, address, chosen).await };
     match state.off_thread(spoken).await {
         Ok(()) => back(&state, &request, Some("spoken")),
         Err(error) => failed(&state, &request, &error),

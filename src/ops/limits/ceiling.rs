@@ -1,0 +1,45 @@
+//! The daily ceilings: how many messages to phones and invitation mails are sent in one UTC day, whoever asks.
+//!
+//! They are counted in the database before a message is sent, so that neither a restart nor a crash makes one free.
+
+use crate::{
+    domain::{refusal::Refusal, time::Millis},
+    ops::Failure,
+    store::Writes,
+};
+
+/// Counts a message to a phone.
+///
+/// # Errors
+/// `LimitExceeded` until the next day, if the ceiling is reached.
+pub(in crate::ops) fn count_sms(tables: &mut Writes<'_>, ceiling: u32, now: Millis) -> Result<(), Failure> {
+    require_room(tables.sms_sent(now.day())?, ceiling, now)?;
+    Ok(tables.count_sms(now.day())?)
+}
+
+/// Counts an invitation mail.
+///
+/// # Errors
+/// As [`count_sms`].
+pub(in crate::ops) fn count_invitation(
+    tables: &mut Writes<'_>,
+    ceiling: u32,
+    now: Millis,
+) -> Result<(), Failure> {
+    require_room(tables.invites_sent(now.day())?, ceiling, now)?;
+    Ok(tables.count_invite(now.day())?)
+}
+
+fn require_room(sent: u32, ceiling: u32, now: Millis) -> Result<(), Refusal> {
+    if sent < ceiling { Ok(()) } else { Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }) }
+}
+
+/// Tells the operator that a ceiling was reached, if that is why an operation was refused.
+pub(in crate::ops) fn log_if_reached(failure: &Failure, key: &'static str, ceiling: u32) {
+    if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
+        tracing::warn!(
+            ceiling,
+            "the daily ceiling is reached ({key}); nothing more of this kind is sent today"
+        );
+    }
+}
