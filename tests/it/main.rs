@@ -7,6 +7,7 @@ mod bad_input;
 mod budgets;
 mod commands;
 mod configuration;
+mod contributing;
 mod crash;
 mod data;
 mod discovery;
