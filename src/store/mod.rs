@@ -7,6 +7,7 @@ mod changes;
 mod codec;
 mod corrupt_rows;
 mod error;
+mod job;
 mod lock;
 mod lookup_index;
 mod migrations;

@@ -18,63 +18,15 @@ use redb::Database;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
-    Progress, Snapshot, StoreError, rewrite,
+    Progress, Snapshot, StoreError,
+    job::{Job, Pending},
+    rewrite,
     writes::{Writes, mark_uncommitted},
 };
 use crate::domain::time::Millis;
 
 /// How many closures share a transaction at most; also how many may wait before callers do.
 pub const MAX_BATCH: usize = 1024;
-
-/// A closure with the caller who waits for its answer.
-trait Job: Send {
-    /// Runs the closure and keeps its answer.
-    ///
-    /// # Errors
-    /// If the closure failed after it had changed something.
-    fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError>;
-    /// Gives the caller the answer, or the reason why the batch was undone.
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
-}
-
-struct Pending<T, E, F> {
-    work: Option<F>,
-    answer: Option<Result<T, E>>,
-    caller: oneshot::Sender<Result<T, E>>,
-}
-
-impl<T, E, F> Job for Pending<T, E, F>
-where
-    T: Send,
-    E: From<StoreError> + Display + Send,
-    F: FnOnce(&mut Writes<'_>) -> Result<T, E> + Send,
-{
-    fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError> {
-        let Some(work) = self.work.take() else { return Ok(()) };
-        let before = tables.changes().count();
-        let answer = work(tables);
-        let has_changed = tables.changes().count() != before;
-        let undone = match &answer {
-            Err(error) if has_changed => Err(StoreError::Undone(error.to_string().into())),
-            _ => Ok(()),
-        };
-        self.answer = Some(answer);
-        undone
-    }
-
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let Self { answer, caller, .. } = *self;
-        let answer = match (answer, outcome) {
-            // Its own error says more than that the batch was undone.
-            (Some(Err(error)), _) => Err(error),
-            (_, Err(error)) => Err(error.into()),
-            (Some(answer), Ok(())) => answer,
-            (None, Ok(())) => Err(StoreError::Inconsistent("a write was not run").into()),
-        };
-        // A caller that has gone away changes nothing: what is committed is committed.
-        let _ = caller.send(answer);
-    }
-}
 
 /// What the thread is asked for.
 enum Order {
@@ -164,7 +116,7 @@ impl Writer {
         E: From<StoreError> + Display + Send + 'static,
     {
         let (caller, answer) = oneshot::channel();
-        let job = Box::new(Pending { work: Some(work), answer: None, caller });
+        let job = Box::new(Pending::new(work, caller));
         self.order(Order::Write(job)).await?;
         answer.await.map_err(|_| StoreError::WriterStopped)?
     }
