@@ -1,6 +1,6 @@
-//! What the operator's monitoring may count, in the Prometheus format.
+//! The metrics for the operator's monitoring, in the Prometheus format.
 //!
-//! Kinds and outcomes only: no label may ever hold an address, a token, a name of a person or of a
+//! They count kinds and outcomes only. No label may hold an address, a token, or the name of a person or a
 //! homeserver (design, section 4, rule 9).
 
 use prometheus_client::{
@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use crate::domain::time::Millis;
 
-/// What is counted since the server started.
+/// The metrics since the server started.
 pub struct Metrics {
     registry: Registry,
     outbox: Family<Outbox, Counter>,
@@ -42,58 +42,58 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("bindery");
         let (outbox, visits) = (Family::default(), Family::default());
-        let help = "Attempts to send what has to leave this machine, by kind and outcome";
+        let help = "Attempts to send a row of the outbox, by kind and outcome";
         registry.register("outbox", help, outbox.clone());
         let log_rows_lost = Family::default();
-        let help = "Rows that could not be written into a log, by log";
+        let help = "Log rows that were lost because they could not be written, by log";
         registry.register("log_rows_lost", help, log_rows_lost.clone());
         let retention_round = Gauge::default();
-        let help = "When everything was last deleted that had reached its age, in seconds since 1970";
+        let help = "Start of the last successful round of retention, in seconds since 1970";
         registry.register("retention_round", help, retention_round.clone());
         let retention_halted = Gauge::default();
-        let help = "1 after the clock has jumped, until it is right again or the operator says that it is: nothing is deleted for its age";
+        let help = "1 while retention is halted because the clock has jumped, until the clock is right again or the operator confirms it";
         registry.register("retention_halted", help, retention_halted.clone());
         let rewrite_overdue = Gauge::default();
-        let help = "1 while something that was removed is in the database for longer than is promised, because the file could not be rewritten";
+        let help = "1 while the database file holds deleted rows for longer than privacy.deleted_binding_days, because the file could not be rewritten";
         registry.register("rewrite_overdue", help, rewrite_overdue.clone());
-        let help = "People who asked for the link to their own page, by what became of it";
+        let help = "Requests for the link to a person's own page, by outcome";
         registry.register("visits", help, visits.clone());
         Self { registry, outbox, log_rows_lost, visits, retention_round, retention_halted, rewrite_overdue }
     }
 }
 
 impl Metrics {
-    /// Counts what became of something in the outbox.
+    /// Counts an attempt to send a row of the outbox.
     pub fn count_outbox(&self, kind: &'static str, outcome: &'static str) {
         self.outbox.get_or_create(&Outbox { kind, outcome }).inc();
     }
 
-    /// Counts rows that a log has lost.
+    /// Counts lost rows of a log.
     pub fn count_lost_log_rows(&self, log: &'static str, rows: u64) {
         self.log_rows_lost.get_or_create(&Log { log }).inc_by(rows);
     }
 
-    /// Says when a round of retention that has gone well was begun.
+    /// Sets when the last successful round of retention began.
     pub fn show_retention_round(&self, begun: Millis) {
         self.retention_round.set(i64::try_from(begun.0 / 1000).unwrap_or(i64::MAX));
     }
 
-    /// Says whether rounds of retention rest.
+    /// Sets whether retention is halted.
     pub fn show_retention_halted(&self, is_halted: bool) {
         self.retention_halted.set(is_halted.into());
     }
 
-    /// Says whether something that was removed is in the file for longer than is promised.
+    /// Sets whether the file holds deleted bytes for longer than allowed.
     pub fn show_rewrite_overdue(&self, is_overdue: bool) {
         self.rewrite_overdue.set(is_overdue.into());
     }
 
-    /// Counts what became of somebody who asked for the link to their page.
+    /// Counts a request for the link to a person's own page.
     pub fn count_visit(&self, outcome: &'static str) {
         self.visits.get_or_create(&Visits { outcome }).inc();
     }
 
-    /// All of it as text (OpenMetrics 1.0).
+    /// The metrics as text (OpenMetrics 1.0).
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.

@@ -1,7 +1,6 @@
-//! Counting requests where they arrive: for each thread that answers a counter of its own, so that
-//! none waits for another.
+//! Counts requests as they arrive. Each worker thread has its own counter, so that none waits for another.
 //!
-//! Writing down what was counted is in `ledgers`.
+//! `ledgers` writes the counts to files.
 
 use std::{
     borrow::Cow,
@@ -13,24 +12,24 @@ use std::{
 use super::tally::{Row, Tally};
 use crate::domain::day::Day;
 
-/// What a request is for, as the access log counts it.
+/// The kind of a request in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Looking up addresses.
+    /// Lookups of addresses.
     Lookup,
-    /// Asking for the pepper.
+    /// Requests for the pepper.
     HashDetails,
-    /// Registering.
+    /// Registrations.
     Register,
-    /// One's own account, logout, and the terms.
+    /// The caller's account, logout, and the terms.
     Account,
-    /// Proving an address.
+    /// Validations of an address.
     Validation,
-    /// Publishing an address.
+    /// Binds.
     Bind,
-    /// Withdrawing an address.
+    /// Unbinds.
     Unbind,
-    /// Inviting, and taking up an invitation.
+    /// Invitations, and accepting them.
     Invite,
     /// Public keys.
     Keys,
@@ -67,13 +66,13 @@ pub(super) const CONNECTION_COLUMNS: [&str; 2] = ["requests", "refused"];
 const REQUESTS: usize = 0;
 const REFUSED: usize = 1;
 
-/// How many rows a counter may have before they are collected.
-const MOST: usize = 10_000;
+/// How many rows a counter may hold between two collections. Further requests share one row.
+const MAX_ROWS: usize = 10_000;
 
 /// The counts of one thread since they were last collected.
 pub struct Counter(Mutex<Counts>);
 
-/// What a counter has counted.
+/// The counts of a counter.
 pub(super) struct Counts {
     pub access: Tally<KINDS>,
     pub connections: Tally<2>,
@@ -81,23 +80,24 @@ pub(super) struct Counts {
 
 impl Counter {
     pub(super) fn new(hasher: &RandomState) -> Self {
-        let (access, connections) = (Tally::new(hasher.clone(), MOST), Tally::new(hasher.clone(), MOST));
+        let (access, connections) =
+            (Tally::new(hasher.clone(), MAX_ROWS), Tally::new(hasher.clone(), MAX_ROWS));
         Self(Mutex::new(Counts { access, connections }))
     }
 
-    /// Counts a request; `agent` as [`agent`] gives it.
+    /// Counts a request. `agent` must come from [`agent`].
     pub fn arrived(&self, day: Day, ip: IpAddr, agent: &str, kind: RequestKind) {
         let mut counts = self.lock();
         counts.access.count(day, ip, agent, kind as usize);
         counts.connections.count(day, ip, "", REQUESTS);
     }
 
-    /// Counts that a request was refused.
+    /// Counts a refused request.
     pub fn refused(&self, day: Day, ip: IpAddr) {
         self.lock().connections.count(day, ip, "", REFUSED);
     }
 
-    /// Takes out what was counted.
+    /// Takes the counts and resets them.
     pub(super) fn collect(&self) -> (impl Iterator<Item = Row<KINDS>>, impl Iterator<Item = Row<2>>) {
         let mut counts = self.lock();
         (counts.access.take(), counts.connections.take())
@@ -108,24 +108,24 @@ impl Counter {
     }
 }
 
-/// The longest user agent that is kept, in bytes.
-const AGENT: usize = 200;
+/// The longest user agent that is kept, in bytes. Longer ones are cut.
+const MAX_AGENT_BYTES: usize = 200;
 
-/// What a program calls itself, as it may be kept and shown: text of at most 200 bytes in which
-/// nothing controls a terminal or the direction of writing.
+/// A user agent in a form that is safe to store and show: at most 200 bytes, without characters that control a
+/// terminal or the direction of text.
 pub fn agent(header: &[u8]) -> Cow<'_, str> {
-    let is_plain = header.len() <= AGENT && header.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let is_plain = header.len() <= MAX_AGENT_BYTES && header.iter().all(|byte| matches!(byte, b' '..=b'~'));
     match std::str::from_utf8(header) {
         Ok(text) if is_plain => Cow::Borrowed(text),
         _ => {
             let mut text = printable(&String::from_utf8_lossy(header));
-            text.truncate(text.floor_char_boundary(AGENT));
+            text.truncate(text.floor_char_boundary(MAX_AGENT_BYTES));
             Cow::Owned(text)
         }
     }
 }
 
-/// A text with a mark in place of what controls a terminal or the direction of writing.
+/// Replaces characters that control a terminal or the direction of text.
 pub fn printable(text: &str) -> String {
     let is_control = |c: char| {
         c.is_control()
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(agent(&[b'x'; 200]), "x".repeat(200));
         let cut = agent("x\u{fc}".repeat(100).as_bytes()).into_owned();
         assert_eq!(cut, format!("{}x", "x\u{fc}".repeat(66)));
-        // What replaces a byte is longer than the byte.
+        // The replacement character is longer than the byte that it replaces.
         assert!(agent(&[0xff; 200]).len() <= 200);
         assert_eq!(agent(b""), "");
     }

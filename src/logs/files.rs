@@ -1,7 +1,7 @@
-//! The files of the logs: what they are called, how they are written, how long they stay.
+//! The files of the logs: their names, how they are written, and when they are deleted.
 //!
-//! One file holds one UTC day of one log, so that forgetting is unlinking. Knows nothing of what
-//! is in a row.
+//! One file holds one UTC day of one log, so deleting old rows is unlinking a file. This file knows nothing
+//! about the format of a row.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -19,15 +19,15 @@ use crate::{
     },
 };
 
-/// What is added to the name of a file that is being written.
-const UNFINISHED: &str = ".new";
+/// The suffix of a file that is being written.
+const UNFINISHED_SUFFIX: &str = ".new";
 
 /// The three logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogKind {
-    /// Who looked up what.
+    /// Which account looked up which addresses.
     Lookup,
-    /// Which IP address called with which program.
+    /// Which IP address called with which user agent.
     Access,
     /// How often an IP address called.
     Connection,
@@ -37,7 +37,7 @@ impl LogKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Lookup, Self::Access, Self::Connection];
 
-    /// The name, with which its files begin.
+    /// Its name, and the prefix of its files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
@@ -46,7 +46,7 @@ impl LogKind {
         }
     }
 
-    /// For how many days a row is kept at most.
+    /// How many days a row is kept at most.
     pub fn days(self, privacy: &Privacy) -> u32 {
         let days = match self {
             Self::Lookup => privacy.lookup_log_days,
@@ -56,12 +56,12 @@ impl LogKind {
         days.get()
     }
 
-    /// When the file of a day goes: before its first row is older than the period.
+    /// When the file of a day is deleted: before its first row exceeds the period.
     pub fn goes(self, day: Day, privacy: &Privacy) -> Millis {
         day.start().after((DAY * self.days(privacy)).saturating_sub(LOG_MARGIN))
     }
 
-    /// Where a day of it lies.
+    /// The path of the file of a day.
     pub(super) fn file(self, folder: &Path, day: Day) -> PathBuf {
         folder.join(format!("{}-{day}.jsonl", self.as_str()))
     }
@@ -72,7 +72,7 @@ pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("logs")
 }
 
-/// Makes the folder (mode 0700), and removes what a crash has left half written.
+/// Creates the folder (mode 0700), and removes files that a crash left unfinished.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     if !folder.exists() {
         DirBuilder::new().mode(0o700).create(folder)?;
@@ -95,13 +95,13 @@ pub(super) struct LogFile {
 impl LogFile {
     fn parse(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        let finished = name.strip_suffix(UNFINISHED);
+        let finished = name.strip_suffix(UNFINISHED_SUFFIX);
         let (kind, day) = finished.unwrap_or(name).strip_suffix(".jsonl")?.split_once('-')?;
         let kind = LogKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
         Some(Self { kind, day: Day::parse(day)?, is_unfinished: finished.is_some(), path })
     }
 
-    /// Opens it; `None` if it has gone.
+    /// Opens it. `None` if it was deleted.
     pub fn open(&self) -> io::Result<Option<File>> {
         match File::open(&self.path) {
             Ok(file) => Ok(Some(file)),
@@ -130,7 +130,7 @@ fn list(folder: &Path) -> io::Result<Vec<LogFile>> {
     Ok(files)
 }
 
-/// The files of one log that are whole, the oldest first.
+/// The finished files of one log, the oldest first.
 pub(super) fn of_kind(folder: &Path, kind: LogKind) -> io::Result<Vec<LogFile>> {
     let mut files = list(folder)?;
     files.retain(|file| file.kind == kind && !file.is_unfinished);
@@ -138,8 +138,8 @@ pub(super) fn of_kind(folder: &Path, kind: LogKind) -> io::Result<Vec<LogFile>> 
     Ok(files)
 }
 
-/// Adds whole rows to a file, with mode 0600 if it is new. The file is not kept open, because one
-/// that was unlinked would be written for ever.
+/// Appends whole rows to a file, which is created with mode 0600. The file is not kept open: retention may
+/// unlink it, and rows would then be written to no file.
 pub(super) fn append(path: &Path, rows: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut last = [b'\n'];
@@ -147,25 +147,25 @@ pub(super) fn append(path: &Path, rows: &[u8]) -> io::Result<()> {
     if length > 0 {
         file.read_exact_at(&mut last, length - 1)?;
     }
-    // A full disk or a crash has cut the last row; the next one begins a line of its own.
+    // A full disk or a crash may have cut the last row. Start a new line, so that only that row is lost.
     if last != [b'\n'] {
         file.write_all(b"\n")?;
     }
     file.write_all(rows)
 }
 
-/// How long a file is; 0 if there is none.
+/// The size of a file in bytes. 0 if there is none.
 pub(super) fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |data| data.len())
 }
 
-/// Writes a file as a whole: there is the old one or the new one, whatever happens.
+/// Replaces a file atomically: after a crash, it is either the old or the new one.
 pub(super) fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
+    unfinished.push(UNFINISHED_SUFFIX);
     let unfinished = PathBuf::from(unfinished);
     let written = || {
         let file =
@@ -180,13 +180,13 @@ pub(super) fn replace(
     })
 }
 
-/// Unlinks what is too old, with what was left half written, and what is of a day after tomorrow: a clock
-/// that was wrong wrote it, and nobody knows how old it is. Gives how many files went.
+/// Unlinks the files that have reached their age, and returns how many. Also unlinks unfinished ones, and files
+/// of a day after tomorrow: a wrong clock wrote those, so their age is unknown.
 ///
-/// Do not call it while the clock is in doubt. It waits for the disk.
+/// Do not call this while the clock is in doubt. It waits for the disk.
 ///
 /// # Errors
-/// The first file that could not be unlinked; the others are gone all the same.
+/// The first file that could not be unlinked. The others are unlinked.
 pub fn unlink_expired(folder: &Path, now: Millis, privacy: &Privacy) -> io::Result<usize> {
     let (mut unlinked, mut outcome) = (0, Ok(()));
     for file in list(folder)? {
@@ -200,20 +200,20 @@ pub fn unlink_expired(folder: &Path, now: Millis, privacy: &Privacy) -> io::Resu
     outcome.map(|()| unlinked)
 }
 
-/// How much of a log there is.
+/// The size of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The log.
     pub kind: LogKind,
-    /// How many rows, of all days.
+    /// The number of rows, of all days.
     pub rows: u64,
-    /// How many bytes, of all days.
+    /// The number of bytes, of all days.
     pub bytes: u64,
-    /// Its oldest day and when that goes; `None` if there is none.
+    /// Its oldest day, and when that is deleted. `None` if the log is empty.
     pub oldest: Option<(Day, Millis)>,
 }
 
-/// Says how much of each log there is. Reads every file once, in pieces, and waits for the disk.
+/// Measures each log. Reads every file once, in pieces, and waits for the disk.
 ///
 /// # Errors
 /// If a file cannot be read.

@@ -1,8 +1,8 @@
-//! The access and the connection log: what the counters have counted, kept by day and written as
-//! whole files, at most once a minute.
+//! The access log and the connection log: adds up the counters by day, and writes each changed day as a whole
+//! file, at most once a minute.
 //!
-//! The files are read again at the start, so that a restart loses at most the last minute, and
-//! only if it was a crash.
+//! After a start, it reads the file of a day before it adds to it. A crash loses at most the last minute; a restart
+//! loses nothing.
 
 use std::{
     collections::BTreeMap,
@@ -22,11 +22,11 @@ use crate::{
     domain::{day::Day, time::Millis},
 };
 
-/// At most so often the files are written.
-pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two writes of the files.
+pub(super) const WRITE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many rows a day has at most, beside the one for all the others.
-const MOST: usize = 100_000;
+/// How many rows a day has at most. Further requests share one more row.
+const MAX_ROWS_PER_DAY: usize = 100_000;
 
 /// One of the two logs.
 pub(super) struct Ledger<const N: usize> {
@@ -37,7 +37,7 @@ pub(super) struct Ledger<const N: usize> {
     days: BTreeMap<Day, Page<N>>,
 }
 
-/// A day that is in memory.
+/// The counts of a day.
 struct Page<const N: usize> {
     tally: Tally<N>,
     is_changed: bool,
@@ -48,7 +48,7 @@ impl<const N: usize> Ledger<N> {
         Self { kind, columns, folder, hasher, days: BTreeMap::new() }
     }
 
-    /// Adds rows; gives how many were lost because their day could not be read.
+    /// Adds rows. Returns how many were lost because the file of their day could not be read.
     pub fn add(&mut self, rows: impl Iterator<Item = Row<N>>) -> u64 {
         let mut lost = 0;
         for row in rows {
@@ -59,7 +59,7 @@ impl<const N: usize> Ledger<N> {
                 }
                 Err(error) => {
                     if lost == 0 {
-                        tracing::error!(log = self.kind.as_str(), %error, "a log cannot be read, nor added to");
+                        tracing::error!(log = self.kind.as_str(), %error, "the file of a log cannot be read, so rows of that day are lost");
                     }
                     lost += 1;
                 }
@@ -77,7 +77,7 @@ impl<const N: usize> Ledger<N> {
     }
 
     fn load(&self, day: Day) -> io::Result<Tally<N>> {
-        let mut tally = Tally::new(self.hasher.clone(), MOST);
+        let mut tally = Tally::new(self.hasher.clone(), MAX_ROWS_PER_DAY);
         let file = match File::open(self.kind.file(&self.folder, day)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(tally),
             file => file?,
@@ -86,14 +86,15 @@ impl<const N: usize> Ledger<N> {
             match serde_json::from_str::<CountedRow>(&line?) {
                 Ok(row) => tally.add(&Row::of_counted(row, self.columns)),
                 Err(_) => {
-                    tracing::warn!(log = self.kind.as_str(), "a row of a log cannot be read and is left out")
+                    tracing::warn!(log = self.kind.as_str(), "a row of a log cannot be read and is skipped")
                 }
             }
         }
         Ok(tally)
     }
 
-    /// Writes what has changed, and forgets what is over; gives how many rows were lost.
+    /// Writes the changed days, and drops the days that have reached their age. Returns how many rows were
+    /// lost.
     pub fn write(&mut self, privacy: &Privacy, now: Millis) -> u64 {
         self.days.retain(|day, _| now < self.kind.goes(*day, privacy));
         for (day, page) in self.days.iter_mut().filter(|(_, page)| page.is_changed) {
@@ -110,7 +111,7 @@ impl<const N: usize> Ledger<N> {
                 Err(error) => tracing::error!(log = self.kind.as_str(), %error, "a log cannot be written"),
             }
         }
-        let over = self.days.extract_if(.., |day, _| *day != Day::of(now));
-        over.filter(|(_, page)| page.is_changed).map(|(_, page)| page.tally.rows().count() as u64).sum()
+        let past = self.days.extract_if(.., |day, _| *day != Day::of(now));
+        past.filter(|(_, page)| page.is_changed).map(|(_, page)| page.tally.rows().count() as u64).sum()
     }
 }

@@ -1,7 +1,7 @@
-//! The log of lookups: a row for each request that was answered (design, P14).
+//! The log of lookups: a row for each lookup that was answered (design, P14).
 //!
-//! The handler builds a row beside its answer and leaves it in a bounded queue; a thread writes
-//! what has gathered there. Nobody waits for the disk: what does not fit is lost, and counted.
+//! The handler builds a row and puts it into a bounded queue. A thread writes the queue to the file. No request
+//! waits for the disk: a row that does not fit is dropped and counted.
 
 use std::{
     io::Write,
@@ -24,11 +24,10 @@ use crate::{
     },
 };
 
-/// A row of the log, being built while the lookup runs.
+/// A row of the log, built while the lookup runs.
 ///
-/// Its text is one JSON object: `ts`, `account`, `ip`, `algorithm`, in a full log the addresses
-/// that were `found` and those `not_found`, then how many `addresses` were sent and how many `matches`
-/// there were.
+/// It is one JSON object: `ts`, `account`, `ip`, `algorithm`; in a full log the addresses `found` and
+/// `not_found`; then the numbers of `addresses` sent and of `matches`.
 pub struct LookupRow<'a> {
     level: LookupLog,
     /// The key under which addresses in the clear are hashed.
@@ -40,11 +39,11 @@ pub struct LookupRow<'a> {
     not_found: Vec<u8>,
 }
 
-/// About how long a row is without its addresses.
-const ROW: usize = 256;
+/// The approximate size of a row without its addresses.
+const ROW_BYTES: usize = 256;
 
-/// How long an address is in a row: 43 characters, quotes and a comma.
-const ADDRESS: usize = 46;
+/// The size of an address in a row: 43 characters, quotes and a comma.
+const ADDRESS_BYTES: usize = 46;
 
 impl<'a> LookupRow<'a> {
     pub(super) fn new(
@@ -61,8 +60,8 @@ impl<'a> LookupRow<'a> {
         if level == LookupLog::Off {
             return row;
         }
-        let room = if level == LookupLog::Full { addresses * ADDRESS } else { 0 };
-        row.text.reserve(ROW + room);
+        let room = if level == LookupLog::Full { addresses * ADDRESS_BYTES } else { 0 };
+        row.text.reserve(ROW_BYTES + room);
         // Writing to memory does not fail.
         let _ = write!(row.text, "{{\"ts\":{},\"account\":", ts.0);
         let _ = serde_json::to_writer(&mut row.text, account.as_str());
@@ -74,20 +73,20 @@ impl<'a> LookupRow<'a> {
         row
     }
 
-    /// Adds an address in the form in which lookups find something by it, as it was sent. What has
-    /// not that form may be anything, also an address in the clear, and does not belong here.
+    /// Adds an address that was looked up, in the form in which it was sent. Pass only addresses in the form of
+    /// the algorithm: anything else could be an address in the clear.
     pub fn add(&mut self, address: &str, is_found: bool) {
         self.matches += usize::from(is_found);
         if self.level != LookupLog::Full {
             return;
         }
         if self.not_found.capacity() == 0 && !is_found {
-            self.not_found.reserve(self.addresses * ADDRESS);
+            self.not_found.reserve(self.addresses * ADDRESS_BYTES);
         }
         let list = if is_found { &mut self.text } else { &mut self.not_found };
         list.push(b'"');
         match self.key {
-            // Nothing to escape: the characters of URL-safe base64.
+            // No escaping needed: these are characters of URL-safe base64.
             None => list.extend(address.as_bytes()),
             Some(key) => list.extend(hash_of_clear(key, address).as_bytes()),
         }
@@ -110,37 +109,38 @@ impl<'a> LookupRow<'a> {
     }
 }
 
-/// What stands in the log for an address that was sent in the clear, `<address> <medium>`.
+/// The hash that the log has for an address sent in the clear, `<address> <medium>`.
 fn hash_of_clear(key: &Key32, text: &str) -> String {
     url_text(&key.mac(&[b"looked up in the clear", text.as_bytes()]))
 }
 
-/// What stands in the log for an address that was sent in the clear. `key` is the server's own key,
-/// the one of sessions.
+/// The hash that the log has for an address sent in the clear. `key` is the server's own key, the one of
+/// sessions.
 pub fn clear_hash(key: &Key32, address: &Address) -> String {
     hash_of_clear(key, &format!("{} {}", address.as_str(), address.medium().as_str()))
 }
 
-/// How many bytes may wait for the disk. A row has some at least, so this bounds their number too.
-const MOST: usize = 16 << 20;
+/// How many bytes may be queued. This also bounds the number of rows.
+const MAX_QUEUED_BYTES: usize = 16 << 20;
 
-/// A day has no more than that: nobody who looks up fills the disk. What comes on top is counted as lost.
-const MOST_OF_A_DAY: u64 = 1 << 30;
+/// How large the file of a day may become, so that lookups cannot fill the disk. Further rows are counted as
+/// lost.
+const MAX_DAY_BYTES: u64 = 1 << 30;
 
-/// From so many bytes on the thread is woken.
-const PLENTY: usize = 256 << 10;
+/// How many queued bytes wake the thread before its tick.
+const WAKE_BYTES: usize = 256 << 10;
 
-/// The rows that wait for the disk.
+/// The queue of rows to write.
 #[derive(Default)]
 pub struct Queue {
-    waiting: Mutex<Batch>,
-    bell: Condvar,
+    queued: Mutex<Batch>,
+    wake: Condvar,
 }
 
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// The days of the rows: up to which byte a day goes, and how many rows it has.
+    /// The days of the rows: where the rows of a day end in `bytes`, and how many there are.
     days: Vec<(Day, usize, u64)>,
     lost: u64,
     is_last: bool,
@@ -148,7 +148,7 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, row: &[u8], day: Day) {
-        if self.bytes.len() + row.len() > MOST {
+        if self.bytes.len() + row.len() > MAX_QUEUED_BYTES {
             self.lost += 1;
             return;
         }
@@ -161,8 +161,8 @@ impl Batch {
 
     fn clear(&mut self) {
         self.bytes.clear();
-        // What a rush of requests needed is not kept for ever.
-        self.bytes.shrink_to(4 * PLENTY);
+        // Free the memory of a burst of requests.
+        self.bytes.shrink_to(4 * WAKE_BYTES);
         self.days.clear();
         self.lost = 0;
     }
@@ -175,40 +175,41 @@ impl Queue {
         }
         let day = Day::of(row.ts);
         let row = row.finish();
-        let mut waiting = self.lock();
-        let before = waiting.bytes.len();
-        waiting.push(&row, day);
-        let is_plenty = before < PLENTY && waiting.bytes.len() >= PLENTY;
-        drop(waiting);
-        if is_plenty {
-            self.bell.notify_one();
+        let mut queued = self.lock();
+        let before = queued.bytes.len();
+        queued.push(&row, day);
+        let is_enough = before < WAKE_BYTES && queued.bytes.len() >= WAKE_BYTES;
+        drop(queued);
+        if is_enough {
+            self.wake.notify_one();
         }
     }
 
-    /// Lets the thread end once it has written what is there.
+    /// Ends the thread after it has written the queued rows.
     pub(super) fn close(&self) {
         self.lock().is_last = true;
-        self.bell.notify_one();
+        self.wake.notify_one();
     }
 
-    /// Writes what gathers, until the queue is closed. `lost` hears how many rows came to nothing.
+    /// Writes the queued rows at least every `tick`, until the queue is closed. Calls `lost` with the number of
+    /// lost rows.
     pub(super) fn write(
         &self,
         folder: &Path,
         privacy: &Privacy,
-        patience: Duration,
+        tick: Duration,
         now: impl Fn() -> Millis,
         lost: impl Fn(u64),
     ) {
         let mut batch = Batch::default();
         loop {
-            let waiting = self.lock();
-            let is_little = |batch: &mut Batch| batch.bytes.len() < PLENTY && !batch.is_last;
-            let waited = self.bell.wait_timeout_while(waiting, patience, is_little);
-            let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let is_last = waiting.is_last;
-            std::mem::swap(&mut *waiting, &mut batch);
-            drop(waiting);
+            let queued = self.lock();
+            let may_wait = |batch: &mut Batch| batch.bytes.len() < WAKE_BYTES && !batch.is_last;
+            let woken = self.wake.wait_timeout_while(queued, tick, may_wait);
+            let (mut queued, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            let is_last = queued.is_last;
+            std::mem::swap(&mut *queued, &mut batch);
+            drop(queued);
             lost(batch.lost + write_batch(&batch, folder, privacy, now()));
             batch.clear();
             if is_last {
@@ -218,22 +219,22 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Writes the rows of each day into its file; gives how many were lost.
+/// Appends the rows of each day to its file. Returns how many were lost.
 fn write_batch(batch: &Batch, folder: &Path, privacy: &Privacy, now: Millis) -> u64 {
     let (mut start, mut lost) = (0, 0);
     for &(day, end, rows) in &batch.days {
         let bytes = &batch.bytes[start..end];
         start = end;
-        // Nobody would unlink it again for a while.
+        // Retention has unlinked the file of that day. A new one would stay until the next round.
         if now >= LogKind::Lookup.goes(day, privacy) {
             continue;
         }
         let file = LogKind::Lookup.file(folder, day);
-        if files::length(&file) + bytes.len() as u64 > MOST_OF_A_DAY {
+        if files::length(&file) + bytes.len() as u64 > MAX_DAY_BYTES {
             lost += rows;
             continue;
         }
@@ -250,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_counted_and_nobody_waits() {
+    fn rows_that_do_not_fit_are_counted_and_the_caller_does_not_wait() {
         let queue = Queue::default();
         let key = Key32::new([7; 32]);
         let account = UserId::parse("@alice:example.org").expect("a user ID");
@@ -270,9 +271,9 @@ mod tests {
             queue.push(row);
         };
         (0..100).for_each(|_| push());
-        let waiting = queue.lock();
-        let rows = waiting.days[0].2;
-        assert!(waiting.bytes.len() <= MOST && rows > 30);
-        assert_eq!(waiting.lost, 100 - rows);
+        let queued = queue.lock();
+        let rows = queued.days[0].2;
+        assert!(queued.bytes.len() <= MAX_QUEUED_BYTES && rows > 30);
+        assert_eq!(queued.lost, 100 - rows);
     }
 }

@@ -1,8 +1,8 @@
-//! The three logs that hold what the policy lets a server remember of its callers, in files of their own: who
-//! looked up what, which programs called from where, and how often (design, P14 and P15).
+//! The three logs of callers, in files of their own: which account looked up what, which user agent called from
+//! which IP address, and how often (design, P14 and P15). They hold only what the privacy policy allows.
 //!
 //! Rows are queued in memory and written by two threads, so no request waits for the disk. The operator's log
-//! on standard error is not written here, and no personal data is ever in it.
+//! on standard error is separate and never contains personal data.
 
 mod counters;
 mod files;
@@ -26,7 +26,7 @@ use std::{
 
 use self::{
     counters::{CONNECTION_COLUMNS, KIND_COLUMNS},
-    ledgers::{INTERVAL, Ledger},
+    ledgers::{Ledger, WRITE_INTERVAL},
     lookups::{LookupRow, Queue},
 };
 pub use self::{
@@ -50,7 +50,7 @@ pub struct Logs {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the writing threads work with.
+/// The state that the writing threads share.
 struct Shared {
     folder: PathBuf,
     privacy: Privacy,
@@ -61,13 +61,13 @@ struct Shared {
     hasher: RandomState,
     counters: Mutex<Vec<Arc<Counter>>>,
     is_closed: Mutex<bool>,
-    bell: Condvar,
+    wake: Condvar,
     has_warned: AtomicBool,
 }
 
 impl Logs {
-    /// The logs in `folder`, for reading. Nothing is written before [`Logs::start`]. Addresses that were looked up
-    /// in the clear are hashed under `key`.
+    /// The logs in `folder`. Nothing is written before [`Logs::start`]. Addresses that were looked up in the
+    /// clear are hashed under `key`.
     pub fn new(
         folder: PathBuf,
         privacy: Privacy,
@@ -85,19 +85,19 @@ impl Logs {
             hasher: RandomState::new(),
             counters: Mutex::default(),
             is_closed: Mutex::new(false),
-            bell: Condvar::new(),
+            wake: Condvar::new(),
             has_warned: AtomicBool::new(false),
         });
         Self { shared, threads: Mutex::default() }
     }
 
-    /// Creates the folder and starts the threads that write. A row waits at most `tick` before it is written.
+    /// Creates the folder and starts the writing threads. A row is queued for at most `tick`.
     ///
     /// # Errors
     /// If the folder cannot be used.
     pub fn start(&self, tick: Duration) -> io::Result<()> {
         files::prepare(&self.shared.folder)?;
-        // Two, because the second waits for the disk and the first must not.
+        // Two threads: rewriting the ledgers takes long, and lookup rows must not wait for it.
         let start = |name: &str, work: fn(&Shared, Duration)| {
             let shared = self.shared.clone();
             thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared, tick))
@@ -108,7 +108,7 @@ impl Logs {
         Ok(())
     }
 
-    /// Begins the row of a lookup that is about to run; finish it with [`Logs::add_lookup`].
+    /// Begins the row of a lookup. Pass it to [`Logs::add_lookup`] afterwards.
     pub fn lookup_row(
         &self,
         account: &UserId,
@@ -121,7 +121,7 @@ impl Logs {
         LookupRow::new(privacy.lookup_log, key, account, ip, algorithm, addresses, now)
     }
 
-    /// Queues the row of a lookup. Never waits for the disk; a row that does not fit is lost and counted.
+    /// Queues the row of a lookup. Never waits for the disk: a row that does not fit is dropped and counted.
     pub fn add_lookup(&self, row: LookupRow<'_>) {
         self.shared.queue.push(row);
     }
@@ -136,12 +136,12 @@ impl Logs {
     /// See [`files::unlink_expired`].
     ///
     /// # Errors
-    /// The first file that could not be unlinked; the others are gone all the same.
+    /// The first file that could not be unlinked. The others are unlinked.
     pub fn unlink_expired(&self, now: Millis) -> io::Result<usize> {
         unlink_expired(&self.shared.folder, now, &self.shared.privacy)
     }
 
-    /// How much of each log there is. Reads every file once, in pieces, and waits for the disk.
+    /// Measures each log, see [`files::held`]. Waits for the disk.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -149,13 +149,13 @@ impl Logs {
         held(&self.shared.folder, &self.shared.privacy)
     }
 
-    /// Writes everything that is there, and ends. What is handed over later is lost.
+    /// Writes all queued rows and ends the threads. Rows that are added later are lost.
     pub fn close(&self) {
         self.shared.queue.close();
         *lock(&self.shared.is_closed) = true;
-        self.shared.bell.notify_all();
+        self.shared.wake.notify_all();
         for thread in lock(&self.threads).drain(..) {
-            // One that panicked has said so.
+            // The panic was already reported on standard error.
             let _ = thread.join();
         }
     }
@@ -169,11 +169,11 @@ impl Drop for Logs {
 
 impl Shared {
     fn write_lookups(&self, tick: Duration) {
-        let lost = |rows| self.lost(LogKind::Lookup, rows);
+        let lost = |rows| self.count_lost(LogKind::Lookup, rows);
         self.queue.write(&self.folder, &self.privacy, tick, || self.clock.now(), lost);
     }
 
-    /// Collects what was counted, and writes it once a minute.
+    /// Collects the counters every `tick`, and writes the ledgers once a minute.
     fn write_ledgers(&self, tick: Duration) {
         let (privacy, clock) = (&self.privacy, &self.clock);
         let ledger = (self.folder.clone(), self.hasher.clone());
@@ -184,14 +184,14 @@ impl Shared {
             let is_last = self.is_closed_within(tick);
             let counters = lock(&self.counters).clone();
             for (requests, counts) in counters.iter().map(|counter| counter.collect()) {
-                self.lost(LogKind::Access, access.add(requests));
-                self.lost(LogKind::Connection, connections.add(counts));
+                self.count_lost(LogKind::Access, access.add(requests));
+                self.count_lost(LogKind::Connection, connections.add(counts));
             }
             let now = clock.now();
-            // Also if the clock was put back.
-            if is_last || now < written || now >= written.after(INTERVAL) {
-                self.lost(LogKind::Access, access.write(privacy, now));
-                self.lost(LogKind::Connection, connections.write(privacy, now));
+            // `now < written` means that the clock was set back.
+            if is_last || now < written || now >= written.after(WRITE_INTERVAL) {
+                self.count_lost(LogKind::Access, access.write(privacy, now));
+                self.count_lost(LogKind::Connection, connections.write(privacy, now));
                 written = now;
             }
             if is_last {
@@ -201,11 +201,11 @@ impl Shared {
     }
 
     fn is_closed_within(&self, tick: Duration) -> bool {
-        let waited = self.bell.wait_timeout_while(lock(&self.is_closed), tick, |is_closed| !*is_closed);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let woken = self.wake.wait_timeout_while(lock(&self.is_closed), tick, |is_closed| !*is_closed);
+        *woken.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn lost(&self, kind: LogKind, rows: u64) {
+    fn count_lost(&self, kind: LogKind, rows: u64) {
         if rows == 0 {
             return;
         }
@@ -213,7 +213,7 @@ impl Shared {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 log = kind.as_str(),
-                "rows of a log are lost: the disk is full, broken or too slow; the metric bindery_log_rows_lost_total counts them from now on"
+                "rows of a log are lost: the disk is full, broken or too slow; the metric bindery_log_rows_lost_total counts them, and this line is logged only once"
             );
         }
     }

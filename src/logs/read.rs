@@ -1,7 +1,6 @@
-//! Reading the logs: for the operator's eyes, and for the person who asks how often their address
-//! was looked up.
+//! Reads the logs, for the operator's commands and for a person's export.
 //!
-//! Files are read line by line, also while the server writes them, and never as a whole.
+//! Files are read line by line, never as a whole. The server may write them meanwhile.
 
 use std::{
     borrow::Cow,
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::domain::{day::Day, ids::UserId, lookup::LookupHash, threepid::Address, time::Millis};
 
-/// Who looked up how much: a row of the log of lookups without its addresses.
+/// A row of the log of lookups without its addresses.
 #[derive(Debug, Deserialize)]
 pub struct LookupSummary<'a> {
     /// When.
@@ -29,16 +28,16 @@ pub struct LookupSummary<'a> {
     pub account: Cow<'a, str>,
     /// The IP address that it asked from.
     pub ip: IpAddr,
-    /// In which form the addresses were sent.
+    /// The algorithm: the form in which the addresses were sent.
     #[serde(borrow)]
     pub algorithm: Cow<'a, str>,
-    /// How many addresses were asked for.
+    /// How many addresses were looked up.
     pub addresses: u64,
-    /// How many of them led to a Matrix ID.
+    /// How many of them were found.
     pub matches: u64,
 }
 
-/// Calls `each` with every row of a log from a day on, the oldest day first, as the JSON that it is.
+/// Calls `each` with the JSON of every row of a log, from the day `since` on, the oldest day first.
 ///
 /// # Errors
 /// If a file cannot be read, or `each` fails.
@@ -52,8 +51,7 @@ pub fn rows(
         let Some(content) = file.open()? else { continue };
         let (mut content, mut line) = (BufReader::with_capacity(64 * 1024, content), Vec::new());
         while content.read_until(b'\n', &mut line)? > 0 {
-            // The last one may be half written at this moment, and one that a full disk has cut
-            // says nothing.
+            // Skip the last line if it is still being written, and rows that a full disk has cut.
             if let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok())
                 && text.starts_with('{')
                 && text.ends_with('}')
@@ -73,7 +71,7 @@ pub struct LookupMade {
     pub at: Millis,
     /// The IP address it came from.
     pub ip: IpAddr,
-    /// How many addresses were asked for.
+    /// How many addresses were looked up.
     pub addresses: u64,
     /// How many of them were found.
     pub found: u64,
@@ -89,7 +87,7 @@ pub struct LookedUp {
 }
 
 impl Logs {
-    /// The lookups that an account made, as far as the log goes. Waits for the disk.
+    /// The lookups that an account made, as far as the log goes back. Waits for the disk.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -110,8 +108,8 @@ impl Logs {
         Ok(lookups)
     }
 
-    /// The lookups of an address, as far as a full log goes: under these peppers, and in the clear. Waits for
-    /// the disk.
+    /// The lookups of an address, as far as a full log goes back: under these peppers, and in the clear. Waits
+    /// for the disk.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -126,7 +124,7 @@ impl Logs {
         hashes.extend(peppers.iter().map(|pepper| LookupHash::of(address, pepper).to_base64()));
         let mut lookups = Vec::new();
         rows(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
-            // Most rows hold none of the hashes, and searching is cheaper than parsing.
+            // Search before parsing, because it is cheaper and most rows contain none of the hashes.
             if let Some(hash) = hashes.iter().find(|hash| row.contains(hash.as_str()))
                 && let Ok(full) = serde_json::from_str::<Full<'_>>(row)
             {

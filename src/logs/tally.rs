@@ -1,7 +1,7 @@
-//! Counts for each day, IP address and user agent, in bounded memory.
+//! Counts by day, IP address and user agent, in bounded memory.
 //!
-//! What does not fit is counted all the same, in one row for all the others. Knows nothing of files
-//! or of what the columns mean.
+//! Requests that find no room are counted in one shared row. This file knows nothing about files or the meaning
+//! of columns.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::day::Day;
 
-/// A row as it is written: one JSON object, the counts by the names of their columns.
+/// A row as it is written: one JSON object, with each count under the name of its column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountedRow {
     /// The UTC day.
     pub day: Day,
-    /// The IP address; `None` for all those together that found no room.
+    /// The IP address. `None` in the shared row.
     pub ip: Option<IpAddr>,
-    /// What the program called itself; `None` in a log that has no programs.
+    /// The user agent. `None` in a log without user agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// The counts that are not zero.
@@ -31,9 +31,10 @@ pub struct CountedRow {
 /// Counts in `N` columns.
 pub(super) struct Tally<const N: usize> {
     hasher: RandomState,
-    /// By the hash of what they are for. Sixty-four bits under a random key do not collide.
+    /// Keyed by a hash of day, IP address and user agent. 64 bits under a random key do not collide in
+    /// practice.
     rows: HashMap<u64, Row<N>>,
-    most: usize,
+    max_rows: usize,
 }
 
 /// The counts of one IP address and user agent on one day.
@@ -45,12 +46,12 @@ pub(super) struct Row<const N: usize> {
 }
 
 impl<const N: usize> Tally<N> {
-    /// Tallies that are merged share a hasher.
-    pub fn new(hasher: RandomState, most: usize) -> Self {
-        Self { hasher, rows: HashMap::new(), most }
+    /// An empty tally of at most `max_rows` rows and the shared one. Tallies that are merged must share a hasher.
+    pub fn new(hasher: RandomState, max_rows: usize) -> Self {
+        Self { hasher, rows: HashMap::new(), max_rows }
     }
 
-    /// Counts one in a column. Allocates only for a row that is not there yet.
+    /// Counts one in a column. Allocates only for a new row.
     pub fn count(&mut self, day: Day, ip: IpAddr, agent: &str, column: usize) {
         self.row(day, Some(ip), agent).counts[column] += 1;
     }
@@ -65,25 +66,25 @@ impl<const N: usize> Tally<N> {
 
     fn row(&mut self, day: Day, ip: Option<IpAddr>, agent: &str) -> &mut Row<N> {
         let key = self.hasher.hash_one((day, ip, agent));
-        let has_room = self.rows.len() < self.most || self.rows.contains_key(&key);
+        let has_room = self.rows.len() < self.max_rows || self.rows.contains_key(&key);
         let (ip, agent) = if has_room { (ip, agent) } else { (None, "") };
         let key = if has_room { key } else { self.hasher.hash_one((day, ip, agent)) };
         self.rows.entry(key).or_insert_with(|| Row { day, ip, agent: agent.into(), counts: [0; N] })
     }
 
-    /// Takes everything out.
+    /// Takes all rows.
     pub fn take(&mut self) -> impl Iterator<Item = Row<N>> + use<N> {
         std::mem::take(&mut self.rows).into_values()
     }
 
-    /// Everything, in no order.
+    /// All rows, in no order.
     pub fn rows(&self) -> impl Iterator<Item = &Row<N>> {
         self.rows.values()
     }
 }
 
 impl<const N: usize> Row<N> {
-    /// As it is written.
+    /// The row in its written form.
     pub fn to_counted(&self, columns: [&str; N], has_agents: bool) -> CountedRow {
         let counts = columns.iter().zip(self.counts).filter(|(_, count)| *count > 0);
         CountedRow {
@@ -94,7 +95,7 @@ impl<const N: usize> Row<N> {
         }
     }
 
-    /// As it was written.
+    /// The row from its written form.
     pub fn of_counted(row: CountedRow, columns: [&str; N]) -> Self {
         let counts = columns.map(|column| row.counts.get(column).copied().unwrap_or_default());
         Self { day: row.day, ip: row.ip, agent: row.agent.unwrap_or_default().into(), counts }
@@ -120,7 +121,7 @@ mod tests {
         let mut all = Tally::<2>::new(tally.hasher.clone(), 50);
         tally.take().for_each(|row| all.add(&row));
         assert_eq!(tally.rows.len(), 0);
-        // The row of the others may be among the first fifty.
+        // The shared row may be among the first fifty.
         assert!((50..=51).contains(&all.rows.len()));
         assert_eq!(all.rows().map(|row| row.counts[1]).sum::<u64>(), 2000);
     }

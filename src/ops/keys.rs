@@ -1,5 +1,5 @@
-//! The keys that others check our signatures with (specification, Identity Service API, "Key
-//! management").
+//! Signs associations, and answers questions about the server's signing keys (specification, Identity Service
+//! API, "Key management").
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::domain::{
     signing::{KeyPair, PublicKey},
 };
 
-/// The public key with this identifier, retired keys included.
+/// The public key with this identifier. Retired keys are included.
 ///
 /// # Errors
 /// `NotFound`.
@@ -19,13 +19,13 @@ pub fn public_key(core: &Core, id: &str) -> Result<PublicKey, Refusal> {
     pair.map(KeyPair::public).ok_or(Refusal::NotFound("There is no key with this identifier"))
 }
 
-/// Whether this is a long-term key of ours, in any base64 spelling.
+/// Whether this is one of the server's long-term keys, in any base64 spelling.
 pub fn is_valid(core: &Core, public_key: &str) -> bool {
     let Some(asked) = PublicKey::from_base64(public_key) else { return false };
     core.signing_keys.iter().any(|pair| pair.public() == asked)
 }
 
-/// The association as this server vouches for it.
+/// The association as JSON, signed with the current key.
 pub fn sign_association(core: &Core, association: &Association) -> Map<String, Value> {
     let Value::Object(mut object) = association.to_json() else {
         unreachable!("an association is an object")

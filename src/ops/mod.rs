@@ -1,7 +1,7 @@
-//! What the server does: one function for each thing, and each owns its transaction.
+//! What the server does: one function for each operation, which owns its transaction.
 //!
-//! A function here takes domain values and gives back domain values or a [`Failure`]. It knows
-//! neither HTTP nor templates; what it needs from homeservers is the trait below.
+//! A function takes domain values and returns domain values or a [`Failure`]. It knows neither HTTP nor
+//! templates. It calls homeservers through the trait [`Homeservers`].
 
 pub mod account;
 pub mod address;
@@ -38,17 +38,17 @@ use crate::{
     store::{Genesis, Store, StoreError, Writes},
 };
 
-/// What other people's homeservers say.
+/// Calls to other homeservers. `remote` implements it.
 pub trait Homeservers: Send + Sync {
-    /// Asks `server` whose OpenID token this is (Server-Server API, `/openid/userinfo`). The
-    /// answer is what the server claims; whether it may claim that is checked here.
+    /// Asks `server` which user an OpenID token belongs to (Server-Server API, `/openid/userinfo`). The answer
+    /// is only a claim: the operation checks that the user is on that server.
     fn token_owner<'a>(
         &'a self,
         server: &'a ServerName,
         openid_token: &'a OpenIdToken,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>>;
 
-    /// The keys with which `server` signs now, asking again if `key_id` is not among the known.
+    /// The current signing keys of `server`. Fetches them again if `key_id` is not among the known keys.
     fn signing_keys<'a>(
         &'a self,
         server: &'a ServerName,
@@ -59,25 +59,26 @@ pub trait Homeservers: Send + Sync {
 /// Why a homeserver gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HomeserverError {
-    /// It answered, and the answer is no.
-    #[error("the homeserver said no")]
+    /// It refused the request.
+    #[error("the homeserver refused the request")]
     Refused,
-    /// It could not be reached, answered too late, too much, or nonsense.
+    /// It could not be reached, its answer came too late or was too large, or the answer was malformed.
     #[error("the homeserver gave no usable answer")]
     Unreachable,
 }
 
-/// Why an operation did not happen.
+/// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
-    /// It was refused; the caller hears why.
+    /// It was refused. The caller is told why.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The database failed; the caller hears that something is wrong and the log says what.
+    /// The database failed. Every operation can fail with this, so functions document only their refusals. The
+    /// caller gets a general error; the log has the cause.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A file of the logs cannot be read or removed.
-    #[error("the logs cannot be used: {0}")]
+    /// A log file cannot be read or removed.
+    #[error("a log file cannot be read or removed: {0}")]
     Logs(Arc<io::Error>),
 }
 
@@ -87,7 +88,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What every operation works on.
+/// The parts that operations share.
 pub struct Core {
     /// The configuration.
     pub config: Arc<Config>,
@@ -95,11 +96,11 @@ pub struct Core {
     pub store: Store,
     /// The logs of lookups and callers.
     pub logs: Arc<Logs>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The editions of the privacy notice, the one in force last.
+    /// The editions of the privacy notice. The last one is in force.
     pub editions: Vec<Edition>,
-    /// What has to be accepted.
+    /// The documents that an account must accept.
     pub terms: Vec<Required>,
     homeservers: Arc<dyn Homeservers>,
     names: Vec<String>,
@@ -107,27 +108,24 @@ pub struct Core {
     signing_keys: Vec<KeyPair>,
     sending: address::sending::Sending,
     codes: address::codes::Codes,
-    /// How often who may do what.
+    /// The rate limits.
     pub limits: limits::Limits,
-    /// How much everybody may look up.
+    /// The lookup budgets.
     pub budgets: lookup::budget::Budgets,
-    /// Held while the pepper is replaced, so that only one at a time does that.
+    /// Held during a pepper rotation, so that only one runs at a time.
     rotating: tokio::sync::Mutex<()>,
-    /// What monitoring may count.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Whether what has reached its age is deleted.
+    /// Halts retention while the clock is in doubt.
     pub retention: retention::Switch,
     tokens: account::tokens::Tokens,
-    /// Who has asked for the link to their own page.
+    /// Requests for the link to a person's own page.
     pub visits: person::own_page::Queue,
 }
 
 impl Core {
-    /// Brings the parts together, and reads the keys, the editions of the notice and the lookup budgets from the
+    /// Assembles the parts. Reads the keys, the editions of the notice and the lookup budgets from the
     /// database.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
     pub async fn open(
         config: Arc<Config>,
         store: Store,
@@ -175,7 +173,7 @@ impl Core {
 }
 
 impl Core {
-    /// Runs `work` in a write transaction; see [`Store::write`]. A refusal must come before the first change.
+    /// Runs `work` in a write transaction, see [`Store::write`]. `work` must refuse before it changes anything.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, Failure> + Send + 'static,
@@ -183,31 +181,31 @@ impl Core {
         self.store.try_write(work).await
     }
 
-    /// Waits until nothing can be written any more; see [`Store::failed`].
+    /// Waits until the store accepts no more writes, see [`Store::failed`].
     pub async fn store_failed(&self) {
         self.store.failed().await;
     }
 
-    /// Waits for the writer to take an empty job; `false` if it has stopped.
+    /// Waits until the writer takes an empty job. `false` if it has stopped.
     pub async fn check_writer(&self) -> bool {
         self.store.check_writer().await
     }
 
-    /// How many steps of long work the writer has made, such as rows of a rewrite.
+    /// The number of steps of long work that the writer has completed, such as rows of a rewrite.
     pub fn writer_steps(&self) -> u64 {
         self.store.progress().steps()
     }
 
-    /// The key under which this server hashes what it must recognise and may not store.
+    /// The key for keyed hashes: of session tokens, and of values that are recognised but not stored.
     pub fn session_key(&self) -> &Key32 {
         &self.session_key
     }
 }
 
-/// What a new database starts with: keys and a pepper from the operating system's generator.
+/// The keys and the pepper of a new database, from the operating system's generator.
 ///
 /// # Panics
-/// If the operating system has no random numbers, since nothing can be safe then.
+/// If the operating system has no random numbers. No key would be secret then.
 pub fn genesis(now: Millis) -> Genesis {
     Genesis {
         signing_seed: Key32::new(random()),
@@ -217,7 +215,7 @@ pub fn genesis(now: Millis) -> Genesis {
     }
 }
 
-/// Bytes from the operating system's generator.
+/// Random bytes from the operating system's generator.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has random numbers");

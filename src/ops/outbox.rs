@@ -1,8 +1,8 @@
-//! What has to leave, as the task that sends it sees it: what is due, what exactly to send, and
-//! what became of it.
+//! The outbox, for the task that sends it: which rows are due, what to send for a row, and how to record the
+//! result.
 //!
-//! Nothing is sent here. A row is looked at again right before it is sent and right after, since
-//! it may have been replaced or withdrawn in the meantime.
+//! Nothing is sent here. Each row is read again right before and right after it is sent, because it may have
+//! been replaced or withdrawn.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -16,23 +16,20 @@ use crate::domain::{
     time::Millis,
 };
 
-/// All but the unreserved characters (RFC 3986 section 2.3).
+/// All except the unreserved characters (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Rows that are due, the longest due first, those after `after` in that order: a row and when it
-/// was due.
-///
-/// # Errors
-/// Only if the database fails.
+/// At most `limit` rows that are due, the longest due first. `after` is the last row of the previous batch and
+/// when it was due.
 pub async fn due(
     core: &Core,
     after: Option<(Millis, OutboxKey)>,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<(OutboxKey, Outgoing)>, Failure> {
     let now = core.clock.now();
     let due = core.store.scan(move |scan| {
         let mut rows = Vec::new();
-        for (_, key) in scan.due(now, after.as_ref(), most)? {
+        for (_, key) in scan.due(now, after.as_ref(), limit)? {
             rows.extend(scan.outgoing(&key)?.map(|row| (key, row)));
         }
         Ok(rows)
@@ -40,14 +37,14 @@ pub async fn due(
     Ok(due.await?)
 }
 
-/// Waits until something new is in the outbox.
+/// Waits until a commit puts a row into the outbox.
 pub async fn changed(core: &Core) {
     core.store.outbox_changed().await;
 }
 
-/// A thing as it leaves.
+/// The content of a row, ready to be sent.
 pub enum Content {
-    /// The body of `/3pid/onbind` for the homeserver of this user.
+    /// The body of `/3pid/onbind`, for the homeserver of this user.
     OnBind(UserId, Value),
     /// The mail of an invitation.
     Invitation(Box<InvitationContent>),
@@ -55,22 +52,19 @@ pub enum Content {
     OwnerNotice(Box<Notice>),
 }
 
-/// What the mail of an invitation is made from.
+/// The content of an invitation mail.
 pub struct InvitationContent {
     /// The invitation.
     pub invitation: Invitation,
-    /// What it says of room and sender.
+    /// What the homeserver says about the room and the sender.
     pub described: Described,
-    /// Where the person joins from.
+    /// The link that the person follows to join.
     pub link: String,
-    /// The language it is written in: the operator's, since nothing is known of the person.
+    /// The operator's default language, because the person's language is unknown.
     pub language: Language,
 }
 
-/// What to send for a row; `None` if it was withdrawn, replaced, or came to nothing.
-///
-/// # Errors
-/// Only if the database fails.
+/// The content to send for a row. `None` if the row was withdrawn or replaced, or must not be sent any more.
 pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Content>, Failure> {
     let snapshot = core.store.read();
     if snapshot.outgoing(key)?.as_ref() != Some(row) {
@@ -104,8 +98,8 @@ pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Co
     })
 }
 
-/// The link of an invitation's mail, as web clients read it: the room, and a URL that signs for
-/// whoever joins with it.
+/// The link in an invitation mail, in the format of web clients: the room, and a URL that signs for the user
+/// who joins with it.
 fn join_link(core: &Core, invitation: &Invitation, described: &Described) -> String {
     let private_key = Invitation::key_pair(&invitation.token, &core.session_key).private_base64();
     let (base, token) = (&core.config.public_base_url, invitation.token.as_str());
@@ -120,31 +114,31 @@ fn join_link(core: &Core, invitation: &Invitation, described: &Described) -> Str
     format!("{}/#/room/{room}?{}", core.config.invites.web_client_url, query.join("&"))
 }
 
-/// What became of something that was to leave.
+/// The result of an attempt to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It arrived.
+    /// It was delivered.
     Delivered,
-    /// It did not, and may if it is tried again.
+    /// It failed and may be retried.
     Failed,
-    /// It did not and never will.
+    /// It failed permanently.
     Refused,
-    /// There is nothing to send any more.
+    /// There is nothing to send: the row was withdrawn or replaced.
     Withdrawn,
 }
 
-/// What happened to the row in consequence.
+/// What happened to the row as a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Settled {
-    /// It is done and gone.
+    /// It was delivered and is deleted.
     Delivered,
-    /// It waits for another try.
+    /// It stays, to be retried.
     Waiting,
-    /// It was tried for long enough and is gone.
+    /// Its retry period ended, and it is deleted.
     GivenUp,
-    /// The other side does not want it; it is gone.
+    /// The receiver refused it permanently, and it is deleted.
     Refused,
-    /// It was replaced or withdrawn before.
+    /// It had been replaced or withdrawn before.
     Withdrawn,
 }
 
@@ -161,10 +155,7 @@ impl Settled {
     }
 }
 
-/// Writes down what became of rows that were to be sent, in one transaction.
-///
-/// # Errors
-/// Only if the database fails.
+/// Records the result of sending these rows, in one transaction. Returns what happened to each row.
 pub async fn settle(
     core: &Core,
     rows: Vec<(OutboxKey, Outgoing)>,
@@ -174,13 +165,13 @@ pub async fn settle(
     let settled = core.store.write(move |tables| {
         let mut settled = Vec::with_capacity(rows.len());
         for (key, row) in rows {
-            // Somebody else may have published the address meanwhile; that is a row of its own.
+            // Another account may have bound the address meanwhile. Its row replaced this one.
             if tables.outgoing(&key)?.as_ref() != Some(&row) {
                 settled.push(Settled::Withdrawn);
                 continue;
             }
             settled.push(match (fate, &row.parcel) {
-                // The homeserver knows: nothing about it has to be remembered here.
+                // The homeserver has the invitation now, so it need not be kept here.
                 (Fate::Delivered, Parcel::OnBind(_)) => {
                     tables.remove_invitation(&key.token)?;
                     Settled::Delivered

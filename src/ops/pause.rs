@@ -1,4 +1,4 @@
-//! Pauses between the steps of long work, so that requests come first.
+//! Pauses between the steps of long work, so that requests are served first.
 
 use std::time::{Duration, Instant};
 

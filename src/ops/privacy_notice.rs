@@ -1,5 +1,5 @@
-//! The privacy notice: publishing what has changed, and what people have to accept because of it
-//! (design, P17). Which change asks whom is decided in [`crate::domain::edition`].
+//! The privacy notice: publishing a changed one, and which documents accounts must accept (design, P17).
+//! [`crate::domain::edition`] decides which change requires a new consent.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,17 +20,13 @@ use crate::{
 /// The ID under which `/terms` offers the notice.
 pub const DOCUMENT: &str = "privacy_policy";
 
-/// How many accounts are counted in one step.
+/// How many accounts one step counts.
 const ACCOUNTS_BATCH: usize = 1000;
 
-/// Publishes the notice: if its facts or texts are not those of the latest edition, there is a new
-/// one afterwards.
-///
-/// # Errors
-/// Only if the database fails.
+/// Publishes the notice. Adds an edition if the facts or the texts differ from the latest one.
 pub async fn publish(store: &Store, facts: Facts, texts: Texts, now: Millis) -> Result<(), StoreError> {
     let history = store.read().editions()?;
-    // Nobody else publishes, so a start that changes nothing need not write.
+    // Only a start publishes, so this check cannot race. A start that changes nothing need not write.
     if let Some(latest) = history.last()
         && latest.facts == facts
         && store.read().edition_texts(latest.number)? == texts
@@ -41,31 +37,31 @@ pub async fn publish(store: &Store, facts: Facts, texts: Texts, now: Millis) -> 
     store.write(move |tables| tables.put_edition(&edition, &texts)).await
 }
 
-/// The texts of an edition; none if there is no such edition.
+/// The texts of an edition. Empty if there is no such edition.
 pub fn texts(core: &Core, number: u64) -> Result<Texts, Failure> {
     Ok(core.store.read().edition_texts(number)?)
 }
 
-/// What a configuration says about what has to be accepted.
+/// The documents that a configuration requires accounts to accept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Planned {
     /// The operator's own documents.
     pub documents: Terms,
-    /// The facts of the notice, which is offered if there are no others.
+    /// The facts of the notice. The notice is offered if the operator has no own documents.
     pub facts: Facts,
-    /// Where the notice is to be read.
+    /// The base URL of the server that shows the notice.
     pub base_url: String,
 }
 
 impl Planned {
-    /// What this configuration says.
+    /// The plan of this configuration.
     pub fn by(config: &Config) -> Self {
         let (documents, base_url) = (config.terms.clone(), config.public_base_url.clone());
         Self { documents, facts: config.notice().facts, base_url }
     }
 
-    /// What has to be accepted then, after these editions: the operator's own documents, or the
-    /// notice if they have none.
+    /// The documents that accounts must accept after these editions: the operator's own documents, or the
+    /// notice if there are none.
     pub fn required(&self, editions: &[Edition]) -> Vec<Required> {
         if !self.documents.is_empty() {
             return self.documents.iter().map(|(id, document)| Required::just(id, document)).collect();
@@ -83,7 +79,7 @@ impl Planned {
     }
 }
 
-/// What the notice is called.
+/// The title of the notice.
 pub fn title(language: Language) -> &'static str {
     match language {
         Language::En => "Privacy notice",
@@ -93,19 +89,19 @@ pub fn title(language: Language) -> &'static str {
     }
 }
 
-/// What a plan comes to.
+/// The effect of a plan on the accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
-    /// What has to be accepted.
+    /// The documents that accounts must accept.
     pub required: Vec<Required>,
-    /// How many accounts have accepted something here.
+    /// The number of accounts that have accepted a document.
     pub accounts: u64,
-    /// How many of them have not accepted all that has to be, and are asked.
+    /// How many of them must accept a document again, and will be asked.
     pub asked: u64,
 }
 
 impl Effect {
-    /// The effect of a plan on a database that no server uses.
+    /// The effect of a plan on a database that no server is using.
     pub fn on(database: &ReadOnly, planned: &Planned) -> Result<Self, StoreError> {
         let scan = database.scan();
         let mut effect = Self::none(planned.required(&scan.editions()?));
@@ -122,7 +118,7 @@ impl Effect {
         Self { required, accounts: 0, asked: 0 }
     }
 
-    /// Counts the next accounts after `after`; the last of them, or `None` if there are no more.
+    /// Counts the next batch of accounts after `after`. Returns the last one, or `None` at the end.
     fn add_accounts(
         &mut self,
         scan: &Scan<'_>,
@@ -154,9 +150,6 @@ pub async fn effect(core: &Core, planned: &Planned) -> Result<Effect, Failure> {
 }
 
 /// Whether an account has accepted every one of these documents.
-///
-/// # Errors
-/// Only if the database fails.
 pub fn has_accepted_all<T: Transaction>(
     tables: &Tables<T>,
     account: &UserId,

@@ -1,16 +1,16 @@
-//! Requests that a homeserver signed, and the check of their `X-Matrix` signature (specification, Server-Server
-//! API, "Request Authentication").
+//! Verifies the `X-Matrix` signature of a homeserver's request (specification, Server-Server API, "Request
+//! Authentication").
 
 use serde_json::Value;
 
 use super::{Core, Failure, HomeserverError};
 use crate::domain::{ids::UserId, refusal::Refusal, signing::XMatrix};
 
-/// An unbind request as a homeserver signed it.
+/// An unbind request that a homeserver signed.
 pub struct SignedRequest {
-    /// Who says so.
+    /// The `Authorization` header.
     pub authorization: XMatrix,
-    /// The path that was requested, as it was signed.
+    /// The requested path, exactly as the homeserver signed it.
     pub uri: String,
     /// The body.
     pub content: Value,
@@ -22,7 +22,7 @@ pub(super) async fn verify(core: &Core, request: &SignedRequest, user_id: &UserI
         return Err(Refusal::Forbidden("A homeserver can speak for its own users only").into());
     }
     let names = core.names.iter().map(String::as_str);
-    // Older homeservers do not say whom they mean in the header; what they signed does.
+    // Older homeservers omit the destination from the header, but not from the object that they sign.
     let destinations: Vec<&str> = match authorization.destination.as_deref() {
         Some(named) => names.filter(|own| *own == named).collect(),
         None => names.collect(),
@@ -35,7 +35,7 @@ pub(super) async fn verify(core: &Core, request: &SignedRequest, user_id: &UserI
         HomeserverError::Refused => Refusal::Forbidden("The homeserver does not publish its keys"),
         HomeserverError::Unreachable => Refusal::HomeserverUnreachable(authorization.origin.to_string()),
     })?;
-    // Synapse calls the member `destination_is` towards identity servers.
+    // In requests to identity servers, Synapse names the member `destination_is`.
     let mut forms = destinations.iter().flat_map(|name| [("destination_is", *name), ("destination", *name)]);
     let verified = keys.get(&authorization.key).is_some_and(|key| {
         forms.any(|destination| {

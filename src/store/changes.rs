@@ -1,7 +1,7 @@
-//! Tables of a write transaction, which note every change themselves.
+//! The tables of a write transaction, which record every change.
 //!
-//! The writer and the rewrite must know what a transaction changed. Since each insert and each removal goes
-//! through [`WriteTable`], no method that writes can forget to say so.
+//! The writer and the rewrite must know what a transaction changed. Every insert and removal goes through
+//! [`WriteTable`], so no method can forget to record one.
 
 use std::{borrow::Borrow, cell::Cell, ops::Deref, rc::Rc};
 
@@ -17,11 +17,11 @@ use super::{
 pub struct Changes {
     /// How many rows were inserted or removed.
     count: Cell<u64>,
-    /// Whether the file may now hold bytes about people that must not stay.
+    /// Whether a row about people was removed, so that the file holds its bytes.
     has_removed: Cell<bool>,
-    /// Whether a token or a consent was revoked, so that cached tokens may be wrong.
+    /// Whether a token or a consent was revoked, so that cached tokens are stale.
     has_revoked: Cell<bool>,
-    /// Whether something is to leave this machine.
+    /// Whether a row was put into the outbox.
     has_queued: Cell<bool>,
 }
 
@@ -64,7 +64,7 @@ impl Changes {
     }
 }
 
-/// A write transaction with what it has changed.
+/// A write transaction and its changes.
 pub struct Writing<'txn> {
     transaction: &'txn WriteTransaction,
     changes: Rc<Changes>,
@@ -79,7 +79,7 @@ impl<'txn> Writing<'txn> {
         &self.changes
     }
 
-    /// Deletes a table with all its rows. It must not be open.
+    /// Deletes a table with all its rows. The table must not be open.
     pub(super) fn delete<K: Key + 'static, V: Value + 'static>(
         &self,
         table: Definition<'_, K, V>,
@@ -119,7 +119,7 @@ impl<'txn, K: Key + 'static, V: Value + 'static> Deref for WriteTable<'txn, K, V
 }
 
 impl<K: Key + 'static, V: Value + 'static> WriteTable<'_, K, V> {
-    /// Inserts a row; the value that it replaced.
+    /// Inserts a row. Returns the value that it replaced.
     pub(super) fn insert<'k, 'v>(
         &mut self,
         key: impl Borrow<K::SelfType<'k>>,
@@ -130,7 +130,7 @@ impl<K: Key + 'static, V: Value + 'static> WriteTable<'_, K, V> {
         Ok(replaced)
     }
 
-    /// Removes a row; its value, if there was one.
+    /// Removes a row. Returns its value, if there was one.
     pub(super) fn remove<'k>(
         &mut self,
         key: impl Borrow<K::SelfType<'k>>,
@@ -142,7 +142,7 @@ impl<K: Key + 'static, V: Value + 'static> WriteTable<'_, K, V> {
         Ok(removed)
     }
 
-    /// Removes the rows for which `is_kept` does not hold; how many those were.
+    /// Removes the rows for which `is_kept` is false. Returns how many.
     pub(super) fn retain(
         &mut self,
         mut is_kept: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> bool,
@@ -153,7 +153,7 @@ impl<K: Key + 'static, V: Value + 'static> WriteTable<'_, K, V> {
             removed += usize::from(!is_kept);
             is_kept
         });
-        // Also after an error, which may come in the middle.
+        // Also after an error: rows before it were removed.
         if removed > 0 {
             self.changes.note_removal(self.holds);
         }

@@ -1,8 +1,7 @@
-//! How values become bytes: a format byte, then the row as the codec writes it.
+//! Encodes and decodes the values of tables: a format byte, then the row as the codec writes it.
 //!
-//! The only file that names the codec, so that changing it is a new format byte and a new arm
-//! here. Whatever the bytes are, decoding returns; it never panics and never allocates more than
-//! the bytes could hold.
+//! This is the only file that names the codec. A new codec needs a new format byte and a new arm here. Decoding
+//! arbitrary bytes never panics and never allocates more than the bytes could hold.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use super::StoreError;
 /// The first byte of every value.
 const FORMAT: u8 = 1;
 
-/// No row is larger, so a damaged length cannot ask for more memory.
+/// The size limit of a row. A damaged length cannot make decoding allocate more.
 const MAX_ROW: usize = 1 << 20;
 
 fn config() -> Configuration<LittleEndian, Fixint, Limit<MAX_ROW>> {
@@ -22,7 +21,7 @@ fn config() -> Configuration<LittleEndian, Fixint, Limit<MAX_ROW>> {
 /// Encodes a row.
 ///
 /// # Errors
-/// If it is larger than a row may be.
+/// If it is larger than 1 MiB.
 pub fn encode(row: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![FORMAT];
     bincode::serde::encode_into_std_write(row, &mut bytes, config())
@@ -30,10 +29,10 @@ pub fn encode(row: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     Ok(bytes)
 }
 
-/// Decodes a row, borrowing its texts from the bytes where the type allows.
+/// Decodes a row. Borrows its strings from the bytes where the type allows.
 ///
 /// # Errors
-/// If the format is unknown or the bytes are no such row, to the last byte.
+/// If the format is unknown, or the bytes are not exactly such a row.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
     let Some((&FORMAT, row)) = bytes.split_first() else {
         return Err(StoreError::unreadable("unknown format"));
@@ -58,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_come_back_as_they_went(user_id in ".{0,300}", ts in any::<u64>()) {
+        fn rows_decode_to_what_was_encoded(user_id in ".{0,300}", ts in any::<u64>()) {
             let row = AssociationRow { user_id, ts, language: Language::De };
             let bytes = encode(&row).expect("small rows encode");
             prop_assert_eq!(decode::<AssociationRow>(&bytes).expect("own bytes decode"), row);

@@ -1,8 +1,7 @@
-//! Removing rows that cannot be read, because a disk damaged them or Bindery has a bug. Retention does so when one
-//! makes it fail: such a row would keep others from being deleted, and would itself stay for ever.
+//! Removes rows that cannot be read, because the disk damaged them or Bindery has a bug. Retention does this
+//! after it failed on one: such a row would keep others from being deleted, and would never expire.
 //!
-//! Only tables whose rows have an age are checked. What a person published, and the keys of this server, are never
-//! removed here.
+//! Only tables whose rows have an age are checked. Associations and the server's keys are never removed here.
 
 use redb::{Key, ReadableTable, Value};
 
@@ -15,8 +14,8 @@ use super::{
 use crate::domain::{audit::Entry, secret::SecretHash};
 
 impl Writes<'_> {
-    /// Removes every row that has an age and cannot be read, with all that leads to it; how many rows and index
-    /// entries those were. It reads all of them in one transaction, and writers wait.
+    /// Removes every unreadable row that has an age, with the index entries that lead to it. Returns how many
+    /// rows and index entries were removed. Reads all of them in one transaction, while other writes wait.
     pub fn remove_unreadable_rows(&mut self) -> Result<usize, StoreError> {
         let tables = &mut self.tables;
         let mut removed = 0;
@@ -34,7 +33,7 @@ impl Writes<'_> {
             Ok(token) => has(&*tables.invitations, token),
             Err(_) => Ok(false),
         })?;
-        // A row without an entry in the order would never be sent, nor given up.
+        // A row without an entry in `outbox_due` would never be sent, nor given up.
         removed +=
             keep(&mut tables.outbox_due, |(_, kind, token), ()| Ok(outbox::read_key(kind, token).is_ok()))?;
         removed += keep(&mut tables.outbox, |(kind, token), row| match outbox::read(row) {
@@ -55,7 +54,7 @@ impl Writes<'_> {
     }
 }
 
-/// Keeps the rows for which `is_good` holds and removes the others; how many those were.
+/// Removes the rows for which `is_good` is false. Returns how many.
 fn keep<K: Key + 'static, V: Value + 'static>(
     table: &mut WriteTable<'_, K, V>,
     is_good: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> Result<bool, StoreError>,

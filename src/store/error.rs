@@ -1,9 +1,9 @@
-//! What can go wrong with the database, with its cause kept: a row, the database or its disk, or a batch.
+//! The errors of the database, each with its cause: an unreadable row, the database or its disk, or a batch
+//! that was undone.
 
 use std::{fmt::Display, io, path::PathBuf, sync::Arc};
 
-/// Something went wrong that no request is to blame for. The text is for the operator's log and never for a
-/// caller.
+/// A failure of the database that no request caused. The text is for the operator's log and never for a caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A row cannot be decoded: the disk damaged it, or Bindery has a bug.
@@ -12,24 +12,24 @@ pub enum StoreError {
     /// The database cannot be read or written: the disk is full or fails, or the file is damaged.
     #[error("the database failed: {0}")]
     Database(Arc<redb::Error>),
-    /// Another write of the same batch failed after it had changed something, so the whole batch was undone.
+    /// Another write of the same batch failed after it had changed a row, so the whole batch was undone.
     #[error("the write was undone, because another one in its batch failed: {0}")]
     Undone(Arc<str>),
-    /// The writer has ended, so nothing can be written before the next start.
-    #[error("the writer has stopped")]
+    /// The writer has stopped. Nothing can be written before the next start.
+    #[error("the writer has stopped: nothing can be written until the next start")]
     WriterStopped,
-    /// A rule of the database itself does not hold.
+    /// An invariant of the database is broken.
     #[error("{0}")]
     Inconsistent(&'static str),
 }
 
 impl StoreError {
-    /// A row that cannot be decoded, in these words.
+    /// A row that cannot be decoded, with the reason.
     pub(super) fn unreadable(what: impl Display) -> Self {
         Self::Unreadable(what.to_string().into())
     }
 
-    /// Whether a row is at fault, and neither the disk nor the batch.
+    /// Whether an unreadable row caused this, not the disk or the batch.
     pub fn is_unreadable_row(&self) -> bool {
         matches!(self, Self::Unreadable(_))
     }
@@ -41,20 +41,20 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
     }
 }
 
-/// Why a data directory could not be opened, in words for the operator.
+/// Why a data directory could not be opened, for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process serves this directory.
     #[error(
-        "the data directory {0} is in use by {1}; stop that one first, or give this one a directory of its own (data_dir)"
+        "the data directory {0} is in use by {1}; stop that process first, or set another data_dir for this server"
     )]
     InUse(PathBuf, String),
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("cannot use the data directory {0}: {1}")]
     Directory(PathBuf, io::Error),
     /// The database belongs to another server name.
     #[error(
-        "the database belongs to the server name {stored}, and the configuration says {configured}: put the name back, or give the new server a data directory of its own"
+        "the database belongs to the server name {stored}, but server_name is {configured}: set it back, or set another data_dir for the new server"
     )]
     OtherServerName {
         /// The name in the database.
@@ -68,7 +68,7 @@ pub enum OpenError {
     )]
     NewerSchema(u32, u32),
     /// An earlier version wrote the database, and this command does not migrate it.
-    #[error("the database is of an earlier version; the next start of the server migrates it")]
+    #[error("an earlier version wrote the database; start the server once to migrate it")]
     OlderSchema,
     /// The database is damaged or the disk fails.
     #[error("cannot open the database: {0}")]

@@ -8,12 +8,12 @@ use super::{StoreError, Writes};
 
 /// A [`Pending`] of any type.
 pub(super) trait Job: Send {
-    /// Runs the closure and keeps its answer.
+    /// Runs the closure and stores its answer.
     ///
     /// # Errors
-    /// If the closure failed after it had changed something.
+    /// If the closure failed after it had changed a row.
     fn run(&mut self, tables: &mut Writes<'_>) -> Result<(), StoreError>;
-    /// Gives the caller the answer, or the reason why the batch was undone.
+    /// Sends the caller the answer, or the reason why the batch was undone.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
@@ -52,13 +52,13 @@ where
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let Self { answer, caller, .. } = *self;
         let answer = match (answer, outcome) {
-            // Its own error says more than that the batch was undone.
+            // The closure's own error says more than that the batch was undone.
             (Some(Err(error)), _) => Err(error),
             (_, Err(error)) => Err(error.into()),
             (Some(answer), Ok(())) => answer,
             (None, Ok(())) => Err(StoreError::Inconsistent("a write was not run").into()),
         };
-        // A caller that has gone away changes nothing: what is committed is committed.
+        // The caller may have disconnected. The commit stays.
         let _ = caller.send(answer);
     }
 }

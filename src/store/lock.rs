@@ -1,8 +1,7 @@
-//! The lock that decides which process serves a data directory.
+//! The lock of a data directory, which only one process can hold.
 //!
-//! A file of its own, because the database's own lock follows the inode and the database file
-//! may be replaced. The lock lasts as long as the process holds the file open, so a crash leaves
-//! none behind.
+//! It is a separate file: the database's own lock follows the inode, and a rewrite replaces the database file.
+//! The kernel releases the lock when the process ends, so a crash leaves none behind.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +18,7 @@ use super::OpenError;
 pub struct Lock(File);
 
 impl Lock {
-    /// Takes the lock of `dir` and leaves this process's number in it for the next one to name.
+    /// Takes the lock of `dir`. Writes the process ID into it, so that the next process can name this one.
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("lock");
         let at_path = |error| OpenError::Directory(path.clone(), error);
@@ -33,9 +32,9 @@ impl Lock {
             .map_err(at_path)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
-            let known = file.read_to_string(&mut holder).is_ok() && holder.trim().parse::<u32>().is_ok();
+            let is_known = file.read_to_string(&mut holder).is_ok() && holder.trim().parse::<u32>().is_ok();
             let holder =
-                if known { format!("process {}", holder.trim()) } else { "another process".to_owned() };
+                if is_known { format!("process {}", holder.trim()) } else { "another process".to_owned() };
             return Err(OpenError::InUse(dir.to_owned(), holder));
         }
         let write_pid = |file: &mut File| {
@@ -50,7 +49,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing is not enough while a process that was just forked still has the file open.
+        // Closing does not release it while a process that was just forked still has the file open.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }

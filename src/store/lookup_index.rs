@@ -1,7 +1,7 @@
-//! Lookup indexes: for each pepper the table in which lookup hashes are found (design, section 3, "Lookup index").
+//! Lookup indexes: one table of lookup hashes for each pepper (design, section 3, "Lookup index").
 //!
-//! While a pepper is prepared or still honoured there is more than one such table, and every change is made in all
-//! of them. The life of a pepper is in `rows::pepper`.
+//! During a rotation and its grace period there are several, and every change is written to all of them.
+//! `rows::pepper` has the life of a pepper.
 
 use std::time::Duration;
 
@@ -45,21 +45,21 @@ pub struct PepperRow {
     pub state: PepperState,
 }
 
-/// A pepper with the addresses that are found under it.
+/// A pepper and its lookup index.
 pub struct Index<T: Transaction> {
-    /// Its number; a later pepper has a greater one.
+    /// Its number. A later pepper has a greater one.
     pub number: u64,
     /// The pepper.
     pub pepper: String,
     /// Whether it is being prepared, current, or previous.
     pub state: PepperState,
-    /// When it became current; of one that is being prepared, when that began.
+    /// When it became current. Before that, when its preparation began.
     pub created: Millis,
     table: T::Open<&'static [u8; 32], Bytes>,
 }
 
 impl<T: Transaction> Index<T> {
-    /// Calls `found` with the Matrix ID that a lookup hash leads to, if there is one.
+    /// Calls `found` with the Matrix ID of a lookup hash, if there is one.
     pub fn lookup(&self, hash: &LookupHash, found: impl FnOnce(&str)) -> Result<(), StoreError> {
         if let Some(row) = self.table.get(&hash.0)? {
             found(decode(row.value())?);
@@ -67,7 +67,7 @@ impl<T: Transaction> Index<T> {
         Ok(())
     }
 
-    /// Whether one of its times is further ahead than it can be, because the clock was set back.
+    /// Whether one of its times is further ahead than possible, because the clock was set back.
     pub fn is_in_future(&self, now: Millis, grace: Duration) -> bool {
         let ends_late = match self.state {
             PepperState::Previous { until } => until > now.after(grace),
@@ -76,12 +76,12 @@ impl<T: Transaction> Index<T> {
         self.created > now || ends_late
     }
 
-    /// How many addresses are found under it.
+    /// The number of addresses in it.
     pub fn len(&self) -> Result<u64, StoreError> {
         Ok(self.table.len()?)
     }
 
-    /// Whether no address is found under it.
+    /// Whether it has no address.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.len()? == 0)
     }
@@ -98,7 +98,7 @@ impl<T: Transaction> Index<T> {
 }
 
 impl Index<Writing<'_>> {
-    /// Makes a lookup hash lead to a Matrix ID; `user_id` is encoded.
+    /// Inserts a lookup hash and the encoded Matrix ID.
     pub(super) fn insert(&mut self, hash: &LookupHash, user_id: &[u8]) -> Result<(), StoreError> {
         self.table.insert(&hash.0, user_id).map(drop)
     }
@@ -153,7 +153,7 @@ impl Indexes<Writing<'_>> {
     }
 }
 
-/// Does something with the index of every pepper in this table.
+/// Calls `action` with the index of every pepper in this table.
 pub(super) fn each_index(
     peppers: &impl ReadableTable<u64, Bytes>,
     action: &mut impl EachTable,

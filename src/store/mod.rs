@@ -1,7 +1,7 @@
-//! The database: one redb file, one thread that writes it, one published snapshot to read from.
+//! The database: one redb file, one thread that writes it, and one published snapshot that requests read.
 //!
-//! This is the only layer that names redb, and `codec` in it the only file that names the codec.
-//! It keeps what it is given and decides nothing about who may do what.
+//! This is the only layer that names redb, and its `codec` is the only file that names the codec. It stores
+//! what it is given; `ops` decides who may do what.
 
 mod changes;
 mod codec;
@@ -56,7 +56,7 @@ use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
 /// The file name of the database in the data directory.
 pub const DATABASE_FILE: &str = "bindery.redb";
 
-/// What a new database starts with.
+/// The values that a new database is created with.
 pub struct Genesis {
     /// The seed of the signing key `ed25519:0`.
     pub signing_seed: Key32,
@@ -68,8 +68,8 @@ pub struct Genesis {
     pub now: Millis,
 }
 
-/// What opens a database, and whether that one had to be repaired, because it was not closed: the file may
-/// hold what was being written then and never committed.
+/// A builder that opens a database, and a flag that is set if the database needed repair because it was not
+/// closed. Then the file may hold uncommitted bytes.
 fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
     let (mut builder, needed_repair) = (Database::builder(), Rc::new(Cell::new(false)));
     let seen = needed_repair.clone();
@@ -86,10 +86,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database in `dir`, creating both if they are not there (the directory with mode
-    /// 0700), and takes the directory's lock for as long as the store lives.
+    /// Opens the database in `dir`, and takes the directory's lock until the store is dropped. Creates the
+    /// directory (mode 0700) and the database if they do not exist.
     ///
-    /// `cache_bytes` bounds the memory that redb uses for pages.
+    /// `cache_bytes` bounds the memory of redb's page cache.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -104,7 +104,7 @@ impl Store {
             fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(at_dir)?;
         }
         let lock = lock::Lock::take(dir)?;
-        // A directory that others may read would undo every other protection (design, P19).
+        // A directory that others can read would undo every other protection (design, P19).
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at_dir)?;
         let path = dir.join(DATABASE_FILE);
         rewrite::remove_if_there(&rewrite::new_file(&path))?;
@@ -115,10 +115,10 @@ impl Store {
         Self::start(database, Some(place), Some(lock), needed_repair.get(), name, genesis)
     }
 
-    /// Opens a database on any storage, for tests that need to break it.
+    /// Opens a database on any storage backend, for tests that make it fail.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// See [`OpenError`].
     pub fn on_backend(
         backend: impl StorageBackend,
         name: &ServerName,
@@ -141,7 +141,7 @@ impl Store {
         migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
         for (copy, _) in path.as_deref().map(copies::list).unwrap_or_default() {
             let copy = copy.display();
-            tracing::info!(%copy, "the database from before an update is kept for a week at most; it holds personal data");
+            tracing::info!(%copy, "a copy of the database from before an update is kept for a week at most; it holds personal data");
         }
         if needed_repair {
             writes::mark_uncommitted(&database)?;
@@ -152,13 +152,13 @@ impl Store {
         Ok(Self { writer, published, path, _lock: lock })
     }
 
-    /// The state after the latest commit. Hold it for a request, never longer.
+    /// The latest committed state. Hold it during one request at most.
     pub fn read(&self) -> Guard<Arc<Snapshot>> {
         self.published.load()
     }
 
-    /// Runs `work` with the state after the latest commit, whose tables it may walk, on a thread where no request
-    /// waits. It holds the snapshot, so it should be one bounded step.
+    /// Runs `work` on the blocking pool with the latest committed state, whose tables it may scan. `work` holds
+    /// the snapshot, so it should be one bounded step.
     pub async fn scan<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Scan<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -168,13 +168,13 @@ impl Store {
         scanned.unwrap_or_else(|_| Err(StoreError::Inconsistent("a scan of a table panicked")))
     }
 
-    /// Runs `work` in a write transaction together with other queued work, and answers once that is durable.
+    /// Runs `work` in a write transaction together with other queued work, and returns after the fsync.
     ///
-    /// `work` must check first and write afterwards. If it fails before it has changed anything, only its caller hears
-    /// so; if it fails after, its whole batch is undone.
+    /// `work` must check first and write afterwards. If it fails before its first change, only its caller gets
+    /// an error. If it fails after a change, its whole batch is undone.
     ///
     /// # Errors
-    /// If `work` fails, if the disk does, or if other work of the batch failed after it had changed something.
+    /// If `work` or the disk fails, or if other work of the batch failed after a change.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -182,7 +182,7 @@ impl Store {
         self.writer.write(work).await
     }
 
-    /// As [`Store::write`], for work that fails in ways of its own, such as refusals.
+    /// As [`Store::write`], for work with an error type of its own, such as refusals.
     pub async fn try_write<T, E>(
         &self,
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, E> + Send + 'static,
@@ -194,37 +194,37 @@ impl Store {
         self.writer.write(work).await
     }
 
-    /// Waits until a commit has put something into the outbox. A commit during the last wait is not missed.
+    /// Waits until a commit puts a row into the outbox. A commit between two calls is not missed.
     pub async fn outbox_changed(&self) {
         self.writer.outbox_changed().await;
     }
 
-    /// Waits for the writer to take an empty job, which commits nothing; `false` if it has stopped.
+    /// Waits until the writer takes an empty job, which commits nothing. `false` if it has stopped.
     pub async fn check_writer(&self) -> bool {
         self.writer.check().await
     }
 
-    /// How far the writer has come with a long step, such as a rewrite.
+    /// The progress of the writer in long work, such as a rewrite.
     pub fn progress(&self) -> &Progress {
         self.writer.progress()
     }
 
-    /// Writes the live rows into a new file, which takes the place of the old one: what was removed
-    /// is then in no file any more. Readers do not wait; writers do.
+    /// Rewrites the file: copies the live rows into a new file, which replaces the old one. After that, no file
+    /// contains removed rows. Readers do not wait; writers do.
     ///
     /// # Errors
-    /// If the disk fails; the database is as it was then.
+    /// If the disk fails. The database is unchanged then.
     pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
         self.writer.rewrite(now).await
     }
 
-    /// When the copies were made that lie around since migrations.
+    /// When each copy of the database from before a migration was made.
     pub fn old_copies(&self) -> Vec<Millis> {
         let copies = self.path.as_deref().map(copies::list).unwrap_or_default();
         copies.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// Removes the copies that migrations have made, once they have lain around for as long as `kept`.
+    /// Removes the copies from before migrations that are older than `kept`.
     ///
     /// # Errors
     /// If the disk fails.
@@ -232,8 +232,8 @@ impl Store {
         self.path.as_deref().map_or(Ok(()), |path| copies::remove_old(path, kept, now))
     }
 
-    /// Waits until nothing can be written any more, because the disk failed or is full, or the writer has ended. A
-    /// restart opens the database again.
+    /// Waits until the store accepts no more writes, because the disk failed or is full, or the writer has
+    /// stopped. A restart opens the database again.
     pub async fn failed(&self) {
         self.writer.failed().await;
     }

@@ -1,11 +1,11 @@
-//! How far long work has come, so that whoever watches it can tell slow from stuck.
+//! The progress of long work, so that a watcher can tell slow from stuck.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// A count of steps, shared by the work and whoever watches it.
+/// A counter of steps, shared by the work and its watchers.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<AtomicU64>);
 
@@ -15,7 +15,7 @@ impl Progress {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many steps were made so far.
+    /// The number of steps so far.
     pub fn steps(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! A database that is only read: for commands that must not migrate, repair or create anything.
+//! Opens the database read-only, for commands that must not migrate, repair or create anything.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use super::{
     tables::Tables,
 };
 
-/// A database that is only read, by a process that answers no requests.
+/// A database that was opened read-only, by a process that answers no requests.
 pub struct ReadOnly {
     tables: Tables<ReadTransaction>,
     _database: ReadOnlyDatabase,
 }
 
 impl ReadOnly {
-    /// Opens the database in `dir`; `None` if there is none. No other process may use it.
+    /// Opens the database in `dir`. `None` if there is none. No other process may use it.
     ///
     /// # Errors
     /// If it has another schema, was not closed, or cannot be read.
@@ -34,7 +34,7 @@ impl ReadOnly {
         }
     }
 
-    /// The tables, to be walked.
+    /// The tables, to be scanned.
     pub fn scan(&self) -> Scan<'_> {
         Scan::of(&self.tables)
     }
@@ -43,6 +43,6 @@ impl ReadOnly {
 fn schema(transaction: &ReadTransaction) -> Result<u32, StoreError> {
     let meta = transaction.open(META)?;
     let row = meta.get("schema")?;
-    let row = row.ok_or(StoreError::Inconsistent("the database does not say which schema it has"))?;
+    let row = row.ok_or(StoreError::Inconsistent("the table meta lacks the schema"))?;
     decode(row.value())
 }

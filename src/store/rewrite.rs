@@ -1,8 +1,8 @@
-//! The rewrite: the live rows are copied into a new file, which takes the place of the old one (design, section 3,
-//! "Physical deletion").
+//! The rewrite: copies the live rows into a new file, which replaces the old one (design, section 3, "Physical
+//! deletion").
 //!
-//! redb is copy-on-write, so the bytes of a removed row stay in the file until then. A crash at any moment leaves one
-//! good file. When a rewrite is due is decided in `ops::retention`.
+//! redb is copy-on-write, so the file holds the bytes of a removed row until then. A crash at any moment leaves
+//! one good file. `ops::retention` decides when a rewrite is due.
 
 use std::{
     collections::BTreeSet,
@@ -25,15 +25,15 @@ use super::{
 };
 use crate::domain::time::Millis;
 
-/// How much memory the copying may use to remember pages of the new file.
-const COPYING_CACHE: usize = 32 << 20;
+/// The page cache of the new file during the copy.
+const COPY_CACHE_BYTES: usize = 32 << 20;
 
-/// Where the new file is made.
+/// The path of the new file.
 pub fn new_file(path: &Path) -> PathBuf {
     path.with_extension("redb.new")
 }
 
-/// Copies the live rows of `old`, whose file is at `path`, into a new file beside it.
+/// Copies the live rows of `old`, whose file is at `path`, into a new file beside it, and compares both.
 ///
 /// # Errors
 /// If the disk fails or the copy differs. The new file is removed then, and the old one is unchanged.
@@ -45,21 +45,21 @@ pub fn copy(
     progress: &Progress,
 ) -> Result<Database, StoreError> {
     let new_path = new_file(path);
-    let made = make(old, &new_path, now, progress).and_then(|()| {
-        // Opened again, it holds no page of the copying in memory.
+    let new = copy_and_compare(old, &new_path, now, progress).and_then(|()| {
+        // Reopened, because the copy filled its page cache.
         Ok(Database::builder().set_cache_size(cache).open(&new_path)?)
     });
-    if made.is_err() {
+    if new.is_err() {
         let _ = fs::remove_file(&new_path);
     }
-    made
+    new
 }
 
 /// Renames the new file over the one at `path`.
 ///
 /// # Errors
-/// If it is not certain which of the two a crash would leave. Nothing may be written to either until the database
-/// was opened again.
+/// If it is uncertain which of the two files a crash would leave. Then write to neither before the database is
+/// opened again.
 pub fn put_in_place(path: &Path) -> Result<(), StoreError> {
     fs::rename(new_file(path), path)?;
     sync_directory(path)
@@ -71,34 +71,39 @@ pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
     Ok(File::open(directory)?.sync_all()?)
 }
 
-fn make(old: &Database, new_path: &Path, now: Millis, progress: &Progress) -> Result<(), StoreError> {
+fn copy_and_compare(
+    old: &Database,
+    new_path: &Path,
+    now: Millis,
+    progress: &Progress,
+) -> Result<(), StoreError> {
     remove_if_there(new_path)?;
     OpenOptions::new().create_new(true).append(true).mode(0o600).open(new_path)?;
-    let new = Database::builder().set_cache_size(COPYING_CACHE).create(new_path)?;
+    let new = Database::builder().set_cache_size(COPY_CACHE_BYTES).create(new_path)?;
     let from = old.begin_read()?;
     let to = new.begin_write()?;
     let mut copy = Copy { from: &from, to: &to, names: BTreeSet::new(), progress };
-    each(&from, &mut copy)?;
+    for_each_table(&from, &mut copy)?;
     let copied = copy.names;
-    note(&to, now)?;
+    put_rewrite_time(&to, now)?;
     to.commit()?;
     progress.step();
-    // A table that is missing from the list must not be lost.
+    // A table that is missing from `each_table` must not be lost.
     let there = from.list_tables()?.map(|table| table.name().to_owned());
     if there.collect::<BTreeSet<_>>() != copied {
         return Err(StoreError::Inconsistent("the rewrite does not know every table"));
     }
     let made = new.begin_read()?;
-    each(&from, &mut Compare { one: &from, other: &made, progress })
+    for_each_table(&from, &mut Compare { one: &from, other: &made, progress })
 }
 
-fn each(from: &ReadTransaction, action: &mut impl EachTable) -> Result<(), StoreError> {
+fn for_each_table(from: &ReadTransaction, action: &mut impl EachTable) -> Result<(), StoreError> {
     each_table(action)?;
     each_index(&from.open_table(PEPPERS.redb())?, action)
 }
 
-/// Stores that the file holds no removed bytes.
-fn note(to: &WriteTransaction, now: Millis) -> Result<(), StoreError> {
+/// Records in the new file that it holds no removed bytes.
+fn put_rewrite_time(to: &WriteTransaction, now: Millis) -> Result<(), StoreError> {
     let mut meta = to.open_table(META.redb())?;
     meta.remove("removed")?;
     meta.insert("rewritten", encode(&now)?.as_slice())?;
@@ -140,7 +145,7 @@ impl EachTable for Compare<'_> {
         &mut self,
         table: Definition<'_, K, V>,
     ) -> Result<(), StoreError> {
-        // The rewrite changes this one.
+        // The rewrite itself changes this table.
         if table.redb().name() == META.redb().name() {
             return Ok(());
         }
@@ -169,10 +174,10 @@ impl EachTable for Compare<'_> {
     }
 }
 
-/// Removes a file that lies beside the database.
+/// Removes a file beside the database, if there is one.
 ///
 /// # Errors
-/// If it is there and cannot be removed.
+/// If it exists and cannot be removed.
 pub fn remove_if_there(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

@@ -1,5 +1,5 @@
-//! One committed state, and the two ways to read it: rows of one person from anywhere, whole tables only away
-//! from the threads that answer requests.
+//! A committed state, and the two ways to read it: the rows of one person from any thread, whole tables only
+//! away from the request threads.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -7,12 +7,12 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use super::{StoreError, tables::Tables};
 
-/// One committed state, shared by every request until the next commit. Opening a table costs half a point read, so
-/// it is done once for each commit.
+/// A committed state, shared by all requests until the next commit. Its tables are opened once, because opening
+/// a table costs half as much as reading a row.
 pub struct Snapshot {
     tables: Tables<ReadTransaction>,
     authorization: u64,
-    /// The tables need it open, also after a rewrite put another one in its place.
+    /// Keeps the database open for the tables, even after a rewrite has replaced it.
     _database: Arc<Database>,
 }
 
@@ -23,8 +23,8 @@ impl Snapshot {
         Ok(Self { tables, authorization, _database: database.clone() })
     }
 
-    /// A number that grows with every commit that revokes a token or a consent. While it is the same, what is cached
-    /// about an access token is still true.
+    /// A number that grows with every commit that revokes a token or a consent. While it is unchanged, cached
+    /// tokens are valid.
     pub fn authorization(&self) -> u64 {
         self.authorization
     }
@@ -38,7 +38,7 @@ impl Deref for Snapshot {
     }
 }
 
-/// A state whose tables may be walked. [`super::Store::scan`] hands one out, on a thread of its own.
+/// A state whose tables may be scanned. [`super::Store::scan`] passes it to work on the blocking pool.
 pub struct Scan<'a>(&'a Tables<ReadTransaction>);
 
 impl<'a> Scan<'a> {

@@ -1,4 +1,4 @@
-//! One table: its definition, and how the two kinds of transaction open it.
+//! The definition of a table, and how the two kinds of transaction open it.
 
 use std::ops::Deref;
 
@@ -6,22 +6,22 @@ use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, 
 
 use super::StoreError;
 
-/// What the rows of a table are about, which decides what a change of them means.
+/// What the rows of a table are about. This decides what the writer does after a change.
 #[derive(Clone, Copy)]
 pub enum Holds {
-    /// The server itself: a removal leaves nothing behind that must go.
+    /// The server itself. Removed bytes may stay in the file.
     Server,
-    /// People: the bytes of a removed row must leave the file.
+    /// People. The bytes of a removed row must leave the file.
     People,
-    /// Access tokens: as people, and a removal revokes one.
+    /// Access tokens. As `People`, and a removal revokes one.
     Tokens,
-    /// Consents: as people, and a removal or a replacement revokes one.
+    /// Consents. As `People`, and a removal or a replacement revokes one.
     Consents,
-    /// What is to be sent: as people, and an insert wakes the task that sends.
+    /// The outbox. As `People`, and an insert wakes the task that sends.
     Queue,
 }
 
-/// A table: its name, the types of its rows, and what they are about.
+/// The definition of a table: its name, the types of its rows, and what they are about.
 #[derive(Clone, Copy)]
 pub struct Definition<'a, K: Key + 'static, V: Value + 'static> {
     redb: TableDefinition<'a, K, V>,
@@ -42,9 +42,9 @@ impl<'a, K: Key + 'static, V: Value + 'static> Definition<'a, K, V> {
     }
 }
 
-/// A kind of transaction, which opens tables of its own kind.
+/// A read or a write transaction, which opens tables of its own kind.
 pub trait Transaction {
-    /// A table as redb reads it.
+    /// The type of redb that reads the table.
     type Table<K: Key + 'static, V: Value + 'static>: ReadableTable<K, V>;
     /// An open table.
     type Open<K: Key + 'static, V: Value + 'static>: Deref<Target = Self::Table<K, V>>;
@@ -79,9 +79,9 @@ impl Transaction for ReadTransaction {
     }
 }
 
-/// Something that is done with every table, whatever its types.
+/// An action on every table, of any type.
 pub(super) trait EachTable {
-    /// Does it with one.
+    /// Runs the action on one table.
     fn table<K: Key + 'static, V: Value + 'static>(
         &mut self,
         table: Definition<'_, K, V>,

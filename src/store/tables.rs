@@ -1,8 +1,8 @@
-//! Every table, described where it is defined, and how all of them are opened.
+//! The definition of every table, and how all of them are opened.
 //!
-//! A snapshot and a write transaction read the same way: both are [`Tables`], opened by one or the other kind of
-//! [`Transaction`]. The methods are in `rows`, a file for each kind of row. `docs/data.md` says of each table why
-//! it is there and for how long.
+//! Snapshots and write transactions read the same way: both are [`Tables`], opened by a kind of
+//! [`Transaction`]. The methods are in `rows`, one file for each kind of row. `docs/data.md` says why each
+//! table exists, and for how long its rows stay.
 
 use super::{
     StoreError,
@@ -13,8 +13,8 @@ use super::{
 type Bytes = &'static [u8];
 
 /// Facts about the database itself: `schema`, `server_name`, `session_key`. For the rewrite, `removed` (since
-/// when the file may hold what was removed or never committed) and `rewritten` (when it was last rewritten).
-/// `round` and `accounts_round` are when the last rounds of retention began.
+/// when the file may hold removed or uncommitted bytes) and `rewritten` (the time of the last rewrite). `round`
+/// and `accounts_round` are when the last rounds of retention began.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta", Holds::Server);
 /// Key identifier (`ed25519:0`) -> seed and time of creation. Retired keys stay.
 pub(super) const SIGNING_KEYS: Definition<&str, Bytes> = Definition::new("signing_keys", Holds::Server);
@@ -54,7 +54,7 @@ pub(super) const ACCOUNT_INVITATIONS: Definition<(u64, &str), ()> =
 /// Public half of an invitation's key -> the invitation's token.
 pub(super) const EPHEMERAL_KEYS: Definition<&[u8; 32], Bytes> =
     Definition::new("ephemeral_keys", Holds::People);
-/// (number of the kind, token) -> what is to leave this machine.
+/// (number of the kind, token) -> a message to send.
 pub(super) const OUTBOX: Definition<(u8, &str), Bytes> = Definition::new("outbox", Holds::Queue);
 /// (when it is due, number of the kind, token): the rows of the outbox in the order in which they are due.
 pub(super) const OUTBOX_DUE: Definition<(u64, u8, &str), ()> = Definition::new("outbox_due", Holds::Queue);
@@ -62,14 +62,14 @@ pub(super) const OUTBOX_DUE: Definition<(u64, u8, &str), ()> = Definition::new("
 pub(super) const SMS_SENT: Definition<u64, u32> = Definition::new("sms_sent", Holds::Server);
 /// As `sms_sent`, for invitation mails.
 pub(super) const INVITES_SENT: Definition<u64, u32> = Definition::new("invites_sent", Holds::Server);
-/// SHA-256 of a visit's secret -> the address whose owner sees what is stored, and until when.
+/// SHA-256 of a visit's secret -> the address of the visitor, the stage, and when it expires.
 pub(super) const VISITS: Definition<&[u8; 32], Bytes> = Definition::new("visits", Holds::People);
 /// (number of the medium, address, SHA-256 of a visit's secret): the visits of an address.
 pub(super) const ADDRESS_VISITS: Definition<(u8, &str, &[u8; 32]), ()> =
     Definition::new("address_visits", Holds::People);
 /// Keyed hash of an address that opted out -> since when.
 pub(super) const SUPPRESSED: Definition<&[u8; 32], Bytes> = Definition::new("suppressed", Holds::People);
-/// Number in the order of writing -> an entry of the audit: what was done to whom, as a keyed hash.
+/// Sequence number -> an entry of the audit: what was done, by whom, and to whom as a keyed hash.
 pub(super) const AUDIT: Definition<u64, Bytes> = Definition::new("audit", Holds::People);
 /// (keyed hash of a subject, number of the entry): the entries about a subject.
 pub(super) const SUBJECT_AUDIT: Definition<(&[u8; 32], u64), ()> =
@@ -112,7 +112,7 @@ pub struct Tables<T: Transaction> {
 }
 
 impl<T: Transaction> Tables<T> {
-    /// Opens every table; a write transaction creates those that are not there.
+    /// Opens every table. A write transaction creates missing ones.
     pub(super) fn open(transaction: &T) -> Result<Self, StoreError> {
         let peppers = transaction.open(PEPPERS)?;
         let indexes = Indexes::open(transaction, &peppers)?;
@@ -149,7 +149,7 @@ impl<T: Transaction> Tables<T> {
     }
 }
 
-/// Does something with every table except the lookup indexes, see [`super::lookup_index::each_index`].
+/// Calls `action` with every table except the lookup indexes, see [`super::lookup_index::each_index`].
 pub(super) fn each_table(action: &mut impl EachTable) -> Result<(), StoreError> {
     action.table(META)?;
     action.table(SIGNING_KEYS)?;

@@ -1,8 +1,7 @@
-//! The one thread that writes: it takes what is queued, runs it in one transaction, commits once, publishes the new
+//! The writer thread: takes all queued work, runs it in one transaction, commits once, publishes the new
 //! snapshot, and only then answers the callers.
 //!
-//! A durable write costs an fsync, and that costs the same for one write as for a thousand. The thread never waits
-//! for more work to come.
+//! A commit costs one fsync, however many writes it contains. The thread never waits for a batch to fill.
 
 use std::{
     fmt::Display,
@@ -25,42 +24,42 @@ use super::{
 };
 use crate::domain::time::Millis;
 
-/// How many closures share a transaction at most; also how many may wait before callers do.
+/// How many closures share a transaction at most. Also the length of the queue; beyond it, callers wait.
 pub const MAX_BATCH: usize = 1024;
 
-/// What the thread is asked for.
-enum Order {
+/// A command to the thread.
+enum Command {
     Write(Box<dyn Job>),
     Rewrite(Millis, oneshot::Sender<Result<(), StoreError>>),
     Check(oneshot::Sender<()>),
 }
 
-/// Where the database is, and how it is opened there.
+/// The file of the database, and how to open it.
 pub struct Place {
     /// The file.
     pub path: PathBuf,
-    /// How many bytes of pages redb may cache.
+    /// The size of redb's page cache, in bytes.
     pub cache: usize,
 }
 
-/// The way to the writing thread. Dropping it waits until the thread has finished what was queued and has closed the
+/// The handle of the writer thread. Dropping it waits until the thread has finished the queue and closed the
 /// database.
 pub struct Writer {
-    queue: Option<mpsc::Sender<Order>>,
+    queue: Option<mpsc::Sender<Command>>,
     thread: Option<thread::JoinHandle<()>>,
     signals: Arc<Signals>,
     progress: Progress,
 }
 
-/// What the thread tells others.
+/// The signals that the thread sends.
 struct Signals {
-    /// Whether the thread can write no more.
+    /// Set when the thread can write no more.
     has_failed: watch::Sender<bool>,
-    /// Something was put into the outbox.
+    /// Notified when a commit puts a row into the outbox.
     outbox: Notify,
 }
 
-/// Tells that the thread can write no more when it ends, also by a panic.
+/// Sets `has_failed` when the thread ends, also by a panic.
 struct FailureGuard(Arc<Signals>);
 
 impl Drop for FailureGuard {
@@ -92,7 +91,7 @@ impl Writer {
     /// See [`super::Store::failed`].
     pub async fn failed(&self) {
         let mut has_failed = self.signals.has_failed.subscribe();
-        // The sender lives as long as this.
+        // The sender lives as long as `self`, so this cannot fail.
         let _ = has_failed.wait_for(|has_failed| *has_failed).await;
     }
 
@@ -117,26 +116,26 @@ impl Writer {
     {
         let (caller, answer) = oneshot::channel();
         let job = Box::new(Pending::new(work, caller));
-        self.order(Order::Write(job)).await?;
+        self.send(Command::Write(job)).await?;
         answer.await.map_err(|_| StoreError::WriterStopped)?
     }
 
     /// See [`super::Store::rewrite`].
     pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
         let (caller, answer) = oneshot::channel();
-        self.order(Order::Rewrite(now, caller)).await?;
+        self.send(Command::Rewrite(now, caller)).await?;
         answer.await.map_err(|_| StoreError::WriterStopped)?
     }
 
     /// See [`super::Store::check_writer`].
     pub async fn check(&self) -> bool {
         let (caller, answer) = oneshot::channel();
-        self.order(Order::Check(caller)).await.is_ok() && answer.await.is_ok()
+        self.send(Command::Check(caller)).await.is_ok() && answer.await.is_ok()
     }
 
-    async fn order(&self, order: Order) -> Result<(), StoreError> {
+    async fn send(&self, command: Command) -> Result<(), StoreError> {
         let queue = self.queue.as_ref().ok_or(StoreError::WriterStopped)?;
-        queue.send(order).await.map_err(|_| StoreError::WriterStopped)
+        queue.send(command).await.map_err(|_| StoreError::WriterStopped)
     }
 }
 
@@ -149,7 +148,7 @@ impl Drop for Writer {
     }
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct Writing {
     database: Arc<Database>,
     place: Option<Place>,
@@ -159,12 +158,12 @@ struct Writing {
 }
 
 impl Writing {
-    fn run(mut self, mut queued: mpsc::Receiver<Order>) {
+    fn run(mut self, mut queued: mpsc::Receiver<Command>) {
         while let Some(first) = queued.blocking_recv() {
             let (mut batch, mut next) = (Vec::new(), Some(first));
             let after = loop {
                 match next {
-                    Some(Order::Write(job)) => batch.push(job),
+                    Some(Command::Write(job)) => batch.push(job),
                     other => break other,
                 }
                 next = if batch.len() < MAX_BATCH { queued.try_recv().ok() } else { None };
@@ -172,23 +171,23 @@ impl Writing {
             if !batch.is_empty() {
                 self.write(batch);
             }
-            let goes_on = match after {
-                Some(Order::Rewrite(now, caller)) => self.rewrite(now, caller),
-                Some(Order::Check(caller)) => {
+            let can_write = match after {
+                Some(Command::Rewrite(now, caller)) => self.rewrite(now, caller),
+                Some(Command::Check(caller)) => {
                     let _ = caller.send(());
                     true
                 }
-                Some(Order::Write(_)) | None => true,
+                Some(Command::Write(_)) | None => true,
             };
-            if !goes_on {
+            if !can_write {
                 return;
             }
         }
     }
 
-    /// Rewrites the file; `false` if nothing may be written any more.
+    /// Rewrites the file. `false` if the thread can write no more.
     fn rewrite(&mut self, now: Millis, caller: oneshot::Sender<Result<(), StoreError>>) -> bool {
-        // A database in memory has no file to leave anything in.
+        // A database in memory has no file to rewrite.
         let Some(Place { path, cache }) = &self.place else {
             let _ = caller.send(Ok(()));
             return true;
@@ -204,20 +203,20 @@ impl Writing {
         let switched = self.switch(new, &path);
         if let Err(error) = &switched {
             self.signals.has_failed.send_replace(true);
-            tracing::error!(%error, "the rewritten database could not be put in place; no more writes until the next start");
+            tracing::error!(%error, "the rewritten database could not replace the old one; nothing can be written until the next start");
         }
-        let goes_on = switched.is_ok();
+        let can_write = switched.is_ok();
         let _ = caller.send(switched);
-        goes_on
+        can_write
     }
 
-    /// Puts `new` in the place of the database. After a failure, nothing may be written.
+    /// Replaces the database with `new`. After a failure, nothing may be written.
     fn switch(&mut self, new: Database, path: &Path) -> Result<(), StoreError> {
         rewrite::put_in_place(path)?;
         let old = std::mem::replace(&mut self.database, Arc::new(new));
         let authorization = self.published.load().authorization();
         self.published.store(Arc::new(Snapshot::take(&self.database, authorization)?));
-        // Closing it takes a while, which no request that still reads it should spend.
+        // Closing takes a while, so a thread does it, not the last request that reads it.
         let close = move || {
             while Arc::strong_count(&old) > 1 {
                 thread::sleep(Duration::from_millis(10));
@@ -233,7 +232,7 @@ impl Writing {
             let error = match failure {
                 Failed::Work(error) => error,
                 Failed::Disk(error) => {
-                    // Before the log, which may be on the same full disk.
+                    // Signal before logging: the log may be on the same full disk.
                     self.signals.has_failed.send_replace(true);
                     error
                 }
@@ -246,7 +245,7 @@ impl Writing {
         }
     }
 
-    /// Runs the batch in one transaction and publishes the state after it.
+    /// Runs the batch in one transaction, and publishes the new snapshot.
     fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Failed> {
         let transaction = self.database.begin_write().map_err(disk)?;
         let run = catch_unwind(AssertUnwindSafe(|| {
@@ -262,7 +261,7 @@ impl Writing {
             Ok(None) => return transaction.abort().map_err(disk),
             Err(error) => {
                 transaction.abort().map_err(disk)?;
-                // The bytes that it wrote are in the file all the same.
+                // The uncommitted bytes may be in the file.
                 mark_uncommitted(&self.database).map_err(Failed::Disk)?;
                 return Err(Failed::Work(error));
             }
@@ -280,9 +279,9 @@ impl Writing {
 
 /// Why a batch was undone.
 enum Failed {
-    /// A closure failed after it had changed something, or panicked: a bug.
+    /// A closure failed after a change, or panicked. This is a bug.
     Work(StoreError),
-    /// The database failed. It takes nothing any more until it is opened again.
+    /// The database failed. It accepts no writes until it is opened again.
     Disk(StoreError),
 }
 
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closure_that_fails_before_it_writes_spoils_nobody_elses_answer() {
+    async fn a_closure_that_fails_before_its_first_change_affects_only_its_caller() {
         let store = store();
         let writes = (0..100_u8).map(|number| {
             store.write(move |tables| match number % 2 {
@@ -344,7 +343,7 @@ mod tests {
         assert_eq!(written.await.expect_err("refused").to_string(), "refused too late");
         assert!(store.read().token_owner(&token).expect("readable").is_none());
         store.write(move |tables| tables.put_token(&token, &owner(), Millis(1))).await.expect("it goes on");
-        assert!(store.read().has_removed().expect("readable"), "what was undone may be in the file");
+        assert!(store.read().has_removed().expect("readable"), "uncommitted bytes may be in the file");
     }
 
     #[tokio::test]
@@ -355,12 +354,12 @@ mod tests {
         let token = Token::parse("token").expect("a token");
         store.write(move |tables| tables.put_token(&token, &owner(), Millis(1))).await.expect("written");
         store.write(|tables| tables.put_consent(&owner(), "terms", "1", Millis(1))).await.expect("written");
-        assert_eq!(states(), (false, 0), "what is new revokes and removes nothing");
+        assert_eq!(states(), (false, 0), "a new row revokes and removes nothing");
         store.write(|tables| tables.put_consent(&owner(), "terms", "2", Millis(1))).await.expect("written");
         assert_eq!(states(), (false, 1), "a replaced consent revokes");
         store.write(|tables| tables.count_sms(1)).await.expect("written");
         store.write(|tables| tables.count_sms(2)).await.expect("written");
-        assert_eq!(states(), (false, 1), "a count is about nobody");
+        assert_eq!(states(), (false, 1), "a daily count is about no person");
         store.write(move |tables| tables.remove_token(hash).map(drop)).await.expect("written");
         assert_eq!(states(), (true, 2), "a removed token does both");
         store.write(move |tables| tables.remove_token(hash).map(drop)).await.expect("nothing to do");

@@ -1,4 +1,5 @@
-//! The tables inside a write transaction. The methods that write are in `rows`.
+//! The tables of a write transaction, and the marks that it leaves for the rewrite. The methods that write are
+//! in `rows`.
 
 use std::ops::Deref;
 
@@ -25,25 +26,25 @@ impl<'txn> Deref for Writes<'txn> {
 }
 
 impl<'txn> Writes<'txn> {
-    /// Opens every table of the transaction, creating those that are not there.
+    /// Opens every table of the transaction. Creates missing ones.
     pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
         let transaction = Writing::new(transaction);
         let tables = Tables::open(&transaction)?;
         Ok(Self { transaction, tables })
     }
 
-    /// What was changed so far.
+    /// The changes so far.
     pub(super) fn changes(&self) -> &Changes {
         self.transaction.changes()
     }
 
-    /// Stores what the rewrite has to know about this transaction.
+    /// Records for the rewrite if this transaction removed rows about people.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         if self.changes().has_removed() { self.put_removed() } else { Ok(()) }
     }
 }
 
-/// Stores, in a transaction of its own, that the file may hold bytes that were never committed.
+/// Records, in a transaction of its own, that the file may hold uncommitted bytes.
 pub(super) fn mark_uncommitted(database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write()?;
     let mut tables = Writes::open(&transaction)?;

@@ -140,16 +140,16 @@ async fn the_operator_sees_what_is_held_and_when_it_goes() {
     let goes = |after: Duration| json!(now + after.as_millis() as u64);
     assert_eq!(rule("invitations and their keys").await["goes"], goes(30 * DAY));
     assert_eq!(rule("access tokens").await["goes"], goes(365 * DAY + 16 * HOUR), "the day counts to its end");
-    let copies = rule("copies from before a migration").await;
+    let copies = rule("copies of the database from before a migration").await;
     assert_eq!(
         (&copies["rows"], &copies["rule"], &copies["goes"]),
         (&json!(1), &json!("7 days"), &goes(7 * DAY))
     );
     assert_eq!(rule("counts of invitation mails").await["rows"], 1);
-    assert_eq!(rule("counts of messages to telephones").await["rows"], 0);
-    let peppers = rule("peppers that were replaced").await;
-    assert_eq!(peppers["rule"], "10 minutes after the new one came into use");
-    let visits = rule("visits to people's own page").await;
+    assert_eq!(rule("counts of messages to phones").await["rows"], 0);
+    let peppers = rule("previous peppers").await;
+    assert_eq!(peppers["rule"], "10 minutes after the new pepper came into use");
+    let visits = rule("visits to people's own pages").await;
     assert_eq!(visits["rule"], "one hour for the link, 30 minutes for the page");
     let status = server.control("/retention/status", &json!(null)).await;
     assert!(!status.to_string().contains("example.org"), "it names nobody: {status}");

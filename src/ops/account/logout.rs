@@ -11,7 +11,7 @@ use crate::{
 /// # Errors
 /// `NotLoggedIn` if it is not valid.
 pub async fn log_out(core: &Core, token: Token) -> Result<(), Failure> {
-    // Tokens that strangers made up must not occupy the writer.
+    // Check first, so that requests with invented tokens do not load the writer.
     if core.store.read().token_owner(&token)?.is_none() {
         return Err(Refusal::NotLoggedIn.into());
     }

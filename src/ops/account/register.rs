@@ -10,10 +10,10 @@ use crate::{
     ops::{Core, Failure, HomeserverError, random},
 };
 
-/// The owner of an OpenID token, as its homeserver says.
+/// The owner of an OpenID token, as its homeserver reports it.
 ///
 /// # Errors
-/// `HomeserverNotAllowed`, `HomeserverUnreachable`, or `OpenIdTokenRefused`, also if the
+/// `HomeserverNotAllowed`, `HomeserverUnreachable`, or `OpenIdTokenRefused`. The last one also if the
 /// homeserver names a user of another server.
 pub async fn confirm_owner(
     core: &Core,
@@ -28,10 +28,7 @@ pub async fn confirm_owner(
     if owner.is_on(server) { Ok(owner) } else { Err(Refusal::OpenIdTokenRefused.into()) }
 }
 
-/// Gives out an access token.
-///
-/// # Errors
-/// Only if the database fails.
+/// Issues an access token.
 pub async fn register(core: &Core, owner: UserId) -> Result<Token, Failure> {
     let token = Token::from_bytes(random());
     let (stored, now) = (token.clone(), core.clock.now());
@@ -39,7 +36,7 @@ pub async fn register(core: &Core, owner: UserId) -> Result<Token, Failure> {
     Ok(token)
 }
 
-/// Refuses homeservers that the operator's list, if there is one, does not have.
+/// Refuses a homeserver that is not on the operator's allowlist. An empty list allows all.
 ///
 /// # Errors
 /// `HomeserverNotAllowed`.

@@ -1,5 +1,5 @@
-//! Consent: which documents an account has accepted, and the gate in front of everything else
-//! (specification, Identity Service API, "Terms of service").
+//! Consent: accepting documents, and refusing accounts that have not accepted all of them (specification,
+//! Identity Service API, "Terms of service").
 
 use super::tokens::Authenticated;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     store::Writes,
 };
 
-/// Lets an account pass that has accepted every document that has to be.
+/// Checks that an account has accepted all required documents.
 ///
 /// # Errors
 /// `TermsNotSigned`.
@@ -24,8 +24,8 @@ pub fn require_accepted(core: &Core, account: &Authenticated) -> Result<(), Fail
     Ok(())
 }
 
-/// Notes the documents whose URL, in any language, the account accepts. Unknown URLs mean
-/// nothing, and nothing is taken back.
+/// Stores consent to each document that has one of these URLs, in any language. Unknown URLs are ignored, and
+/// earlier consents stay.
 ///
 /// # Errors
 /// `UnknownToken`.
@@ -37,7 +37,7 @@ pub async fn accept(core: &Core, account: Authenticated, urls: &[String]) -> Res
         account.check(tables)?;
         let user_id = account.user_id();
         for Required { id, document, .. } in &accepted {
-            // The first time counts.
+            // Keep the time of the first consent.
             if !tables.has_accepted(user_id, id, &[&document.version])? {
                 tables.put_consent(user_id, id, &document.version, now)?;
             }

@@ -1,8 +1,9 @@
-//! Access tokens that requests show: whose they are, whether their account has accepted what has to be,
-//! and which were used today.
+//! Authenticates access tokens: finds the account of a token, caches whether it accepted the terms, and records
+//! the day of each token's last use.
 //!
-//! The answers are cached, since every request asks. One holds for the rest of the UTC day, or until a
-//! token or a consent is removed or replaced. Making and revoking tokens is in [`super::accounts`].
+//! The result is cached, because every request needs it. An entry expires at the end of the UTC day, or when a
+//! token or a consent is removed or replaced. [`super::register`] issues tokens, and [`super::logout`] revokes
+//! them.
 
 use std::{
     collections::HashSet,
@@ -24,28 +25,29 @@ use crate::{
     store::{StoredToken, Tables, Transaction},
 };
 
-/// How many tokens are cached, in about 200 bytes each; those that are not used make room.
-const CACHED: usize = 1 << 16;
+/// How many tokens are cached, in about 200 bytes each. Unused ones are evicted.
+const CACHED_TOKENS: usize = 1 << 16;
 
 /// How many uses are stored in one transaction.
 const USES_BATCH: usize = 1024;
 
-/// The account of a request, with the token that it showed. The account may be erased while the request is
-/// under way, so whatever writes for it calls [`Authenticated::check`] in its transaction (design, P8).
+/// The account of a request, and the token that authenticated it. The account may be erased during the request,
+/// so a transaction that writes for it must call [`Authenticated::check`] (design, P8).
 #[derive(Clone)]
 pub struct Authenticated {
     token: SecretHash,
     cached: Arc<CachedToken>,
 }
 
-/// What was found out of a token.
+/// What is cached about a token.
 struct CachedToken {
     user_id: UserId,
-    /// Whether the account has accepted all that has to be; if not, that may have changed.
+    /// Whether the account has accepted all required documents. `false` means unknown: it may have accepted
+    /// them since.
     has_accepted: bool,
-    /// The UTC day for which this holds: the first use on a day must be noted.
+    /// The UTC day on which this entry is valid. The first use on each day must be recorded.
     day: u64,
-    /// The state for which this holds, see [`crate::store::Snapshot::authorization`].
+    /// The state in which this entry is valid, see [`crate::store::Snapshot::authorization`].
     authorization: u64,
 }
 
@@ -63,7 +65,7 @@ impl Authenticated {
         if tables.has_token(self.token)? { Ok(()) } else { Err(Refusal::UnknownToken.into()) }
     }
 
-    /// Whether the token is still good when its request has been read, which may take a while.
+    /// Checks again that the token is valid, after reading the request, which may take long.
     ///
     /// # Errors
     /// `UnknownToken`.
@@ -75,23 +77,23 @@ impl Authenticated {
         Ok(())
     }
 
-    /// Whether it is cached that the account has accepted all that has to be.
+    /// Whether the cache says that the account has accepted all required documents.
     pub(in crate::ops) fn is_known_to_have_accepted(&self) -> bool {
         self.cached.has_accepted
     }
 }
 
-/// The tokens that were shown.
+/// The cached tokens, and the uses that are not stored yet.
 pub struct Tokens {
     cached: Cache<[u8; 32], Arc<CachedToken>>,
-    /// Those that were used today for the first time, until that is written down: an account that
-    /// nobody uses is forgotten some day (design, P18).
+    /// The tokens whose first use today is not stored yet. Retention revokes tokens that are unused for long
+    /// (design, P18).
     used: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self { cached: Cache::new(CACHED), used: Mutex::default() }
+        Self { cached: Cache::new(CACHED_TOKENS), used: Mutex::default() }
     }
 }
 
@@ -102,7 +104,7 @@ impl Tokens {
         Authenticated { token, cached }
     }
 
-    /// Caches that the account has accepted all that has to be, as was found in this state.
+    /// Caches that the account has accepted all required documents, in the state `authorization`.
     pub(in crate::ops) fn cache_acceptance(&self, account: &Authenticated, authorization: u64) {
         let CachedToken { day, authorization: of_token, .. } = *account.cached;
         if of_token == authorization {
@@ -116,7 +118,7 @@ impl Tokens {
     }
 }
 
-/// Finds out whose access token this is.
+/// Authenticates an access token.
 ///
 /// # Errors
 /// `UnknownToken`, or `HomeserverNotAllowed`.
@@ -130,25 +132,23 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
         None => {
             let StoredToken { owner: user_id, used, .. } =
                 snapshot.token(hash)?.ok_or(Refusal::UnknownToken)?;
-            // Also if it was noted while the clock was wrong.
+            // Not `<`: a wrong clock may have stored a later day.
             if used.day() != day {
                 core.tokens.used().insert(hash.0);
             }
             core.tokens.cache(hash, CachedToken { user_id, has_accepted: false, day, authorization })
         }
     };
-    // An operator who takes a homeserver off the list means its users from now on, not from
-    // their next registration on.
+    // If the operator removes a homeserver from the allowlist, its users must lose access at once, not at their
+    // next registration.
     if !core.config.homeservers.allow.is_empty() {
         require_allowed(core, account.user_id().server_name())?;
     }
     Ok(account)
 }
 
-/// Writes down that tokens were used, in bounded steps. `now` is the time that was looked at and believed.
-///
-/// # Errors
-/// If the database fails; the uses that are left are written down the next time.
+/// Stores the day of last use of tokens, in bounded steps. `now` is the time that the caller has checked for a
+/// clock jump. If a write fails, the next call stores the remaining uses.
 pub async fn note_uses(core: &Core, now: Millis) -> Result<(), Failure> {
     let used: Vec<_> = mem::take(&mut *core.tokens.used()).into_iter().collect();
     for (done, step) in used.chunks(USES_BATCH).enumerate() {

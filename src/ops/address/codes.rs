@@ -1,7 +1,7 @@
-//! Hashing and checking the codes that go to telephones, a few at a time.
+//! Hashes and checks the codes that are sent to phones, with bounded concurrency.
 //!
-//! Each costs tens of milliseconds and 19 MiB, so two are worked on at once and a bounded number
-//! wait; whoever comes then is asked to come again, and nobody else's request waits for them.
+//! Each hash takes tens of milliseconds and 19 MiB. So two run at a time and a bounded number queue. Beyond
+//! that, the caller must retry later. Other requests do not wait for a hash.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,47 +16,47 @@ use crate::{
     ops::{Failure, random},
 };
 
-/// How many are worked on at the same time, which bounds the memory to twice 19 MiB.
-const AT_ONCE: usize = 2;
-/// How many may be worked on or wait: a few seconds' work.
-const WAITING: usize = 100;
+/// How many hashes run at a time. This bounds the memory to twice 19 MiB.
+const MAX_RUNNING: usize = 2;
+/// How many hashes may run or queue: a few seconds of work.
+const MAX_QUEUED: usize = 100;
 
-/// The pool in which codes are hashed.
+/// Bounds how many codes are hashed at a time.
 pub struct Codes {
-    waiting: Semaphore,
-    at_once: Arc<Semaphore>,
+    queue: Semaphore,
+    running: Arc<Semaphore>,
 }
 
 impl Default for Codes {
     fn default() -> Self {
-        Self { waiting: Semaphore::new(WAITING), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { queue: Semaphore::new(MAX_QUEUED), running: Arc::new(Semaphore::new(MAX_RUNNING)) }
     }
 }
 
 impl Codes {
-    /// A new code, and what is kept of it.
+    /// A new code and its hash.
     ///
     /// # Errors
-    /// `LimitExceeded` if too many wait already.
+    /// `LimitExceeded` if the queue is full.
     pub async fn make(&self) -> Result<(Token, CodeHash), Failure> {
         let (code, salt) = (code_from_random(random()), random());
         self.work(move || (CodeHash::of(&code, salt), code)).await.map(|(hash, code)| (code, hash))
     }
 
-    /// Whether this is the code that was hashed.
+    /// Whether `typed` is the code with this hash.
     ///
     /// # Errors
-    /// As [`Codes::make`].
+    /// `LimitExceeded` if the queue is full.
     pub async fn matches(&self, hash: CodeHash, typed: Token) -> Result<bool, Failure> {
         self.work(move || hash.matches(&typed)).await
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
         let busy = |_| Refusal::LimitExceeded { retry_after: Duration::from_secs(2) };
-        let _place = self.waiting.try_acquire().map_err(busy)?;
-        let turn = self.at_once.clone().acquire_owned().await;
-        // The turn goes with the work, which goes on when its caller has gone away.
-        let work = move || (work(), drop(turn)).0;
+        let _place = self.queue.try_acquire().map_err(busy)?;
+        let permit = self.running.clone().acquire_owned().await;
+        // The permit moves into the work, which continues even if the caller disconnects.
+        let work = move || (work(), drop(permit)).0;
         Ok(spawn_blocking(work).await.expect("hashing does not panic"))
     }
 }

@@ -1,7 +1,7 @@
-//! What a mailed link leads to: looking at the request, confirming it, saying *this was not me*
-//! (design, section 4, rule 7).
+//! The link in a validation mail: showing its state, confirming it, and reporting *this was not me* (design,
+//! section 4, rule 7).
 //!
-//! The token in the link is all that the person has to show; nothing here publishes anything.
+//! The token in the link is the only proof that the person needs. Nothing here publishes an address.
 
 use super::{
     owner_mail::OwnerMail,
@@ -18,7 +18,7 @@ use crate::{
     ops::{Core, Failure},
 };
 
-/// Presents the token of a mailed link, as the person behind the address does.
+/// Presents the token of a mailed link, for the owner of the address.
 ///
 /// # Errors
 /// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted).
@@ -27,31 +27,28 @@ pub async fn confirm(core: &Core, sid: Sid, token: Token) -> Result<Validated, F
     let is_right = token == Session::link_token(&sid, &core.session_key);
     let presented = core.write(move |tables| present(tables, &sid, is_right, now)).await;
     match presented.and_then(|presented| Ok(presented.validated()?)) {
-        // A right token was sent by us, so its session was deleted because it was over.
+        // Only Bindery can make a right token, so its session existed and was deleted after it expired.
         Err(Failure::Refused(Refusal::NoValidSession)) if is_right => Err(Refusal::SessionExpired.into()),
         outcome => outcome,
     }
 }
 
-/// What the person behind a mailed link may be shown.
+/// What the page of a mailed link shows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Link {
-    /// A question: this account asked; was it you?
+    /// The session is pending. The page asks the person whether they want this account to validate the address.
     Ask(Option<UserId>),
-    /// It was confirmed before.
+    /// The link was confirmed before.
     Used(Option<UserId>),
-    /// The session is over.
+    /// The session has expired.
     Expired,
-    /// *This was not me* was said.
+    /// The owner reported *this was not me*.
     Withdrawn,
-    /// Not a link of ours.
+    /// The token is invalid.
     Invalid,
 }
 
-/// Looks at a mailed link without using it.
-///
-/// # Errors
-/// Only if the database fails.
+/// Reads the state of a mailed link. Does not consume it.
 pub fn look_at(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure> {
     if *token != Session::link_token(sid, &core.session_key) {
         return Ok(Link::Invalid);
@@ -68,11 +65,11 @@ fn link_state(session: Session, now: Millis) -> Link {
     }
 }
 
-/// Ends a session because the owner of the address did not ask for it, and withdraws what the
-/// account that asked has published with it.
+/// Ends a session that the owner of the address did not ask for. Withdraws the binding if the account that
+/// asked has published the address.
 ///
 /// # Errors
-/// `NoValidSession` if the link is none of ours, `SessionExpired` if the session was over anyway.
+/// `NoValidSession` if the token is invalid, `SessionExpired` if the session has ended already.
 pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure> {
     let (now, owner_mail) = (core.clock.now(), OwnerMail::of(core));
     if token != Session::link_token(&sid, &core.session_key) {

@@ -1,5 +1,5 @@
-//! Addresses: proving that one is the caller's own, binding and unbinding it, mail to its owner, and the
-//! addresses that opted out of messages.
+//! Addresses: validating, binding and unbinding them, mail to their owners, and the list of addresses that
+//! opted out of messages.
 
 pub(super) mod codes;
 pub mod mailed_link;

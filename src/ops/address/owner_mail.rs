@@ -1,7 +1,8 @@
-//! Mail to the owner of an e-mail address that it was published or withdrawn (`privacy.notify_owners`).
+//! Queues the mail that tells the owner of an e-mail address about a bind or an unbind
+//! (`privacy.notify_owners`).
 //!
-//! The mail is a row of the outbox, written with the change. Whether the address opted out is checked when the mail is
-//! sent.
+//! The mail is a row of the outbox, written with the change. The outbox task checks at sending whether the
+//! address opted out.
 
 use super::suppression::suppressed_since;
 use crate::{
@@ -16,10 +17,7 @@ use crate::{
     store::{StoreError, Writes},
 };
 
-/// Whether the owner of an address hears of it by mail if it is withdrawn now.
-///
-/// # Errors
-/// Only if the database fails.
+/// Whether the owner of an address would get a mail about an unbind now.
 pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
     if !OwnerMail::of(core).reach(address) {
         return Ok(false);
@@ -28,7 +26,7 @@ pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
     Ok(tables.association(address)?.is_some() && suppressed_since(&*tables, address)?.is_none())
 }
 
-/// Whether owners are told, and since when, for the closure that makes the change.
+/// Whether owners are notified, and the time, for the closure that makes the change.
 #[derive(Clone, Copy)]
 pub struct OwnerMail {
     is_on: bool,
@@ -36,17 +34,17 @@ pub struct OwnerMail {
 }
 
 impl OwnerMail {
-    /// As the operator wants it.
+    /// The operator's setting.
     pub fn of(core: &Core) -> Self {
         Self { is_on: core.config.privacy.notify_owners, now: core.clock.now() }
     }
 
-    /// Whether mails can tell the owner of this address anything.
+    /// Whether the owner of this address is notified.
     fn reach(self, address: &Address) -> bool {
         self.is_on && address.medium() == Medium::Email
     }
 
-    /// Queues the mail, in place of one about this address that is still queued.
+    /// Queues the mail. It replaces an earlier one about this address that is still queued.
     pub(in crate::ops) fn queue(
         self,
         tables: &mut Writes<'_>,

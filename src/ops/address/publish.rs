@@ -1,5 +1,5 @@
-//! Binding: publishing that an address leads to a Matrix ID (specification, Identity Service API, `/3pid/bind`;
-//! design, P6). A bind also queues the pending invitations of the address.
+//! Binding: publishing that an address belongs to a Matrix ID (specification, Identity Service API,
+//! `/3pid/bind`; design, P6). A bind also queues the pending invitations of the address.
 
 use super::{owner_mail::OwnerMail, validate::validated_session};
 use crate::{
@@ -12,12 +12,11 @@ use crate::{
     ops::{Core, Failure, account::tokens::Authenticated, invitation},
 };
 
-/// Publishes that the address a session validated belongs to `user_id`.
+/// Binds the address of a validated session to `user_id`.
 ///
 /// # Errors
-/// `Forbidden` for a Matrix ID that is not the account's, or a session that another account
-/// started: the owner of the address was asked about that one; `UnknownToken`. Then as
-/// [`super::validate::validated_address`].
+/// `Forbidden` if the Matrix ID is not the account's, or if another account started the session: the owner
+/// agreed to that account only. `UnknownToken`. Also the refusals of [`super::validate::validated_address`].
 pub async fn bind(
     core: &Core,
     account: Authenticated,

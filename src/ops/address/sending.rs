@@ -1,7 +1,7 @@
-//! One message of a session at a time.
+//! A lock for each session, so that only one of its messages is sent at a time.
 //!
-//! A client that loses patience repeats its request while the first mail is still on its way to
-//! the relay. The repetition waits here, and then sees that there is nothing left to send.
+//! A client whose request times out repeats it while the first mail is still being sent. The repeated request
+//! waits here and then finds nothing left to send.
 
 use std::{
     collections::HashMap,
@@ -10,11 +10,11 @@ use std::{
 
 type Locks = Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>;
 
-/// The sessions that a message is being sent for.
+/// The locks of the sessions for which a message is being sent.
 #[derive(Default)]
 pub struct Sending(Locks);
 
-/// The right to send for one session, until it is dropped.
+/// The lock of one session, held until it is dropped.
 pub struct Turn<'a> {
     locks: &'a Locks,
     session: [u8; 32],
@@ -22,7 +22,7 @@ pub struct Turn<'a> {
 }
 
 impl Sending {
-    /// Waits until nobody else sends for this session.
+    /// Waits until no other request sends for this session.
     pub async fn turn(&self, session: [u8; 32]) -> Turn<'_> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +36,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.held = None;
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those who wait hold a reference of their own.
+        // Each waiting request holds a reference.
         if locks.get(&self.session).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             locks.remove(&self.session);
         }

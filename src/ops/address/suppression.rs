@@ -1,6 +1,6 @@
-//! Addresses that nothing is sent to any more because their owner said so (design, P20).
+//! Addresses that opted out of messages (design, P20).
 //!
-//! Only a keyed hash of the address is kept, so the list names nobody and cannot be listed.
+//! Only a keyed hash of each address is stored, so the list cannot be read back.
 
 use crate::{
     domain::{
@@ -13,15 +13,12 @@ use crate::{
     store::{StoreError, Tables, Transaction},
 };
 
-/// What stands for an address in the list.
+/// The keyed hash of an address in the list.
 fn hash(address: &Address, key: &Key32) -> [u8; 32] {
     key.mac(&[b"suppressed", address.medium().as_str().as_bytes(), address.as_str().as_bytes()])
 }
 
-/// Since when nothing is sent to this address.
-///
-/// # Errors
-/// Only if the database fails.
+/// Since when the address has opted out.
 pub fn suppressed_since<T: Transaction>(
     tables: &Tables<T>,
     address: &Address,
@@ -29,15 +26,12 @@ pub fn suppressed_since<T: Transaction>(
     tables.suppressed_since(&hash(address, &tables.session_key()?))
 }
 
-/// As [`suppressed_since`], of the latest state.
+/// As [`suppressed_since`], in the latest state.
 pub fn since(core: &Core, address: &Address) -> Result<Option<Millis>, Failure> {
     Ok(suppressed_since(&core.store.read(), address)?)
 }
 
-/// Sends nothing to this address from now on; mails that wait are not sent either.
-///
-/// # Errors
-/// Only if the database fails.
+/// Opts an address out of messages. Queued mails are not sent either.
 pub async fn suppress(core: &Core, address: Address, by: By) -> Result<(), Failure> {
     let now = core.clock.now();
     let written = core.store.write(move |tables| {
@@ -53,11 +47,8 @@ pub async fn suppress(core: &Core, address: Address, by: By) -> Result<(), Failu
     Ok(written.await?)
 }
 
-/// Lets this address be written to again; since when it could not. Needs no more than the
-/// database, so that it works while no server runs.
-///
-/// # Errors
-/// Only if the database fails.
+/// Lifts the opt-out of an address. Returns since when it had opted out. Uses only the database, so that it
+/// also runs offline.
 pub async fn lift(core: &Core, address: Address, by: By) -> Result<Option<Millis>, Failure> {
     let now = core.clock.now();
     let lifted = core.store.write(move |tables| {

@@ -1,8 +1,7 @@
-//! Proving that an address is one's own: asking for a token and presenting it (specification,
-//! Identity Service API, "Establishing associations"; design, P1 and P4).
+//! Validating an address: requesting a token and presenting it (specification, Identity Service API,
+//! "Establishing associations"; design, P1 and P4).
 //!
-//! Nothing here publishes anything. How a token travels is the caller's: it passes a function
-//! that delivers.
+//! Nothing here publishes an address. The caller passes a function that delivers the token.
 
 use super::suppression::suppressed_since;
 use crate::{
@@ -18,13 +17,13 @@ use crate::{
     store::{StoreError, Tables, Transaction, Writes},
 };
 
-/// Who uses a session. One that an account began is nothing to a homeserver, nor the other way
-/// round: a homeserver validates for people who have no account yet, and publishes nothing.
+/// Who uses a session. A homeserver may not use the session of an account, nor an account that of a homeserver.
+/// A homeserver validates for people without an account and publishes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
     /// A client with an access token.
     Account,
-    /// A homeserver that has its phone numbers validated here.
+    /// A homeserver that delegates the validation of phone numbers.
     Homeserver,
 }
 
@@ -37,23 +36,23 @@ impl User {
 
 /// A request for a token.
 pub struct TokenRequest {
-    /// The account that asks; `None` if it is a homeserver.
+    /// The account that asks. `None` for a homeserver.
     pub account: Option<Authenticated>,
     /// The address to prove.
     pub address: Address,
     /// The secret that the client chose.
     pub secret: ClientSecret,
-    /// The number of the attempt; only one greater than the last delivered sends a message.
+    /// The number of the attempt. A message is sent only if it is greater than the last delivered one.
     pub send_attempt: u64,
-    /// Where to send the person afterwards; ignored unless the operator allows it.
+    /// Where to redirect the person afterwards. Ignored unless the operator allows it.
     pub next_link: Option<String>,
     /// The language that the person reads.
     pub language: Language,
 }
 
-/// A message that has to go out.
+/// A message to deliver.
 pub struct Message {
-    /// To whom.
+    /// The recipient.
     pub address: Address,
     /// The session it belongs to.
     pub sid: Sid,
@@ -61,11 +60,11 @@ pub struct Message {
     pub token: Token,
 }
 
-/// Starts or continues a session, and has the message delivered if this attempt asks for one and
-/// `admit` lets it: limits on messages are about those that leave, not about those asked for.
+/// Starts or continues a session. Delivers a message if this attempt requires one and `admit` allows it.
+/// `admit` is called only then, because limits on messages count those that are sent.
 ///
 /// # Errors
-/// `UnknownToken`, and what `admit` and `deliver` refuse with; the attempt does not count then and may be
+/// `UnknownToken`, and the refusals of `admit` and `deliver`. Then the attempt does not count and may be
 /// repeated.
 pub async fn request_token<Delivery>(
     core: &Core,
@@ -104,7 +103,8 @@ where
     let (sid, due) = begun.await?;
     if due {
         admit()?;
-        // Nothing leaves, and whoever asks does not learn that its owner is known here (design, P20).
+        // Send nothing, but answer as usual: the caller must not learn that the owner is known here (design,
+        // P20).
         if suppressed_since(&core.store.read(), &address)?.is_some() {
             note_delivered(core, sid.clone(), send_attempt).await?;
             return Ok(sid);
@@ -119,7 +119,7 @@ where
     Ok(sid)
 }
 
-/// Makes the code of a message that is about to be sent, if the day still has room for one.
+/// Makes the code of a message that is about to be sent, and counts the message against the daily ceiling.
 async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
     let (code, hash) = core.codes.make().await?;
     let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
@@ -133,7 +133,7 @@ async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
     Ok(code)
 }
 
-/// From here on, only a greater attempt sends again.
+/// Records a delivered attempt. Only a greater attempt sends again.
 async fn note_delivered(core: &Core, sid: Sid, send_attempt: u64) -> Result<(), StoreError> {
     core.store
         .write(move |tables| {
@@ -144,26 +144,27 @@ async fn note_delivered(core: &Core, sid: Sid, send_attempt: u64) -> Result<(), 
         .await
 }
 
-/// Whether a person may be sent on to `link`: an `http` or `https` URL that begins with something
-/// the operator listed.
+/// Whether a person may be redirected to `link`: an `http` or `https` URL with a prefix that the operator
+/// listed.
 fn is_allowed_link(link: &str, prefixes: &[String]) -> bool {
-    let web = link.starts_with("https://") || link.starts_with("http://");
-    let plain = link.len() <= 2048 && link.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\`".contains(&b));
-    web && plain && prefixes.iter().any(|prefix| link.starts_with(prefix))
+    let is_web = link.starts_with("https://") || link.starts_with("http://");
+    let is_plain =
+        link.len() <= 2048 && link.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\`".contains(&b));
+    is_web && is_plain && prefixes.iter().any(|prefix| link.starts_with(prefix))
 }
 
-/// The address was validated, now or before.
+/// The address is validated, now or before.
 #[derive(Debug)]
 pub struct Validated {
-    /// Where the person is to be sent now.
+    /// Where to redirect the person now.
     pub next_link: Option<String>,
 }
 
-/// Presents a token to a session, as a client or a homeserver does.
+/// Presents a token to a session, for a client or a homeserver.
 ///
 /// # Errors
-/// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted), and `LimitExceeded` if
-/// too many codes are being checked.
+/// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted), and `LimitExceeded` if too many
+/// codes are being checked.
 pub async fn submit_token(
     core: &Core,
     user: User,
@@ -178,7 +179,7 @@ pub async fn submit_token(
     if session.is_over(now) {
         return Err(Refusal::SessionExpired.into());
     }
-    // Slow for a code, so not in the transaction, which looks at everything once more.
+    // Checking a code is slow, so it runs outside the transaction. The transaction checks the rest again.
     let is_mail = session.address.medium() == Medium::Email;
     let is_link = is_mail && token == Session::link_token(&sid, &core.session_key);
     let mut code = None;
@@ -196,12 +197,11 @@ pub async fn submit_token(
     Ok(presented.await?.validated()?)
 }
 
-/// What became of a token that was presented. A wrong one is an answer and no refusal, because the session has counted
-/// it.
+/// The result of presenting a token. A wrong token is no refusal: its count in the session must be committed.
 pub(in crate::ops) enum Presented {
-    /// It was the right one.
+    /// The token was right.
     Right(Validated),
-    /// It was a wrong one.
+    /// The token was wrong.
     Wrong,
 }
 
@@ -216,7 +216,7 @@ impl Presented {
     }
 }
 
-/// Presents a token to a session, which counts a wrong one.
+/// Presents a token to a session, and counts a wrong one.
 pub(in crate::ops) fn present(
     tables: &mut Writes<'_>,
     sid: &Sid,
@@ -251,7 +251,7 @@ pub fn validated_address(
     Ok((session.address, at))
 }
 
-/// A session that is validated, and when it was.
+/// A validated session, and when it was validated.
 pub(in crate::ops) fn validated_session<T: Transaction>(
     tables: &Tables<T>,
     sid: &Sid,

@@ -21,7 +21,7 @@ use crate::{
     store::{StoreError, Writes},
 };
 
-/// Withdraws an association for the person who has validated the address.
+/// Withdraws an association, for a person who has validated the address.
 ///
 /// # Errors
 /// `Forbidden` if the session does not prove that.
@@ -45,25 +45,24 @@ pub async fn unbind_by_session(
     .await
 }
 
-/// Turns any refusal of a proof into 403: callers read 400 and 404 as a server that does not support unbinding
-/// (specification, `/3pid/unbind`).
+/// Turns every refusal of the session into 403. Callers read 400 and 404 as a server that does not support
+/// unbinding (specification, `/3pid/unbind`).
 fn unproved(failure: Failure) -> Failure {
     let Failure::Refused(refusal) = failure else { return failure };
     let reason = match refusal {
-        Refusal::SessionExpired => "This validation session is over; validate the address again",
+        Refusal::SessionExpired => "This validation session has expired; validate the address again",
         Refusal::SessionNotValidated => "This validation session has not been completed",
         _ => "No validation session matches this sid and client_secret",
     };
     Refusal::Forbidden(reason).into()
 }
 
-/// Withdraws an association because the homeserver of its account asks for that. If there is
-/// none, or it belongs to another account, there is nothing to do, and that is a success: a
-/// homeserver that deactivates an account must not fail over it.
+/// Withdraws an association at the request of the account's homeserver. Succeeds if there is none, or if it
+/// belongs to another account: otherwise the homeserver could not deactivate the account.
 ///
 /// # Errors
-/// `WrongDestination` if the request is meant for another server, `Forbidden` if the signature is
-/// not that homeserver's, `HomeserverUnreachable` if its keys cannot be fetched.
+/// `WrongDestination` if the request names another server, `Forbidden` if the signature is not that
+/// homeserver's, `HomeserverUnreachable` if its keys cannot be fetched.
 pub async fn unbind_by_homeserver(
     core: &Core,
     request: &SignedRequest,
@@ -77,8 +76,8 @@ pub async fn unbind_by_homeserver(
     Ok(removed.await?)
 }
 
-/// Withdraws the association of an address for its owner, and removes the sessions that validated the address, since
-/// the account could bind it again at once; whether there was an association.
+/// Withdraws the association of an address, for its owner. Also removes the sessions that validated the
+/// address, otherwise the account could bind it again at once. Returns whether there was an association.
 pub async fn withdraw_by_owner(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
     let (entry, owner_mail) =
         (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMail::of(core));
@@ -94,7 +93,7 @@ pub async fn withdraw_by_owner(core: &Core, address: Address, by: By) -> Result<
     Ok(removed.await?)
 }
 
-/// Withdraws the association of `address` if it is `user_id`'s, and queues the mail to its owner.
+/// Withdraws the association of `address` if it belongs to `user_id`, and queues the mail to its owner.
 pub(in crate::ops) fn withdraw_association(
     tables: &mut Writes<'_>,
     user_id: &UserId,

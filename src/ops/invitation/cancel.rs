@@ -1,4 +1,4 @@
-//! Cancelling invitations: by the account that sent one, or by the operator.
+//! Cancels invitations, for the account that sent them or for the operator.
 
 use crate::{
     domain::{
@@ -12,10 +12,10 @@ use crate::{
 /// How many invitations are cancelled in one transaction.
 const CANCEL_BATCH: usize = 256;
 
-/// Cancels an invitation for the account that sent it.
+/// Cancels an invitation, for the account that sent it.
 ///
 /// # Errors
-/// `NotFound`, also for the invitations of others.
+/// `NotFound`, also for the invitations of other accounts.
 pub async fn cancel_by_sender(core: &Core, account: UserId, token: Token) -> Result<(), Failure> {
     core.write(move |tables| {
         let is_own = tables.invitation(&token)?.is_some_and(|invitation| invitation.sender == account);
@@ -39,7 +39,7 @@ pub enum Which {
     From(UserId),
 }
 
-/// Cancels invitations for the operator; how many there were.
+/// Cancels invitations, for the operator. Returns how many there were.
 pub async fn cancel(core: &Core, which: Which) -> Result<usize, Failure> {
     let tokens = match which {
         Which::Token(token) => vec![token],

@@ -1,5 +1,6 @@
-//! Invitations to people who are known by an address only (specification, Identity Service API, "Invitation storage" and
-//! "Ephemeral invitation signing"). What is sent because of one is a row of the outbox, written with the change.
+//! Invitations to people of whom only an address is known (specification, Identity Service API, "Invitation
+//! storage" and "Ephemeral invitation signing"). The messages they cause are rows of the outbox, written with
+//! the change.
 
 pub mod cancel;
 pub mod sign;
@@ -19,8 +20,8 @@ use crate::{
     store::{StoreError, Writes},
 };
 
-/// Queues the call to the homeserver of an association's user for each pending invitation of the address. A row that is
-/// queued already is left as it is: otherwise an account could force retries by binding repeatedly.
+/// Queues a call to the homeserver of the association's user for each pending invitation of the address. Leaves
+/// a row that is already queued unchanged: otherwise an account could force retries by binding repeatedly.
 pub(in crate::ops) fn queue_onbind(
     tables: &mut Writes<'_>,
     association: &Association,
@@ -39,7 +40,7 @@ pub(in crate::ops) fn queue_onbind(
     Ok(())
 }
 
-/// Removes what [`queue_onbind`] has queued, for an association that is withdrawn.
+/// Removes the rows that [`queue_onbind`] queued, because the association is withdrawn.
 pub(in crate::ops) fn remove_onbind(tables: &mut Writes<'_>, address: &Address) -> Result<(), StoreError> {
     for token in tables.invitations_to(address)? {
         tables.remove_outgoing(&OutboxKey { kind: Kind::OnBind, token })?;

@@ -1,5 +1,5 @@
-//! Accepting an invitation by its own key, and saying whether a key is one (specification, Identity Service API,
-//! `/sign-ed25519` and `/pubkey/ephemeral/isvalid`).
+//! Accepts an invitation with its private key, and checks ephemeral public keys (specification, Identity
+//! Service API, `/sign-ed25519` and `/pubkey/ephemeral/isvalid`).
 
 use serde_json::{Map, Value, json};
 
@@ -14,8 +14,8 @@ use crate::{
     ops::{Core, Failure},
 };
 
-/// Signs, with an invitation's own key, that `user_id` takes it up. Whoever has the mail has that
-/// key, and nobody else.
+/// Signs, with the invitation's own key, that `user_id` accepts it. Only the recipient of the mail has that
+/// key.
 ///
 /// # Errors
 /// `UnknownInvitation`, or `Forbidden` if the key is not the invitation's.
@@ -34,15 +34,12 @@ pub fn sign(
     let mut object = invitation.claim(user_id);
     object.insert("sender".to_owned(), json!(invitation.sender.as_str()));
     let key = Invitation::key_pair(token, &core.session_key);
-    let has_form = key.sign_json(&core.config.server_name, &mut object);
-    has_form.expect("strings have a canonical form");
+    let signed = key.sign_json(&core.config.server_name, &mut object);
+    signed.expect("strings have a canonical form");
     Ok(object)
 }
 
-/// Whether this is the key of an invitation that somebody may still take up.
-///
-/// # Errors
-/// Only if the database fails.
+/// Whether this is the key of a pending invitation.
 pub fn is_ephemeral_key(core: &Core, public_key: &str) -> Result<bool, Failure> {
     let Some(key) = PublicKey::from_base64(public_key) else { return Ok(false) };
     let snapshot = core.store.read();

@@ -1,4 +1,4 @@
-//! Storing an invitation, and queuing its mail (specification, Identity Service API, `/store-invite`).
+//! Stores an invitation and queues its mail (specification, Identity Service API, `/store-invite`).
 
 use crate::{
     config::Invites,
@@ -17,13 +17,13 @@ use crate::{
 
 /// An invitation to be stored.
 pub struct Request {
-    /// The address that is invited.
+    /// The invited address.
     pub address: Address,
     /// The room.
     pub room_id: RoomId,
-    /// Who invites; must be the account.
+    /// The sender. Must be the account.
     pub sender: UserId,
-    /// What the homeserver says of room and sender.
+    /// What the homeserver says about the room and the sender.
     pub described: Described,
 }
 
@@ -31,22 +31,22 @@ pub struct Request {
 pub struct Stored {
     /// The invitation's token.
     pub token: Token,
-    /// Our key in use, and the invitation's own.
+    /// The server's current key, and the invitation's own key.
     pub public_keys: [PublicKey; 2],
-    /// What everybody in the room may see of the address.
+    /// The part of the address that is shown in the room.
     pub display_name: String,
 }
 
-/// Stores an invitation, and has the person told by mail.
+/// Stores an invitation, and queues the mail to the invited person.
 ///
 /// # Errors
-/// `Forbidden` if the sender is not the account or looks like a link, or if the operator's lists
-/// have the room, the homeserver or a word of the names; `ThreepidInUse` if the address leads to a
-/// Matrix ID; `LimitExceeded` if no mail leaves any more today; `UnknownToken`.
+/// `Forbidden` if the sender is not the account or looks like a link, or if the operator blocks the room, the
+/// homeserver or a word in the names. `ThreepidInUse` if the address is bound. `LimitExceeded` if the daily
+/// ceiling of invitation mails is reached. `UnknownToken`.
 pub async fn store(core: &Core, account: Authenticated, request: Request) -> Result<Stored, Failure> {
     let Request { address, room_id, sender, described } = request;
     if sender != *account.user_id() {
-        return Err(Refusal::Forbidden("You can invite in your own name only").into());
+        return Err(Refusal::Forbidden("You can send invitations only as yourself").into());
     }
     require_allowed(&core.config.invites, &room_id, &sender, &described)?;
     let described = Described {
@@ -90,11 +90,13 @@ fn require_allowed(
     let names = names.map(String::as_str).chain([sender.localpart()]).map(as_read).collect::<Vec<_>>();
     let has_word = |word: &String| names.iter().any(|name| name.contains(&as_read(word)));
     if !localpart_may_be_shown(sender.localpart()) {
-        Err(Refusal::Forbidden("This identity server sends no invitations for a Matrix ID like a link"))
+        Err(Refusal::Forbidden(
+            "This identity server sends no invitations from a Matrix ID that looks like a link",
+        ))
     } else if rules.blocked_rooms.iter().any(|room| room == room_id.as_str()) {
         Err(Refusal::Forbidden("This identity server sends no invitations to that room"))
     } else if rules.blocked_homeservers.iter().any(|name| is_at_or_below(sender.server_name(), name)) {
-        Err(Refusal::Forbidden("This identity server sends no invitations for users of that homeserver"))
+        Err(Refusal::Forbidden("This identity server sends no invitations from users of that homeserver"))
     } else if rules.blocked_keywords.iter().any(has_word) {
         Err(Refusal::Forbidden("This identity server sends no invitations with such a name"))
     } else {

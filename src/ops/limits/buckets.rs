@@ -1,7 +1,6 @@
-//! Many token buckets in bounded memory, of which a request takes from several at once.
+//! Token buckets in bounded memory. One request takes from several buckets at once, or from none.
 //!
-//! A request that one bucket refuses takes nothing out of the others. Whose a bucket is, and what
-//! it is for, is not its business.
+//! The caller decides whose bucket it is and what it limits.
 
 use std::{
     collections::HashMap,
@@ -16,16 +15,16 @@ use crate::domain::{
 };
 
 const SHARDS: usize = 16;
-/// Sixteen shards of so many buckets of 16 bytes are a few MiB at most.
-const BUCKETS_IN_SHARD: usize = 8192;
+/// At 16 bytes for each bucket, sixteen shards take a few MiB at most.
+const MAX_BUCKETS_PER_SHARD: usize = 8192;
 
-/// The buckets of everybody, full at first.
+/// All buckets. A bucket that is not stored is full.
 #[derive(Default)]
 pub struct Buckets([Mutex<HashMap<u64, Bucket>>; SHARDS]);
 
-/// A bucket to take from: whose it is, how large and fast, and how much.
+/// A bucket to take from, and how much.
 pub struct Take {
-    /// A hash of whose it is.
+    /// The hash of the subject that it limits.
     pub key: u64,
     /// Its size, and how fast it fills.
     pub pace: Pace,
@@ -34,10 +33,10 @@ pub struct Take {
 }
 
 impl Buckets {
-    /// Takes from all of the buckets or from none.
+    /// Takes from all of the buckets, or from none if one of them refuses.
     ///
     /// # Errors
-    /// `LimitExceeded` with the time after which none of them refuses.
+    /// `LimitExceeded` with the time until none of them refuses.
     pub fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Refusal> {
         let refuses = |take: &Take| {
             let mut shard = self.shard(take.key);
@@ -59,7 +58,7 @@ impl Buckets {
         }
     }
 
-    /// How long until a bucket gives what is asked of it.
+    /// How long until the bucket allows the request.
     fn wait(&self, take: &Take, now: Millis) -> Duration {
         let mut shard = self.shard(take.key);
         let Some(bucket) = shard.get_mut(&take.key) else { return Duration::ZERO };
@@ -67,8 +66,8 @@ impl Buckets {
         taken.map(|()| bucket.give_back(take.pace, take.cost)).err().unwrap_or_default()
     }
 
-    /// Every bucket that is not full, none of which takes longer than `to_fill` to be; those that
-    /// are full are forgotten.
+    /// Every bucket that is not full. Drops the full ones. A bucket that seems to need longer than `to_fill`
+    /// counts as empty, because the clock was set back.
     pub(in crate::ops) fn in_use(&self, to_fill: Duration, now: Millis) -> HashMap<u64, Bucket> {
         let mut in_use = HashMap::new();
         for shard in &self.0 {
@@ -85,10 +84,10 @@ impl Buckets {
         in_use
     }
 
-    /// Puts a bucket back that was in use before.
+    /// Restores a bucket that was stored.
     pub(in crate::ops) fn put(&self, key: u64, bucket: Bucket) {
         let mut shard = self.shard(key);
-        if shard.len() < BUCKETS_IN_SHARD {
+        if shard.len() < MAX_BUCKETS_PER_SHARD {
             shard.insert(key, bucket);
         }
     }
@@ -98,17 +97,16 @@ impl Buckets {
     }
 }
 
-/// When a shard is full, forgets the buckets that are full again, and an eighth of all if that is
-/// not enough: the fullest ones, since forgetting those forgives the least. An eighth at once, so
-/// that looking through them all is rare.
+/// Evicts buckets if the shard is full: those that are full again, and if that is not enough, the fullest
+/// eighth. Losing a full bucket forgives the least. An eighth at a time, so that scanning all of them is rare.
 fn make_room(shard: &mut HashMap<u64, Bucket>, key: u64, now: Millis) {
-    if shard.len() < BUCKETS_IN_SHARD || shard.contains_key(&key) {
+    if shard.len() < MAX_BUCKETS_PER_SHARD || shard.contains_key(&key) {
         return;
     }
     shard.retain(|_, bucket| !bucket.is_full(now));
-    if shard.len() > BUCKETS_IN_SHARD / 8 * 7 {
+    if shard.len() > MAX_BUCKETS_PER_SHARD / 8 * 7 {
         let mut buckets: Vec<Bucket> = shard.values().copied().collect();
-        let (_, eighth, _) = buckets.select_nth_unstable(BUCKETS_IN_SHARD / 8);
+        let (_, eighth, _) = buckets.select_nth_unstable(MAX_BUCKETS_PER_SHARD / 8);
         let eighth = *eighth;
         shard.retain(|_, bucket| *bucket > eighth);
     }
@@ -132,12 +130,12 @@ mod tests {
         let (buckets, hasher) = (Buckets::default(), RandomState::new());
         let spender = hasher.hash_one("spender");
         buckets.take(NOW, &[take(spender, 10, 10, 10)]).expect("a full bucket gives its burst");
-        for subject in 0..(SHARDS * BUCKETS_IN_SHARD * 2) {
+        for subject in 0..(SHARDS * MAX_BUCKETS_PER_SHARD * 2) {
             let key = hasher.hash_one(subject);
             buckets.take(NOW, &[take(key, 10, 10, 1)]).expect("each has a bucket of its own");
         }
         let kept = buckets.in_use(Duration::MAX, NOW);
-        assert!(kept.len() <= SHARDS * BUCKETS_IN_SHARD && kept.contains_key(&spender));
+        assert!(kept.len() <= SHARDS * MAX_BUCKETS_PER_SHARD && kept.contains_key(&spender));
         assert!(buckets.take(NOW, &[take(spender, 10, 10, 1)]).is_err());
     }
 

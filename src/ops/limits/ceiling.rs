@@ -1,6 +1,7 @@
-//! The daily ceilings: how many messages to phones and invitation mails are sent in one UTC day, whoever asks.
+//! The daily ceilings: how many messages to phones and invitation mails are sent in one UTC day, for all
+//! callers together.
 //!
-//! They are counted in the database before a message is sent, so that neither a restart nor a crash makes one free.
+//! They are counted in the database before a message is sent, so a restart or a crash does not reset them.
 
 use crate::{
     domain::{refusal::Refusal, time::Millis},
@@ -20,7 +21,7 @@ pub(in crate::ops) fn count_sms(tables: &mut Writes<'_>, ceiling: u32, now: Mill
 /// Counts an invitation mail.
 ///
 /// # Errors
-/// As [`count_sms`].
+/// `LimitExceeded` until the next day, if the ceiling is reached.
 pub(in crate::ops) fn count_invitation(
     tables: &mut Writes<'_>,
     ceiling: u32,
@@ -34,12 +35,9 @@ fn require_room(sent: u32, ceiling: u32, now: Millis) -> Result<(), Refusal> {
     if sent < ceiling { Ok(()) } else { Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }) }
 }
 
-/// Tells the operator that a ceiling was reached, if that is why an operation was refused.
+/// Logs for the operator that a ceiling was reached, if `failure` is due to one.
 pub(in crate::ops) fn log_if_reached(failure: &Failure, key: &'static str, ceiling: u32) {
     if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
-        tracing::warn!(
-            ceiling,
-            "the daily ceiling is reached ({key}); nothing more of this kind is sent today"
-        );
+        tracing::warn!(ceiling, "{key} is reached: no more of these messages are sent until midnight (UTC)");
     }
 }

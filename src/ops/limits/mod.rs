@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The buckets of everybody.
+/// All rate limits, and the state of their buckets.
 pub struct Limits {
     rates: config::Limits,
     hasher: RandomState,
@@ -37,19 +37,19 @@ impl Limits {
         Self { rates, hasher: RandomState::new(), buckets: Buckets::default() }
     }
 
-    /// An attempt to register, by anybody.
+    /// Counts an attempt to register.
     pub fn register(&self, network: Network, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("register ip", network, self.rates.register_per_ip, 1)])
     }
 
-    /// A registration that the homeserver confirmed. Counted only then, or strangers could use up
-    /// what a homeserver's users have.
+    /// Counts a registration that the homeserver confirmed. Unconfirmed ones do not count: otherwise anyone
+    /// could use up the limit of a homeserver's users.
     pub fn registered(&self, server: &ServerName, now: Millis) -> Result<(), Refusal> {
         let host = host_key(server.as_str());
         self.take(now, &[self.of("register homeserver", host, self.rates.register_per_homeserver, 1)])
     }
 
-    /// A request for a token to an address.
+    /// Counts a request for a validation token to an address.
     pub fn request_token(
         &self,
         network: Network,
@@ -76,7 +76,7 @@ impl Limits {
         )
     }
 
-    /// A token presented by an account.
+    /// Counts a token that an account presents.
     pub fn submit_token(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         let homeserver = host_key(account.server_name());
@@ -90,12 +90,12 @@ impl Limits {
         )
     }
 
-    /// A token presented by a person with a link.
+    /// Counts a token that a person presents with a mailed link.
     pub fn submit_link(&self, network: Network, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("submit ip", network, self.rates.submit_token_per_ip, 1)])
     }
 
-    /// A request to publish an association, which may have homeservers told of invitations.
+    /// Counts a bind, which may queue calls to homeservers.
     pub fn bind(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.take(
@@ -107,12 +107,12 @@ impl Limits {
         )
     }
 
-    /// A request to remove an association, which may make us ask a homeserver for its keys.
+    /// Counts an unbind, which may fetch the keys of a homeserver.
     pub fn unbind(&self, network: Network, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("unbind ip", network, self.rates.unbind_per_ip, 1)])
     }
 
-    /// A copy of an account's data, or its erasure.
+    /// Counts a copy of an account's data, or its erasure.
     pub fn rights(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.take(
@@ -124,18 +124,18 @@ impl Limits {
         )
     }
 
-    /// A look at the page of one's own data, or a button of it.
+    /// Counts a view of a person's own page, or a button pressed on it.
     pub fn own_page(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("own page", address.as_str(), self.rates.own_page_per_address, 1)])
     }
 
-    /// A copy of what is stored about an address, for its owner.
+    /// Counts a copy of what is stored about an address, for its owner.
     pub fn copy_of(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("rights address", address.as_str(), self.rates.rights_per_account, 1)])
     }
 
-    /// An invitation to an address. Its answer says whether the address leads to a Matrix ID, so it costs a
-    /// lookup as well.
+    /// Counts an invitation to an address. The answer reveals whether the address is bound, so it also costs a
+    /// lookup.
     pub fn invite(
         &self,
         budgets: &Budgets,
@@ -159,13 +159,13 @@ impl Limits {
         taken.inspect_err(|_| budgets.give_back(account, network, 1))
     }
 
-    /// A signature with an invitation's key, for anybody.
+    /// Counts a signature with an invitation's key.
     pub fn sign(&self, network: Network, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("sign ip", network, self.rates.sign_per_ip, 1)])
     }
 
-    /// A message to a telephone that an account, or a homeserver without one, asks for, whether or
-    /// not one is due.
+    /// Counts a request for a message to a phone, whether or not one is sent. `account` is `None` for a
+    /// homeserver that delegates validation.
     pub fn ask_for_sms(
         &self,
         network: Network,
@@ -181,27 +181,26 @@ impl Limits {
                 takes.push(self.of("sms homeserver", homeserver, rates.sms_per_homeserver, 1));
                 takes.push(self.of("sms ip", network, rates.sms_per_ip, 1));
             }
-            // It speaks for many people, all from its own address.
+            // The homeserver asks for all its users from one IP address.
             None => takes.push(self.of("sms delegate", network, rates.sms_per_homeserver, 1)),
         }
         self.take(now, &takes)
     }
 
-    /// A message that leaves. Counted only then, or repeated requests, which send nothing, could use
-    /// up what a number or a country has.
+    /// Counts a message to a phone that is about to be sent. Requests that send nothing do not count: otherwise
+    /// they would use up the limit of the number or the country.
     pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
         let to_number = self.of("sms number", number.address().as_str(), self.rates.sms_per_number, 1);
         self.take(now, &[to_number, self.of_country(number)])
     }
 
-    /// Somebody who asks for the link to their page, whatever address they name.
+    /// Counts a request for the link to a person's own page, for any address.
     pub fn visit(&self, network: Network, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of("visit ip", network, self.rates.visit_per_ip, 1)])
     }
 
-    /// A link to this address, whether or not anything is stored about it: nobody may learn that from
-    /// what is left. What messages with codes to the same number have is another matter, or strangers could
-    /// use that up.
+    /// Counts a link to this address, whether or not anything is stored about it: the limit must not reveal
+    /// that. It does not count against the codes sent to the same number: otherwise anyone could use up that limit.
     pub fn visit_to(&self, network: Network, to: &Destination, now: Millis) -> Result<(), Refusal> {
         let (rates, address) = (&self.rates, to.address().as_str());
         let mut takes = vec![self.of("visit address", address, rates.visit_per_address, 1)];
@@ -211,14 +210,14 @@ impl Limits {
         self.take(now, &takes)
     }
 
-    /// A link that leaves as a message. Counted only then, or strangers could use up what a country
-    /// has with numbers that nothing is sent to.
+    /// Counts a link that is about to be sent as a message to a phone. Others do not count: numbers that get
+    /// nothing must not use up the limit of the country.
     pub fn visit_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
         self.take(now, &[self.of_country(number)])
     }
 
     fn of_country(&self, number: &PhoneNumber) -> Take {
-        // Countries with one calling code are as different as the United States and Jamaica.
+        // Countries that share a calling code are counted apart: the United States and Jamaica do.
         let country = (number.calling_code(), number.region());
         self.of("sms country", country, self.rates.sms_per_country, 1)
     }

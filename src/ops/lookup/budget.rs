@@ -1,8 +1,8 @@
-//! Lookup budgets: how many addresses an account, the users of a homeserver, and the callers from an
-//! IP address may look up (design, P16). What is found costs the same as what is not.
+//! Lookup budgets: how many addresses an account, the users of a homeserver, and the callers from an IP address
+//! may look up (design, P16). An address costs the same whether or not it is found.
 //!
-//! They are held in memory, because every lookup takes from three of them, and written down every
-//! few seconds, so that a restart forgives no more than that. When, is decided by `tasks`.
+//! Budgets are held in memory, because every lookup takes from three of them. `tasks::budgets` stores them
+//! every few seconds, so a restart loses only the last few.
 
 use std::{
     collections::HashMap,
@@ -32,25 +32,25 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How much larger the budget is that many people share.
-const SHARED: u64 = 10;
+/// How much larger a budget is that many people share.
+const SHARED_FACTOR: u64 = 10;
 
-/// How many budgets are written down in one transaction.
-const BATCH: usize = 1024;
+/// How many budgets are stored in one transaction.
+const STORE_BATCH: usize = 1024;
 
-/// The budgets of everybody.
+/// All lookup budgets.
 pub struct Budgets {
     of_one: Pace,
     of_many: Pace,
-    /// Who looks up is known to the database by a hash under these only.
+    /// The keys of the hashes under which the database stores budgets, instead of names.
     keys: (u64, u64),
     buckets: Buckets,
-    /// What the database says.
+    /// The budgets as they are stored.
     stored: Mutex<HashMap<u64, Bucket>>,
 }
 
 impl Budgets {
-    /// The budgets as they were written down.
+    /// Loads the stored budgets.
     pub(in crate::ops) async fn load(rules: &Lookup, key: &Key32, store: &Store) -> Result<Self, StoreError> {
         let (burst, per_day) = (rules.max_addresses as u64, rules.daily_budget.get());
         let stored: HashMap<u64, Bucket> = store.scan(|scan| scan.budgets()).await?.into_iter().collect();
@@ -58,18 +58,18 @@ impl Budgets {
         stored.iter().for_each(|(key, bucket)| buckets.put(*key, *bucket));
         Ok(Self {
             of_one: Pace::daily(burst, per_day),
-            of_many: Pace::daily(burst.saturating_mul(SHARED), per_day.saturating_mul(SHARED)),
+            of_many: Pace::daily(burst.saturating_mul(SHARED_FACTOR), per_day.saturating_mul(SHARED_FACTOR)),
             keys: keys(key),
             buckets,
             stored: Mutex::new(stored),
         })
     }
 
-    /// Takes what a lookup of so many addresses costs; one of none costs as much as one of one.
-    /// `network` is what counts as one caller.
+    /// Takes the cost of looking up `addresses` addresses. A lookup of none costs one. `network` is what counts
+    /// as one caller.
     ///
     /// # Errors
-    /// `LimitExceeded`; nothing was taken then.
+    /// `LimitExceeded`. Then nothing was taken.
     pub fn take(
         &self,
         account: &UserId,
@@ -99,7 +99,7 @@ impl Budgets {
         ]
     }
 
-    /// What stands for somebody; it must be the same after a restart.
+    /// The keyed hash of a subject. It must be the same after a restart.
     fn key(&self, kind: u8, subject: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         hasher.write(&[kind]);
@@ -107,7 +107,7 @@ impl Budgets {
         hasher.finish()
     }
 
-    /// What the database does not say yet: budgets as they are now, `None` for what is full again.
+    /// The budgets that differ from the stored ones. `None` for a budget that is full again.
     fn changes(&self, now: Millis) -> Vec<(u64, Option<Bucket>)> {
         let to_fill: Duration = self.of_one.time_to_fill().max(self.of_many.time_to_fill());
         let in_use = self.buckets.in_use(to_fill, now);
@@ -123,19 +123,16 @@ impl Budgets {
     }
 }
 
-/// The key is another one than that of the session tokens, since its hashes are much shorter.
+/// Derived keys, because these hashes are much shorter than those of session tokens.
 fn keys(key: &Key32) -> (u64, u64) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = key.mac(&[b"budgets"]);
     (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p]))
 }
 
-/// Writes down what has changed since the last time.
-///
-/// # Errors
-/// Only if the database fails.
+/// Stores the budgets that have changed since the last call.
 pub async fn write_down(core: &Core) -> Result<(), Failure> {
     let budgets = &core.budgets;
-    for batch in budgets.changes(core.clock.now()).chunks(BATCH) {
+    for batch in budgets.changes(core.clock.now()).chunks(STORE_BATCH) {
         let changes = batch.to_vec();
         let written = core.store.write(move |tables| {
             changes.iter().try_for_each(|(key, bucket)| match bucket {

@@ -1,8 +1,8 @@
-//! Lookups: finding the Matrix ID of an address, never the other way round (specification, Identity Service
-//! API, "Association lookup"; design, P2 and P3).
+//! Lookups: finding the Matrix ID of an address, never the reverse (specification, Identity Service API,
+//! "Association lookup"; design, P2 and P3).
 //!
 //! [`run`] is the only way to look up. It takes from the lookup budgets (P16) and writes the row of the lookup
-//! log (P14), so a new caller cannot forget either.
+//! log (P14), so no caller can forget either.
 
 pub mod budget;
 pub mod pepper;
@@ -24,7 +24,7 @@ pub fn algorithms(core: &Core) -> &'static [&'static str] {
     if core.config.lookup.allow_none { &["sha256", "none"] } else { &["sha256"] }
 }
 
-/// The pepper that clients must use now.
+/// The current pepper.
 pub fn pepper(core: &Core) -> String {
     core.store.read().pepper().to_owned()
 }
@@ -35,12 +35,12 @@ pub struct Lookup<'a, T> {
     pub algorithm: &'a str,
     /// The pepper that the client hashed with.
     pub pepper: &'a str,
-    /// The addresses, in the form that the algorithm wants.
+    /// The addresses, in the form that the algorithm requires.
     pub addresses: &'a [T],
 }
 
-/// Looks addresses up and calls `found` with each address that has an association, as it was sent, and its
-/// Matrix ID. The order is not that of the request; an address that was sent twice is found once.
+/// Looks up addresses. Calls `found` with each address that has an association, as the client sent it, and its
+/// Matrix ID. The order may differ from the request. An address that was sent twice is found once.
 ///
 /// # Errors
 /// `UnknownToken` if the account was erased or logged out meanwhile. `InvalidParam` for an algorithm that is
@@ -64,9 +64,9 @@ pub fn run<T: AsRef<str>>(
         let lookup_pepper = snapshot.pepper().to_owned();
         return Err(Refusal::InvalidPepper { algorithm: algorithm.as_str(), lookup_pepper }.into());
     };
-    let most = core.config.lookup.max_addresses;
-    if addresses.len() > most {
-        return Err(Refusal::InvalidParam(format!("Ask for at most {most} addresses at once")).into());
+    let max = core.config.lookup.max_addresses;
+    if addresses.len() > max {
+        return Err(Refusal::InvalidParam(format!("Ask for at most {max} addresses at once")).into());
     }
     let user = account.user_id();
     core.budgets.take(user, Network::of(caller), addresses.len(), now)?;
@@ -94,7 +94,7 @@ fn search<'a, T: AsRef<str>>(
     };
     let addresses = lookup.addresses.iter().map(AsRef::as_ref);
     let mut hashes: Vec<_> = addresses.filter_map(|address| Some((hash(address)?, address))).collect();
-    // In the order of the tree, neighbours share the way down.
+    // Sorted like the B-tree, so that neighbouring reads share pages.
     hashes.sort_unstable_by_key(|(hash, _)| *hash);
     hashes.dedup_by_key(|(hash, _)| *hash);
     for (hash, address) in hashes {

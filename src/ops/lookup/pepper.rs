@@ -1,10 +1,9 @@
-//! Replacing the pepper that addresses are hashed with, so that hashes that somebody has collected
-//! become worthless (design, section 3, "Lookup index").
+//! Rotates the pepper of the lookup hashes, so that collected hashes become worthless (design, section 3,
+//! "Lookup index").
 //!
-//! A new pepper is prepared in bounded steps while the old one is in use, put in use in one
-//! transaction, and the old one honoured for a little longer: no lookup fails meanwhile. Every step
-//! may be the last before a crash; what is prepared then is prepared anew. When a pepper is replaced
-//! by itself, is decided by `tasks`.
+//! A new pepper is prepared in bounded steps while the old one is in use. One transaction makes it current. The
+//! old one is accepted for a grace period, so no lookup fails. If a crash interrupts the preparation, the
+//! next start repeats it. `tasks::rotation` decides when to rotate.
 
 use std::time::Instant;
 
@@ -22,12 +21,12 @@ use crate::{
     store::{FillCursor, Store, StoreError},
 };
 
-/// How many addresses are filled in one transaction, while other writes wait.
+/// How many addresses one transaction adds to the new index. Other writes wait for it.
 const FILL_BATCH: usize = 500;
 
-/// Why a prepared pepper is dropped and does not become current.
+/// The error when a prepared pepper is dropped.
 const INCOMPLETE: &str =
-    "the index under the new pepper was not complete; it was dropped, and the pepper stays";
+    "the index of the new pepper was incomplete: it was dropped, and the current pepper stays in use";
 
 /// A pepper of 24 letters and digits from the operating system's generator.
 pub(in crate::ops) fn new() -> String {
@@ -38,10 +37,10 @@ pub(in crate::ops) fn new() -> String {
     }
 }
 
-/// A pepper was replaced.
+/// The result of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotated {
-    /// How many addresses are found under the new one.
+    /// The number of addresses in the new index.
     pub addresses: u64,
 }
 
@@ -52,10 +51,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Begins, or begins anew with what a crash has interrupted.
-    ///
-    /// # Errors
-    /// Only if the database fails.
+    /// Begins a preparation, or restarts one that a crash interrupted.
     pub async fn begin(store: &Store, now: Millis) -> Result<Self, StoreError> {
         let pepper = new();
         let number = store.write(move |tables| {
@@ -65,20 +61,17 @@ impl Preparation {
         Ok(Self { number: number.await?, cursor: None })
     }
 
-    /// Prepares it for at most `most` more addresses; `false` when there are no more.
-    ///
-    /// # Errors
-    /// Only if the database fails.
-    pub async fn step(&mut self, store: &Store, most: usize) -> Result<bool, StoreError> {
+    /// Adds at most `limit` more addresses to the new index. `false` when there are no more.
+    pub async fn step(&mut self, store: &Store, limit: usize) -> Result<bool, StoreError> {
         let (number, cursor) = (self.number, self.cursor.take());
-        self.cursor = store.write(move |tables| tables.fill_index(number, cursor.as_ref(), most)).await?;
+        self.cursor = store.write(move |tables| tables.fill_index(number, cursor.as_ref(), limit)).await?;
         Ok(self.cursor.is_some())
     }
 
-    /// Puts it in use, if every published address is found under it and nothing else is.
+    /// Makes the pepper current, if its index has as many entries as there are published addresses.
     ///
     /// # Errors
-    /// If the database fails. What was prepared wrongly is thrown away, and an error as well.
+    /// If the index is incomplete. The prepared pepper is dropped then.
     pub async fn put_in_use(self, store: &Store, now: Millis, by: By) -> Result<Rotated, StoreError> {
         let number = self.number;
         let checked = store.write(move |tables| {
@@ -97,12 +90,13 @@ impl Preparation {
     }
 }
 
-/// Replaces the pepper.
+/// Rotates the pepper.
 ///
 /// # Errors
-/// `Forbidden` while that is under way already.
+/// `Forbidden` if a rotation is running.
 pub async fn rotate(core: &Core, by: By) -> Result<Rotated, Failure> {
-    let busy = |_| Refusal::Forbidden("The pepper is being replaced already; wait until that is done");
+    let busy =
+        |_| Refusal::Forbidden("A rotation of the pepper is already running; wait until it has finished");
     let _alone = core.rotating.try_lock().map_err(busy)?;
     replace(core, by).await
 }
@@ -120,20 +114,17 @@ async fn replace(core: &Core, by: By) -> Result<Rotated, Failure> {
     Ok(preparation.put_in_use(store, clock.now(), by).await?)
 }
 
-/// What was due.
+/// What [`keep`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Whether a pepper was forgotten.
+    /// Whether an expired pepper was dropped.
     pub forgotten: bool,
-    /// The pepper was replaced.
+    /// The rotation, if one was due.
     pub rotated: Option<Rotated>,
 }
 
-/// Does what is due: forgets peppers that may not be used any more, ends what was interrupted, and
-/// replaces a pepper that was in use for its time.
-///
-/// # Errors
-/// Only if the database fails.
+/// Does what is due: drops expired peppers, finishes an interrupted rotation, and rotates a pepper that has
+/// reached its age.
 pub async fn keep(core: &Core) -> Result<Kept, Failure> {
     let Ok(_alone) = core.rotating.try_lock() else { return Ok(Kept::default()) };
     let forgotten = forget(&core.store, core.clock.now()).await?;
@@ -142,10 +133,7 @@ pub async fn keep(core: &Core) -> Result<Kept, Failure> {
     Ok(Kept { forgotten, rotated })
 }
 
-/// Forgets the peppers that may not be used any more; whether there were any.
-///
-/// # Errors
-/// Only if the database fails.
+/// Drops the peppers that may not be used any more. Returns whether there were any.
 pub async fn forget(store: &Store, now: Millis) -> Result<bool, StoreError> {
     let is_late = store
         .read()

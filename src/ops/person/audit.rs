@@ -1,4 +1,4 @@
-//! The audit: which data was handed out or erased, by whom, and when (design, P19).
+//! The audit: which data was exported or erased, by whom, and when (design, P19).
 
 use crate::{
     domain::{
@@ -9,7 +9,7 @@ use crate::{
     ops::{Core, Failure},
 };
 
-/// How many entries are read in one step.
+/// How many entries one step reads.
 const READ_BATCH: usize = 1024;
 
 /// The keyed hash of an address in the audit.

@@ -1,7 +1,7 @@
-//! Erasure: everything about an address or an account is removed in one transaction (design, P8 and P10).
+//! Erasure: removes everything about an address or an account in one transaction (design, P8 and P10).
 //!
-//! From that commit on nothing of it can be reached. Its bytes leave the disk with the next rewrite
-//! (`ops::retention`), rows of the logs when they reach their age.
+//! After that commit, no request can reach it. Its bytes leave the disk with the next rewrite
+//! (`ops::retention`). Rows of the logs stay until they reach their age.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,13 +31,13 @@ pub struct Erased {
 }
 
 impl Erased {
-    /// All of it.
+    /// The sum.
     pub fn total(self) -> usize {
         self.bindings + self.others
     }
 }
 
-/// Erases everything about an address, except that it opted out of messages, which is kept as a hash.
+/// Erases everything about an address, except its opt-out from messages, which is stored as a hash.
 pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Erased, Failure> {
     let (entry, owner_mail) =
         (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMail::of(core));
@@ -50,8 +50,8 @@ pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Eras
     Ok(erased.await?)
 }
 
-/// Erases everything about an account: all that [`erase_address`] erases of its addresses, its access tokens, consents
-/// and sessions, and the invitations that it sent.
+/// Erases everything about an account: what [`erase_address`] erases for each of its addresses, its access
+/// tokens, consents and sessions, and the invitations that it sent.
 pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, Failure> {
     let subject = subject(&core.session_key, user.as_str());
     let (entry, owner_mail) = (entry(core, by, Deed::Erasure, subject), OwnerMail::of(core));
@@ -73,14 +73,14 @@ pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, 
     Ok(erased.await?)
 }
 
-/// Erases all that an address leads to.
+/// Erases everything that is stored under an address.
 fn erase_of_address(
     tables: &mut Writes<'_>,
     address: &Address,
     owner_mail: OwnerMail,
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
-    // A mail about an earlier change must not follow the one about the erasure, which is queued below.
+    // The withdrawal below queues a mail. A mail about an earlier change must not follow it.
     let queued = OutboxKey::of_notice(address, &tables.session_key()?);
     erased.others += usize::from(tables.remove_outgoing(&queued)?);
     if let Some(association) = tables.association(address)? {

@@ -1,9 +1,8 @@
-//! A copy of everything that is stored about a person, in one document (design, P11; its schema is
-//! published as `docs/export.schema.json`).
+//! Exports everything that is stored about a person as one document (design, P11; its schema is published as
+//! `docs/export.schema.json`).
 //!
-//! Somebody who has shown that an address is theirs sees what is stored about that address; somebody
-//! with an access token sees what is stored about the account, its addresses masked (P2). Nothing in
-//! the document is about anybody else.
+//! The owner of an address gets what is stored about that address. The owner of an access token gets what is
+//! stored about the account, with masked addresses (P2). The document contains nothing about other people.
 
 mod document;
 
@@ -32,7 +31,7 @@ use crate::{
     store::{AcceptedDocument, Snapshot, StoreError},
 };
 
-/// Whether addresses are shown.
+/// Whether addresses are shown whole or masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Addresses {
     Whole,
@@ -48,8 +47,8 @@ impl Addresses {
     }
 }
 
-/// An address that is shown to somebody who has not proved that it is theirs: `a...@e...`, and the
-/// last two digits of a number.
+/// A masked address, for a reader who has not proved that it is theirs: `a...@e...`, or the last two digits of
+/// a phone number.
 pub fn masked(address: &Address) -> String {
     match address.as_str().contains('@') {
         true => display_name(address, 1),
@@ -57,7 +56,7 @@ pub fn masked(address: &Address) -> String {
     }
 }
 
-/// What is stored about an address, for its owner or the operator; the audit notes it.
+/// Exports what is stored about an address, for its owner or the operator. Adds an entry to the audit.
 pub async fn of_address(core: &Core, address: &Address, by: By) -> Result<Export, Failure> {
     note_export(core, subject_of(core, address), by).await?;
     let peppers = core.store.read().peppers().iter().map(|index| index.pepper.clone()).collect::<Vec<_>>();
@@ -73,23 +72,24 @@ async fn note_export(core: &Core, subject: [u8; 32], by: By) -> Result<(), Failu
     Ok(core.store.write(move |tables| tables.put_audit(&entry)).await?)
 }
 
-/// Reads files where no request waits for it.
+/// Reads files on the blocking pool, so that no request waits for the disk.
 async fn in_background<T: Send + 'static>(
     read: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
-/// What is stored about an address, to be shown to its owner on their page. This is no export: it has no
-/// lookups, and the audit does not note it.
+/// What is stored about an address, for the owner's own page. This is no export: it has no lookups, and adds no
+/// entry to the audit.
 pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> {
     let (subject, now) = (subject_of(core, address), core.clock.now());
     let mut export = empty(core, now, address.as_str());
     let snapshot = core.store.read();
     let sessions = snapshot.sessions_of_address(address)?;
     export.bindings.extend(binding(&snapshot, address, Addresses::Whole)?);
-    export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, Addresses::Whole)).collect();
-    received(core, &snapshot, address, &mut export)?;
+    export.validation_sessions =
+        sessions.iter().map(|(_, one)| validation_session(one, Addresses::Whole)).collect();
+    add_received(core, &snapshot, address, &mut export)?;
     export.not_written_to_since = suppressed_since(&snapshot, address)?.map(|since| since.0);
     let visits = snapshot.visits_of(address)?;
     export.visits = visits.iter().map(|(_, visit)| OpenVisit { until: visit.until.0 }).collect();
@@ -97,8 +97,9 @@ pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> 
     Ok(export)
 }
 
-/// What is stored about an account; the audit notes it. The operator gets all of it. The owner of an access
-/// token gets masked addresses and no IP addresses, since the homeserver can have a token too (P2).
+/// Exports what is stored about an account. Adds an entry to the audit. The operator gets all of it. The owner
+/// of an access token gets masked addresses and no IP addresses, since the homeserver can have a token too
+/// (P2).
 pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
     note_export(core, subject, by).await?;
@@ -111,11 +112,11 @@ pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Fa
     let sessions = snapshot.sessions_of_account(user)?;
     for association in snapshot.associations_of(user)? {
         export.bindings.extend(binding(&snapshot, &association.address, addresses)?);
-        received(core, &snapshot, &association.address, &mut export)?;
+        add_received(core, &snapshot, &association.address, &mut export)?;
     }
-    export.validation_sessions = sessions.iter().map(|(_, one)| proof(one, addresses)).collect();
+    export.validation_sessions = sessions.iter().map(|(_, one)| validation_session(one, addresses)).collect();
     for invitation in snapshot.invitations_from(user)? {
-        let (since, until) = life(core, &invitation);
+        let (since, until) = lifetime(core, &invitation);
         let to = display_name(&invitation.address, core.config.invites.show_characters);
         let room_id = invitation.room_id.as_str().to_owned();
         export.invitations_sent.push(SentInvitation { room_id, to, since, until });
@@ -168,7 +169,7 @@ fn binding(
     }))
 }
 
-fn proof(session: &Session, addresses: Addresses) -> ValidationSession {
+fn validation_session(session: &Session, addresses: Addresses) -> ValidationSession {
     ValidationSession {
         medium: session.address.medium().as_str(),
         address: addresses.show(&session.address),
@@ -182,9 +183,9 @@ fn proof(session: &Session, addresses: Addresses) -> ValidationSession {
     }
 }
 
-/// The invitations to an address, and what is to be sent for them and to its owner. Who invites is
-/// somebody else.
-fn received(
+/// Adds the invitations to an address, and the queued messages for them and to the owner. The sender is another
+/// person, so it is left out.
+fn add_received(
     core: &Core,
     snapshot: &Snapshot,
     address: &Address,
@@ -192,7 +193,7 @@ fn received(
 ) -> Result<(), StoreError> {
     for token in snapshot.invitations_to(address)? {
         let Some(invitation) = snapshot.invitation(&token)? else { continue };
-        let (since, until) = life(core, &invitation);
+        let (since, until) = lifetime(core, &invitation);
         let room_id = invitation.room_id.as_str().to_owned();
         export.invitations_received.push(ReceivedInvitation { room_id, since, until });
         for kind in Kind::OF_INVITATION {
@@ -210,7 +211,7 @@ fn waiting(row: Outgoing) -> Waiting {
     Waiting { kind, since: row.since.0, due: row.due.0, until: row.until().0 }
 }
 
-fn life(core: &Core, invitation: &Invitation) -> (u64, u64) {
+fn lifetime(core: &Core, invitation: &Invitation) -> (u64, u64) {
     (invitation.created.0, invitation.created.after(core.config.invites.lifetime()).0)
 }
 

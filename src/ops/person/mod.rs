@@ -1,4 +1,5 @@
-//! The rights of a person: their own page, a copy of their data, erasure, and the audit of both.
+//! The rights of a person: their own page, a copy of their data, erasure, and the audit of exports and
+//! erasures.
 
 pub mod audit;
 pub mod erasure;

@@ -1,9 +1,9 @@
-//! The visit of a person to their own page: asking for a link, confirming it, looking, leaving
-//! (design, P11 and P12; section 4, rule 7).
+//! A person's own page: requesting the link, confirming it, viewing the page, leaving it (design, P11 and P12;
+//! section 4, rule 7).
 //!
-//! Nobody hears whether an address is known: who asks is answered before anything is looked at, and
-//! a link goes out only to an address that something is stored about. The secret of a link, and that
-//! of the browser, are stored as hashes.
+//! The answer to a request never reveals whether an address is known. Bindery answers before it reads anything,
+//! and sends a link only if something is stored about the address. The secrets of the link and of the browser
+//! are stored as hashes.
 
 use tokio::sync::{Mutex, mpsc};
 
@@ -22,30 +22,30 @@ use crate::{
     store::{StoreError, Tables, Transaction},
 };
 
-/// How many may wait to be looked at.
-const WAITING: usize = 256;
+/// How many requests may be queued.
+const MAX_QUEUED: usize = 256;
 
-/// Somebody has asked for the link to the page of an address.
+/// A request for the link to the own page of an address.
 pub struct Asked {
-    /// Where the link is to go.
+    /// Where to send the link.
     pub to: Destination,
-    /// The language that they read.
+    /// The language of the message.
     pub language: Language,
-    /// Asked when a message would leave: whether the limits let it.
+    /// Called when a message is about to be sent. Returns whether the rate limits allow it.
     pub may_leave: Box<dyn FnOnce() -> bool + Send>,
 }
 
-/// Where a link goes.
+/// Where to send a link.
 #[derive(Clone)]
 pub enum Destination {
-    /// Into a mailbox.
+    /// To a mailbox.
     Mailbox(Address),
-    /// To a telephone.
+    /// To a phone.
     Telephone(PhoneNumber),
 }
 
 impl Destination {
-    /// The address whose owner is asked.
+    /// The address that the link is for.
     pub fn address(&self) -> &Address {
         match self {
             Self::Mailbox(address) => address,
@@ -54,7 +54,7 @@ impl Destination {
     }
 }
 
-/// Those who have asked and were answered, and whose address has not been looked at yet.
+/// Requests that were answered but not processed yet.
 pub struct Queue {
     sender: mpsc::Sender<Asked>,
     receiver: Mutex<mpsc::Receiver<Asked>>,
@@ -62,42 +62,39 @@ pub struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         Self { sender, receiver: Mutex::new(receiver) }
     }
 }
 
 impl Queue {
-    /// Puts somebody into the queue; `false` if there is no room.
+    /// Queues a request. `false` if the queue is full.
     pub fn put(&self, asked: Asked) -> bool {
         self.sender.try_send(asked).is_ok()
     }
 
-    /// Waits for the next one.
+    /// Waits for the next request.
     pub async fn next(&self) -> Option<Asked> {
         self.receiver.lock().await.recv().await
     }
 }
 
-/// What comes of asking.
+/// The result of a request.
 pub enum Begun {
-    /// The secret of the link that is to be sent.
+    /// The secret of the link to send.
     Link(Token),
     /// Nothing is stored about the address.
     NothingStored,
-    /// The address is not to be written to.
+    /// The address has opted out of messages.
     Suppressed,
-    /// Too many messages have left of late.
+    /// A rate limit refused the message.
     Limited,
-    /// As many messages have gone to telephones today as the operator pays for.
+    /// The daily ceiling of messages to phones (`sms.daily_ceiling`) is reached.
     Ceiling,
 }
 
-/// Begins a visit if something is stored about the address and it may be written to. A message to a
-/// telephone is counted here, before it leaves.
-///
-/// # Errors
-/// Only if the database fails.
+/// Begins a visit if something is stored about the address and it has not opted out. A message to a phone is
+/// counted here, before it is sent.
 pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     let Asked { to, may_leave, .. } = asked;
     let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
@@ -126,7 +123,7 @@ pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
     Ok(refused.await?.unwrap_or(Begun::Link(secret)))
 }
 
-/// Why no link is sent to an address, if there is a reason.
+/// The reason why no link may be sent to an address, if there is one.
 fn reason_against<T: Transaction>(
     tables: &Tables<T>,
     address: &Address,
@@ -138,7 +135,7 @@ fn reason_against<T: Transaction>(
     })
 }
 
-/// Whether anything is stored about an address, except that it opted out.
+/// Whether anything is stored about an address, apart from an opt-out.
 fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<bool, StoreError> {
     let owner_mail = OutboxKey::of_notice(address, &tables.session_key()?);
     Ok(tables.association(address)?.is_some()
@@ -147,31 +144,28 @@ fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<boo
         || !tables.sessions_of_address(address)?.is_empty())
 }
 
-/// The link to the page.
+/// The URL of the link.
 pub fn link(core: &Core, secret: &Token, language: Language) -> String {
     let (base, language) = (&core.config.public_base_url, language.as_str());
     format!("{base}/me/visit?token={}&lang={language}", secret.as_str())
 }
 
-/// Whether a link still works. Changes nothing.
-///
-/// # Errors
-/// Only if the database fails.
+/// Whether a link is still valid. Does not consume it.
 pub fn is_link(core: &Core, secret: &Token) -> Result<bool, Failure> {
     Ok(visit(core, secret, Stage::Link)?.is_some())
 }
 
-/// Follows a link, which works no more from then on; the secret of the browser.
+/// Consumes a link. Returns the secret for the browser.
 ///
 /// # Errors
-/// `NotFound` if it is no link of ours, was followed before, or is too old.
+/// `NotFound` if the link is invalid, was used before, or has expired.
 pub async fn confirm(core: &Core, link: Token) -> Result<Token, Failure> {
     let now = core.clock.now();
     let secret = Token::from_bytes(random());
     let (old, new) = (SecretHash::of(link.as_str()), SecretHash::of(secret.as_str()));
     core.write(move |tables| {
         let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
-        let visit = visit.ok_or(Refusal::NotFound("This link was used before, or is too old"))?;
+        let visit = visit.ok_or(Refusal::NotFound("This link has been used, or has expired"))?;
         tables.remove_visit(old)?;
         tables.put_visit(new, &visit.confirmed(now))?;
         Ok(())
@@ -180,10 +174,7 @@ pub async fn confirm(core: &Core, link: Token) -> Result<Token, Failure> {
     Ok(secret)
 }
 
-/// The visit of a browser; `None` if it is over.
-///
-/// # Errors
-/// Only if the database fails.
+/// The visit of a browser. `None` if it has expired.
 pub fn look(core: &Core, secret: &Token) -> Result<Option<Visit>, Failure> {
     visit(core, secret, Stage::Page)
 }
@@ -193,15 +184,12 @@ fn visit(core: &Core, secret: &Token, stage: Stage) -> Result<Option<Visit>, Fai
     Ok(visit.filter(|visit| visit.stage == stage && !visit.is_over(now)))
 }
 
-/// What the forms of a visit's page carry, so that no other page can send them.
+/// The CSRF token of the page's forms.
 pub fn form_token(core: &Core, secret: &Token) -> Token {
     Token::from_bytes(core.session_key.mac(&[b"visit form", secret.as_str().as_bytes()]))
 }
 
 /// Ends a visit.
-///
-/// # Errors
-/// Only if the database fails.
 pub async fn close(core: &Core, secret: &Token) -> Result<(), Failure> {
     let hash = SecretHash::of(secret.as_str());
     core.store.write(move |tables| tables.remove_visit(hash)).await?;

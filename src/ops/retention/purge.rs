@@ -1,7 +1,7 @@
-//! Deletes the rows that have reached their age, a table at a time.
+//! Deletes the rows that have reached their age, one table at a time.
 //!
-//! Each table is read and purged in bounded steps, each in a transaction of its own, so a purge may be stopped between
-//! any two steps and begun again. Which tables a round purges is decided in [`super`].
+//! Each table is read and purged in bounded steps, each in its own transaction. A purge may stop between any
+//! two steps and be run again. [`super`] decides which tables a round purges.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::{
     store::{Scan, StoreError, StoredToken, Tables, Transaction, Writes},
 };
 
-/// How many rows one step reads or removes, so that no other write waits for long.
+/// How many rows one step reads or removes. Bounds how long other writes wait.
 const PURGE_BATCH: usize = 256;
 
 /// Deletes validation sessions a day after their last change.
@@ -35,7 +35,7 @@ pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure>
             Ok(batch.into_iter().map(|(sid, session)| (sid, is_over(&session))).collect())
         },
         move |tables, sid| {
-            // It may have been validated since it was read, which gives it another day.
+            // It may have been validated since it was read. Then it stays for another day.
             let is_expired = tables.session(&sid)?.is_some_and(|session| is_over(&session));
             if is_expired { tables.remove_session(&sid) } else { Ok(false) }
         },
@@ -43,7 +43,7 @@ pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure>
     .await
 }
 
-/// Deletes invitations that nobody accepted, each with its key and what is queued for it.
+/// Deletes invitations that expired without being accepted, each with its key and its queued messages.
 pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failure> {
     let lifetime = core.config.invites.lifetime();
     let is_over = move |one: &Invitation| {
@@ -60,7 +60,7 @@ pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failu
     .await
 }
 
-/// Deletes visits of people to their own page.
+/// Deletes expired visits to people's own pages.
 pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
     let is_over = move |visit: &Visit| visit.is_over(now) || is_from_the_future(visit.until, VISIT_LINK, now);
     purge(
@@ -74,8 +74,9 @@ pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
     .await
 }
 
-/// Deletes queued mails to owners that are too late. The outbox task gives up by itself; this is for rows that a wrong
-/// clock wrote, and for a task that is held up. Other rows are deleted with their invitation.
+/// Deletes queued mails to owners that are past their retry period. The outbox task gives up by itself. This
+/// purges rows that a wrong clock wrote, or that a blocked task left. Other rows are deleted with their
+/// invitation.
 pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
     let is_over = move |row: &Outgoing| {
         now.before(RETRY_MOST).is_some_and(|then| row.is_late(then))
@@ -99,7 +100,7 @@ pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
     .await
 }
 
-/// Deletes access tokens that were not used for `privacy.idle_account_days`.
+/// Revokes access tokens that were not used for `privacy.idle_account_days`.
 pub(super) async fn tokens(core: &Core, now: Millis) -> Result<usize, Failure> {
     let idle = core.config.privacy.idle_account();
     let is_idle = move |token: &StoredToken| now >= token.last_use().after(idle);
@@ -108,12 +109,12 @@ pub(super) async fn tokens(core: &Core, now: Millis) -> Result<usize, Failure> {
         core,
         move |scan, after: Option<&SecretHash>| {
             let batch = scan.tokens_after(after.copied(), PURGE_BATCH)?;
-            let goes = |token: &StoredToken| is_idle(token) || has_wrong_day(token);
-            Ok(batch.into_iter().map(|token| (token.hash, goes(&token))).collect())
+            let is_due = |token: &StoredToken| is_idle(token) || has_wrong_day(token);
+            Ok(batch.into_iter().map(|token| (token.hash, is_due(&token))).collect())
         },
         move |tables, hash| match tables.token(hash)? {
             Some(token) if is_idle(&token) => tables.remove_token(hash),
-            // Its last use is not known, so its period begins now.
+            // Its last use is unknown, so the idle period starts now.
             Some(token) if has_wrong_day(&token) => {
                 tables.put_stored_token(&StoredToken { used: now, ..token }).map(|()| false)
             }
@@ -128,10 +129,11 @@ pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
     purge(
         core,
         |scan, after: Option<&UserId>| {
-            // The consents are read too: one that cannot be read would make every request of its account fail.
-            let goes = |user: &UserId| Ok(!scan.consents_of(user)?.is_empty() && !is_known(scan, user)?);
+            // Read the consents too: an unreadable one would make every request of the account fail, and this
+            // finds it.
+            let is_due = |user: &UserId| Ok(!scan.consents_of(user)?.is_empty() && !is_known(scan, user)?);
             let batch = scan.consenting_after(after, PURGE_BATCH)?;
-            batch.into_iter().map(|user| goes(&user).map(|goes| (user, goes))).collect()
+            batch.into_iter().map(|user| is_due(&user).map(|is_due| (user, is_due))).collect()
         },
         |tables, user| {
             if is_known(tables, &user)? { Ok(false) } else { Ok(tables.remove_consents(&user)? > 0) }
@@ -154,20 +156,21 @@ pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
     .await
 }
 
-/// Whether a row's time is further ahead than its whole life: a wrong clock wrote it, and it would stay until then.
+/// Whether a row's time is further ahead than its lifetime. A wrong clock wrote it, and it would stay until
+/// then.
 fn is_from_the_future(at: Millis, life: Duration, now: Millis) -> bool {
     at > now.after(life)
 }
 
 /// Whether an account still has a token or a binding.
 fn is_known<T: Transaction>(tables: &Tables<T>, user: &UserId) -> Result<bool, StoreError> {
-    // An association that cannot be read counts as one.
+    // An unreadable association counts as a binding.
     let has_association = || tables.associations_of(user).map_or(true, |own| !own.is_empty());
     Ok(!tables.tokens_of(user)?.is_empty() || has_association())
 }
 
-/// Purges a table: `read` gives the keys of a batch after the one that it gets, each with whether its row is to go, and
-/// `remove` removes a row if it still is to go; how many were removed.
+/// Purges a table. `read` returns the batch of keys after a key, each with whether its row is due. `remove`
+/// checks again and removes the row. Returns how many rows were removed.
 async fn purge<K: Clone + Send + 'static>(
     core: &Core,
     read: impl Fn(&Scan<'_>, Option<&K>) -> Result<Vec<(K, bool)>, StoreError> + Clone + Send + 'static,

@@ -1,7 +1,7 @@
-//! What is held and when it goes: every rule of retention with what it holds now, for the operator
-//! (`bindery retention status`).
+//! The status of retention: what each rule holds now, and when it is deleted, for the operator (`bindery
+//! retention status`).
 //!
-//! Counts and times only, so that the answer names nobody. The logs say the same of themselves.
+//! It has counts and times only, so it names no person. The logs report the same about themselves.
 
 use std::time::Duration;
 
@@ -25,25 +25,25 @@ use crate::{
     store::{Scan, Snapshot, StoreError},
 };
 
-/// How many rows are counted in one step.
+/// How many rows one step counts.
 const COUNT_BATCH: usize = 1024;
 
-/// What a rule holds.
+/// The rows that a rule of retention applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// What it is about.
+    /// What the rows are.
     pub what: String,
-    /// How long that is kept, in words.
+    /// How long they are kept, in words.
     pub rule: String,
     /// How many rows there are.
     pub rows: u64,
-    /// When the oldest row was written or used last.
+    /// When the oldest row was written or last used.
     pub oldest: Option<Millis>,
-    /// When the first row goes.
+    /// When the first row is deleted.
     pub goes: Option<Millis>,
 }
 
-/// Every rule with what it holds. Tables are counted in bounded steps, so that no snapshot is held for long.
+/// Every rule with its rows. Counts tables in bounded steps, so that no snapshot is held for long.
 pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
     let (config, counts) = (&core.config, core.store.read().counts()?);
     let mut holdings = vec![
@@ -63,13 +63,13 @@ pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         audit(core).await?,
         Holding {
             rows: counts.suppressed,
-            ..until("addresses not to be written to", "until that is lifted")
+            ..until("addresses that opted out", "until the opt-out is lifted")
         },
         Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
         peppers(&core.store.read()),
         Holding {
             rows: counts.sms_days,
-            ..until("counts of messages to telephones", "until the first message of the next day")
+            ..until("counts of messages to phones", "until the first message of the next day")
         },
         Holding {
             rows: counts.invite_days,
@@ -85,7 +85,7 @@ pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         goes,
         ..until(
             "bytes of deleted rows in the file",
-            &format!("until it is rewritten, {} after the last time", words(REWRITE)),
+            &format!("until the file is rewritten, {} after the last rewrite", words(REWRITE)),
         )
     });
     Ok(holdings)
@@ -95,7 +95,7 @@ fn until(what: &str, rule: &str) -> Holding {
     Holding { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
 }
 
-/// A length of time in words, in the greatest unit of which it is a whole number.
+/// A duration in words, in the greatest unit of which it is a multiple.
 pub fn words(length: Duration) -> String {
     const MINUTE: Duration = Duration::from_secs(60);
     let units = [(DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")];
@@ -107,7 +107,7 @@ pub fn words(length: Duration) -> String {
     }
 }
 
-/// Counts rows of which each has an age and an end.
+/// Counts rows that each have an age and an end.
 struct Count(Holding);
 
 impl Count {
@@ -123,8 +123,8 @@ impl Count {
     }
 }
 
-/// Counts the rows of a table in bounded steps. `read` gives a batch after the key that it gets: the key of each row, since
-/// when it is there, and when it goes.
+/// Counts the rows of a table in bounded steps. `read` returns the batch after a key: the key of each row,
+/// since when it is stored, and when it is deleted.
 async fn count<K: Clone + Send + 'static>(
     core: &Core,
     what: &str,
@@ -169,7 +169,7 @@ async fn visits(core: &Core) -> Result<Holding, Failure> {
         };
         Ok(batch.map(row).collect())
     };
-    count(core, "visits to people's own page", &rule, read).await
+    count(core, "visits to people's own pages", &rule, read).await
 }
 
 async fn tokens(core: &Core, idle: Duration) -> Result<Holding, Failure> {
@@ -183,7 +183,7 @@ async fn tokens(core: &Core, idle: Duration) -> Result<Holding, Failure> {
 
 async fn outbox(core: &Core) -> Result<Holding, Failure> {
     let rule =
-        format!("until it arrives, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE));
+        format!("until they are sent, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE));
     let read = |scan: &Scan<'_>, after: Option<&(Millis, OutboxKey)>| {
         let mut batch = Vec::new();
         for (due, key) in scan.due(Millis(u64::MAX), after, COUNT_BATCH)? {
@@ -192,7 +192,7 @@ async fn outbox(core: &Core) -> Result<Holding, Failure> {
         }
         Ok(batch)
     };
-    count(core, "what waits to be sent", &rule, read).await
+    count(core, "queued mails and calls to homeservers", &rule, read).await
 }
 
 async fn audit(core: &Core) -> Result<Holding, Failure> {
@@ -205,16 +205,14 @@ async fn audit(core: &Core) -> Result<Holding, Failure> {
 
 fn copies(core: &Core) -> Holding {
     let kept = old_copies(core.config.privacy.deleted_binding());
-    let mut count = Count::of("copies from before a migration", &words(kept));
+    let mut count = Count::of("copies of the database from before a migration", &words(kept));
     core.store.old_copies().into_iter().for_each(|made| count.add(made, made.after(kept)));
     count.0
 }
 
 fn peppers(snapshot: &Snapshot) -> Holding {
-    let mut count = Count::of(
-        "peppers that were replaced",
-        &format!("{} after the new one came into use", words(PEPPER_GRACE)),
-    );
+    let mut count =
+        Count::of("previous peppers", &format!("{} after the new pepper came into use", words(PEPPER_GRACE)));
     for index in snapshot.peppers() {
         if let PepperState::Previous { until } = index.state {
             count.add(index.created, until);

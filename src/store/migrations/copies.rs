@@ -1,4 +1,4 @@
-//! The copies of the database from before a migration, and their removal in time (design, P9).
+//! The copies of the database from before migrations, and their removal after a period (design, P9).
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use crate::{
     store::{StoreError, rewrite::remove_if_there},
 };
 
-/// The copies of the database at `path` that migrations have made, and when each was.
+/// The copies of the database at `path`, and when each was made.
 pub(in crate::store) fn list(path: &Path) -> Vec<(PathBuf, Millis)> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let prefix = path.with_extension("redb.schema-");
@@ -24,11 +24,10 @@ pub(in crate::store) fn list(path: &Path) -> Vec<(PathBuf, Millis)> {
     copies.collect()
 }
 
-/// Removes the copies that migrations have made, once nobody will want to go back to them: they
-/// hold what was deleted since. `kept` is how long each lies around.
+/// Removes the copies that are older than `kept`. They hold rows that were deleted since.
 ///
 /// # Errors
-/// If one cannot be removed; the others are gone all the same.
+/// The first copy that could not be removed. The others are removed.
 pub(in crate::store) fn remove_old(path: &Path, kept: Duration, now: Millis) -> Result<(), StoreError> {
     let mut outcome = Ok(());
     for (copy, _) in list(path).into_iter().filter(|(_, made)| now >= made.after(kept)) {

@@ -1,8 +1,8 @@
-//! Bringing a database up to date when it is opened: a new one is filled, an old one migrated, a
-//! newer or foreign one refused.
+//! Brings a database up to date when it is opened: fills a new one, migrates an old one, refuses a newer or
+//! foreign one.
 //!
-//! Migrations are an ordered list; each runs in one transaction together with its new version
-//! number, so a crash leaves either the old schema or the new one. The old file is copied first.
+//! Migrations are an ordered list. Each runs in one transaction with its new schema number, so a crash leaves
+//! either the old schema or the new one. The old file is copied first.
 
 pub mod copies;
 mod schema_2;
@@ -27,20 +27,19 @@ use super::{
 };
 use crate::domain::{lookup::PepperState, server_name::ServerName, signing::FIRST_KEY_ID, time::Millis};
 
-/// Changes the tables from one schema version to the next, at the time it is given.
+/// A migration from one schema to the next. It gets the current time.
 pub type Migration = fn(&WriteTransaction, Millis) -> Result<(), StoreError>;
 
 /// The migrations from schema 1 on, in order: the first leads to schema 2.
 pub const ALL: &[Migration] = &[schema_2::migrate, schema_3::migrate, schema_4::migrate];
 
-/// The schema that the oldest database has.
+/// The schema of the oldest databases.
 const FIRST_SCHEMA: u32 = 1;
 
 /// The schema that this program writes.
 pub const SCHEMA: u32 = FIRST_SCHEMA + ALL.len() as u32;
 
-/// Makes `database` one that this program can use. `path` is where its file is, for the copy that
-/// precedes a migration.
+/// Brings `database` to the newest schema. `path` is its file, which is copied before a migration.
 pub fn bring_up_to_date(
     database: &Database,
     path: Option<&Path>,
@@ -63,8 +62,8 @@ pub fn bring_up_to_date(
     transaction.abort()?;
     if let Some(path) = path.filter(|_| schema < newest) {
         let copy = path.with_extension(format!("redb.schema-{schema}"));
-        // Nothing writes to the file between the abort above and the first migration below. The copy
-        // must be on the disk before that: a power cut must not leave half of each.
+        // Nothing writes to the file between the abort above and the first migration below. Sync the copy
+        // before that, otherwise a power cut could damage both.
         let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
         copied.map_err(|error| OpenError::Directory(copy, error))?;
         sync_directory(path)?;
@@ -94,7 +93,7 @@ fn identity(transaction: &WriteTransaction) -> Result<Option<(u32, String)>, Sto
     match (schema, name) {
         (None, None) => Ok(None),
         (Some(schema), Some(name)) => Ok(Some((schema, name))),
-        _ => Err(StoreError::Inconsistent("the database does not say which server it belongs to")),
+        _ => Err(StoreError::Inconsistent("the table meta lacks the schema or the server name")),
     }
 }
 
@@ -119,7 +118,7 @@ fn fill(
     open_all(transaction)
 }
 
-/// Creates the tables that are not there, so that a snapshot can always open them.
+/// Creates missing tables, so that a snapshot can always open them.
 fn open_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
     Writes::open(transaction).map(drop)
 }

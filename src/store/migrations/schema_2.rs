@@ -1,5 +1,4 @@
-//! Schema 2: sessions know their index key and the code that was sent; invitations and the outbox
-//! are new.
+//! Schema 2: sessions store their index key and the code that was sent. Invitations and the outbox are new.
 
 use redb::{ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};

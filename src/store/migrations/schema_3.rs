@@ -1,5 +1,5 @@
-//! Schema 3: accounts find their tokens and addresses, tokens know when they were used, peppers how
-//! far they are, sessions and associations in which language their person is written to.
+//! Schema 3: tokens and addresses are found by account. Tokens store their last use, peppers their state,
+//! sessions and associations their language.
 
 use redb::{Key, ReadableTable, Table, WriteTransaction};
 use serde::Deserialize;
@@ -18,11 +18,11 @@ use crate::{
     },
 };
 
-/// What nobody was asked about before.
-const LANGUAGE: Language = Language::En;
+/// The language of rows that stored none.
+const DEFAULT_LANGUAGE: Language = Language::En;
 
 /// How many rows are held in memory at once.
-const BATCH: usize = 4096;
+const CHANGE_BATCH: usize = 4096;
 
 /// A value of `tokens` in schema 2.
 #[derive(Deserialize)]
@@ -58,7 +58,7 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
             previous_code: None,
             delivered_attempt: old.delivered_attempt,
             next_link: old.next_link,
-            language: LANGUAGE,
+            language: DEFAULT_LANGUAGE,
             modified: old.modified,
             wrong_tokens: old.wrong_tokens,
             progress: old.progress,
@@ -76,14 +76,14 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
         let AssociationRow2 { user_id: owner, ts } = decode(row)?;
         let key = (account_number(&read_user_id(&owner)?), medium, address);
         account_addresses.insert(key, ())?;
-        encode(&AssociationRow { user_id: owner, ts, language: LANGUAGE })
+        encode(&AssociationRow { user_id: owner, ts, language: DEFAULT_LANGUAGE })
     })?;
-    // There was never more than one.
+    // Schema 2 had only one pepper.
     change(&mut transaction.open_table(PEPPERS.redb())?, |_, row| {
         let PepperRow2 { text, created } = decode(row)?;
         encode(&PepperRow { text, created, state: PepperState::Current })
     })?;
-    // What was removed before has left its bytes in the file, which nobody has rewritten yet.
+    // The file may hold bytes of rows that were removed before: no rewrite has run yet.
     let mut meta = transaction.open_table(META.redb())?;
     meta.insert("removed", encode(&now)?.as_slice())?;
     Ok(())
@@ -96,7 +96,7 @@ fn change<K: Key + 'static>(
 ) -> Result<(), StoreError> {
     let mut cursor: Option<Vec<u8>> = None;
     loop {
-        let mut step = Vec::new();
+        let mut batch = Vec::new();
         {
             let rows = match &cursor {
                 None => table.iter()?,
@@ -105,16 +105,16 @@ fn change<K: Key + 'static>(
                     table.range::<K::SelfType<'_>>(after)?
                 }
             };
-            for row in rows.take(BATCH) {
+            for row in rows.take(CHANGE_BATCH) {
                 let (key, row) = row?;
                 let bytes = K::as_bytes(&key.value()).as_ref().to_vec();
-                step.push((bytes, to_new(key.value(), row.value())?));
+                batch.push((bytes, to_new(key.value(), row.value())?));
             }
         }
-        for (key, row) in &step {
+        for (key, row) in &batch {
             table.insert(K::from_bytes(key), row.as_slice())?;
         }
-        let Some((last, _)) = step.pop() else { return Ok(()) };
+        let Some((last, _)) = batch.pop() else { return Ok(()) };
         cursor = Some(last);
     }
 }

@@ -1,5 +1,5 @@
-//! Schema 4: an address finds its sessions and visits, an account its sessions and the invitations that it sent, a
-//! person the entries of the audit about them.
+//! Schema 4: sessions and visits are found by address, sessions and sent invitations by account, and entries of
+//! the audit by the person that they are about.
 
 use redb::{ReadableTable, WriteTransaction};
 
@@ -14,7 +14,7 @@ use super::super::{
 };
 use crate::domain::{audit::Entry, time::Millis};
 
-/// Rows that cannot be read get no entries: retention removes them, and a start must not fail because of one.
+/// Skips unreadable rows: retention removes them, and one must not prevent a start.
 pub fn migrate(transaction: &WriteTransaction, _: Millis) -> Result<(), StoreError> {
     let mut by_address = transaction.open_table(ADDRESS_SESSIONS.redb())?;
     let mut by_account = transaction.open_table(ACCOUNT_SESSIONS.redb())?;

@@ -1,4 +1,4 @@
-//! Published associations, found by their address, by their account, and by their hash in every lookup index.
+//! Published associations, found by their address, their account, and their hash in every lookup index.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl<T: Transaction> Tables<T> {
         Ok(self.association_row(address)?.map(|(association, _)| association))
     }
 
-    /// How many addresses are published.
+    /// The number of published addresses.
     pub fn published(&self) -> Result<u64, StoreError> {
         Ok(self.associations.len()?)
     }
@@ -62,7 +62,7 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Writes<'_> {
-    /// Publishes an association: from this commit on, a lookup finds it.
+    /// Publishes an association. Lookups find it from this commit on.
     pub fn put_association(
         &mut self,
         association: &Association,
@@ -77,7 +77,7 @@ impl Writes<'_> {
         self.tables.indexes.insert(address, user_id)
     }
 
-    /// Changes the language of mails to the owner of a published address; `false` if it is not published.
+    /// Changes the language of mails to the owner of a published address. `false` if it is not published.
     pub fn set_language(&mut self, address: &Address, language: Language) -> Result<bool, StoreError> {
         let Some(association) = self.association(address)? else { return Ok(false) };
         let (user_id, ts) = (association.user_id.as_str().to_owned(), association.ts.0);
@@ -86,7 +86,7 @@ impl Writes<'_> {
         Ok(true)
     }
 
-    /// Withdraws the association of an address: from this commit on, no lookup finds it.
+    /// Withdraws the association of an address. Lookups do not find it from this commit on.
     pub fn remove_association(&mut self, address: &Address) -> Result<(), StoreError> {
         if self.remove_row(address)? {
             self.tables.indexes.remove(address)?;
@@ -94,8 +94,8 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes the row and its account's entry; `false` if there was none. The caller replaces or removes the
-    /// entries of the lookup indexes.
+    /// Removes the row and its account's entry. `false` if there was none. The caller must replace or remove
+    /// the entries of the lookup indexes.
     fn remove_row(&mut self, address: &Address) -> Result<bool, StoreError> {
         let Some(Association { user_id, .. }) = self.association(address)? else { return Ok(false) };
         let (medium, text) = key(address);

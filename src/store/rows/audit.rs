@@ -1,4 +1,4 @@
-//! The audit: entries in the order in which they were written, found by the person they are about.
+//! The audit: entries in the order in which they were written, found by the person that they are about.
 
 use std::ops::Bound;
 
@@ -30,10 +30,10 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` entries after the one with the number `after`, the oldest first.
-    pub fn audit_after(&self, after: Option<u64>, most: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
+    /// At most `limit` entries after number `after`, the oldest first.
+    pub fn audit_after(&self, after: Option<u64>, limit: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.audit.range::<u64>((from, Bound::Unbounded))?.take(most);
+        let rows = self.audit.range::<u64>((from, Bound::Unbounded))?.take(limit);
         rows.map(|row| {
             let (number, row) = row?;
             Ok((number.value(), decode(row.value())?))
@@ -53,7 +53,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes an entry; whether there was one.
+    /// Removes an entry. Returns whether there was one.
     pub fn remove_audit(&mut self, number: u64) -> Result<bool, StoreError> {
         let Some(entry) = self.audit_entry(number)? else { return Ok(false) };
         self.tables.audit.remove(number)?;

@@ -1,4 +1,4 @@
-//! Lookup budgets that are not full, so that a restart forgives nothing.
+//! Lookup budgets that are not full, stored so that a restart does not refill them.
 
 use redb::ReadableTable;
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Scan<'_> {
-    /// Every budget that was not full when it was stored. There are at most as many as fit into memory, see
+    /// Every budget that was not full when it was stored. Their number is bounded by memory, see
     /// `ops::limits::buckets`.
     pub fn budgets(&self) -> Result<Vec<(u64, Bucket)>, StoreError> {
         let rows = self.budgets.iter()?;

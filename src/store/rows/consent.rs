@@ -1,4 +1,4 @@
-//! Consents: which version of which document an account accepted.
+//! Consents: which version of each document an account accepted.
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct AcceptedDocument {
 }
 
 impl<T: Transaction> Tables<T> {
-    /// Whether the version that an account accepted last is one of these.
+    /// Whether the account's latest accepted version of the document is one of these.
     pub fn has_accepted(
         &self,
         user: &UserId,
@@ -61,15 +61,15 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` accounts after `after` that have accepted a document.
-    pub fn consenting_after(&self, after: Option<&UserId>, most: usize) -> Result<Vec<UserId>, StoreError> {
+    /// At most `limit` accounts after `after` that have accepted a document.
+    pub fn consenting_after(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
         let mut users: Vec<UserId> = Vec::new();
         // No document has an ID that sorts after this character.
         let from = after.map_or(("", ""), |user| (user.as_str(), "\u{10ffff}"));
         for row in self.consents.range(from..)? {
             let (key, _) = row?;
             if users.last().is_none_or(|last| last.as_str() != key.value().0) {
-                if users.len() == most {
+                if users.len() == limit {
                     break;
                 }
                 users.push(read_user_id(key.value().0)?);
@@ -93,7 +93,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes the consents of an account; how many there were.
+    /// Removes the consents of an account. Returns how many there were.
     pub fn remove_consents(&mut self, user: &UserId) -> Result<usize, StoreError> {
         let consents = self.consents_of(user)?;
         for consent in &consents {

@@ -1,4 +1,4 @@
-//! How many messages were sent on a day, for the daily ceilings, which a restart must not reset. Only the last
+//! How many messages were sent on a day, for the daily ceilings: a restart must not reset them. Only the last
 //! day is kept.
 
 use redb::ReadableTable;
@@ -6,12 +6,12 @@ use redb::ReadableTable;
 use crate::store::{StoreError, Tables, Writes, changes::WriteTable, table::Transaction};
 
 impl<T: Transaction> Tables<T> {
-    /// How many messages were sent to phones on this day.
+    /// The number of messages to phones on this day.
     pub fn sms_sent(&self, day: u64) -> Result<u32, StoreError> {
         count_of(&*self.sms_sent, day)
     }
 
-    /// How many invitation mails were queued on this day.
+    /// The number of invitation mails that were queued on this day.
     pub fn invites_sent(&self, day: u64) -> Result<u32, StoreError> {
         count_of(&*self.invites_sent, day)
     }

@@ -1,4 +1,4 @@
-//! The published editions of the privacy notice with their texts; none is ever removed.
+//! The published editions of the privacy notice with their texts. None is ever removed.
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct NoticeRow {
     version: Version,
     consent: Version,
     published: Millis,
-    /// JSON, since a later version may know more facts and must still read these.
+    /// JSON, so that a later version with more facts can still read it.
     facts: String,
     texts: Texts,
 }
@@ -40,7 +40,7 @@ impl<T: Transaction> Tables<T> {
         Ok(editions)
     }
 
-    /// The texts of an edition; none if there is no such edition.
+    /// The texts of an edition. Empty if there is no such edition.
     pub fn edition_texts(&self, number: u64) -> Result<Texts, StoreError> {
         let Some(row) = self.notices.get(number)? else { return Ok(Texts::new()) };
         Ok(decode::<NoticeRow>(row.value())?.texts)

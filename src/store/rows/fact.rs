@@ -1,4 +1,4 @@
-//! Facts about the database itself, and how many rows some tables have.
+//! Facts about the database itself, and the number of rows in some tables.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Numbers of rows of the tables whose rows have no age.
+/// The numbers of rows of the tables whose rows have no age.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
     /// Published addresses.
@@ -29,20 +29,20 @@ pub struct Counts {
 }
 
 impl<T: Transaction> Tables<T> {
-    /// The key that session tokens and index entries are hashed under.
+    /// The key of the hashes of session tokens and index entries.
     pub fn session_key(&self) -> Result<Key32, StoreError> {
         let row = self.meta.get("session_key")?;
         let row = row.ok_or(StoreError::Inconsistent("the session key is missing"))?;
         decode(row.value())
     }
 
-    /// Whether the file may hold bytes that were removed since the last rewrite, or never committed.
+    /// Whether the file may hold removed or uncommitted bytes since the last rewrite.
     pub fn has_removed(&self) -> Result<bool, StoreError> {
         Ok(self.removed_since()?.is_some())
     }
 
-    /// The earliest time at which something in the file can have been removed: when the round of retention before
-    /// it began. `None` if nothing was removed.
+    /// The earliest time at which a row in the file can have been removed: the start of the round of retention
+    /// before the removal. `None` if nothing was removed.
     pub fn removed_since(&self) -> Result<Option<Millis>, StoreError> {
         self.time("removed")
     }
@@ -52,7 +52,7 @@ impl<T: Transaction> Tables<T> {
         self.time("round")
     }
 
-    /// When the last round of retention began that also read tokens and consents.
+    /// When the last round of retention that also purged tokens and consents began.
     pub fn last_round_of_accounts(&self) -> Result<Option<Millis>, StoreError> {
         self.time("accounts_round")
     }
@@ -66,7 +66,7 @@ impl<T: Transaction> Tables<T> {
         self.meta.get(fact)?.map(|row| decode(row.value())).transpose()
     }
 
-    /// How many rows the tables have whose rows have no age.
+    /// The numbers of rows of the tables whose rows have no age.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         Ok(Counts {
             associations: self.associations.len()?,
@@ -85,17 +85,17 @@ impl Writes<'_> {
         self.put_time("round", begun)
     }
 
-    /// Stores when a round of retention began that also reads tokens and consents.
+    /// Stores when a round of retention that also purges tokens and consents began.
     pub fn put_round_of_accounts(&mut self, begun: Millis) -> Result<(), StoreError> {
         self.put_time("accounts_round", begun)
     }
 
-    /// Stores that the file may hold removed bytes, unless it says so already.
+    /// Records that the file may hold removed bytes, unless that is recorded already.
     pub(in crate::store) fn put_removed(&mut self) -> Result<(), StoreError> {
         if self.has_removed()? {
             return Ok(());
         }
-        // A removal does not know the time, so this is the start of the last round: it is never later.
+        // A removal does not know the time, so use the start of the last round: it is never later.
         let since = self.last_round()?.unwrap_or(Millis(0));
         self.put_time("removed", since)
     }

@@ -1,4 +1,4 @@
-//! Pending invitations, found by their token, the invited address, the sender, and their key.
+//! Pending invitations, found by their token, the invited address, the sender, and their ephemeral key.
 
 use std::ops::Bound;
 
@@ -105,14 +105,14 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` invitations after `after`, in the order of their tokens.
+    /// At most `limit` invitations after `after`, in the order of their tokens.
     pub fn invitations_after(
         &self,
         after: Option<&Token>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<Invitation>, StoreError> {
         let from = after.map_or(Bound::Unbounded, |token| Bound::Excluded(token.as_str()));
-        let rows = self.invitations.range::<&str>((from, Bound::Unbounded))?.take(most);
+        let rows = self.invitations.range::<&str>((from, Bound::Unbounded))?.take(limit);
         rows.map(|row| {
             let (token, row) = row?;
             read(token.value(), row.value())
@@ -134,7 +134,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes an invitation and what is queued for it; whether there was one.
+    /// Removes an invitation and its queued messages. Returns whether there was one.
     pub fn remove_invitation(&mut self, token: &Token) -> Result<bool, StoreError> {
         let Some(Invitation { address, sender, ephemeral_key, .. }) = self.invitation(token)? else {
             return Ok(false);

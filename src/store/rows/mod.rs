@@ -1,7 +1,7 @@
-//! The rows of the tables: a file for each kind, with its row type, how it is read, and how it is written.
+//! The rows of the tables: one file for each kind, with its row type, and how it is read and written.
 //!
-//! A method that writes keeps the indexes of its rows consistent, so that no caller can forget one. A changed row
-//! type needs a new schema and a migration.
+//! A method that writes keeps the index tables of its rows consistent, so no caller can forget one. A changed
+//! row type needs a new schema and a migration.
 
 pub mod association;
 pub mod audit;
@@ -26,8 +26,8 @@ use crate::domain::{
     threepid::Medium,
 };
 
-/// A short number for an account in keys. Two accounts may share one, so the row that it leads to says whose
-/// it is.
+/// A short number for an account in keys. Two accounts may share one, so compare the account in the row that it
+/// leads to.
 pub(super) fn account_number(user: &UserId) -> u64 {
     let hash = sha256(user.as_str().as_bytes());
     u64::from_be_bytes(hash[..8].try_into().expect("32 bytes have 8"))

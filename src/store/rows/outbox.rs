@@ -1,4 +1,4 @@
-//! The outbox: what is to leave this machine, and the order in which it is due.
+//! The outbox: the messages to send, and the order in which they are due.
 
 use std::ops::Bound;
 
@@ -86,13 +86,13 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` rows that are due, the longest due first, after `after` in that order: when each was due,
-    /// and its key.
+    /// At most `limit` rows that are due, the longest due first, after `after` in that order: when each was
+    /// due, and its key.
     pub fn due(
         &self,
         now: Millis,
         after: Option<&(Millis, OutboxKey)>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<(Millis, OutboxKey)>, StoreError> {
         // The clock may have been set back.
         if after.is_some_and(|(due, _)| *due > now) {
@@ -100,7 +100,7 @@ impl Scan<'_> {
         }
         let from = after.map_or(Bound::Unbounded, |(due, key)| Bound::Excluded(due_key(key, *due)));
         let until = Bound::Excluded((now.0.saturating_add(1), 0, ""));
-        let rows = self.outbox_due.range::<(u64, u8, &str)>((from, until))?.take(most);
+        let rows = self.outbox_due.range::<(u64, u8, &str)>((from, until))?.take(limit);
         rows.map(|row| {
             let (key, _) = row?;
             let (due, kind, token) = key.value();
@@ -111,7 +111,7 @@ impl Scan<'_> {
 }
 
 impl Writes<'_> {
-    /// Stores a row in place of the one with the same key.
+    /// Stores a row. Replaces the one with the same key.
     pub fn put_outgoing(&mut self, key: &OutboxKey, outgoing: &Outgoing) -> Result<(), StoreError> {
         self.remove_outgoing(key)?;
         let row = encode(&OutboxRow::of(outgoing))?;
@@ -120,7 +120,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes a row; whether there was one.
+    /// Removes a row. Returns whether there was one.
     pub fn remove_outgoing(&mut self, key: &OutboxKey) -> Result<bool, StoreError> {
         let Some(Outgoing { due, .. }) = self.outgoing(key)? else { return Ok(false) };
         self.tables.outbox.remove(row_key(key))?;

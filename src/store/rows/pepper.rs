@@ -1,5 +1,5 @@
 //! The life of a pepper: prepared, current, previous, dropped; each with its lookup index (design, section 3,
-//! "Lookup index"). When it takes which step is decided in `ops::lookup::pepper`.
+//! "Lookup index"). `ops::lookup::pepper` decides when it takes which step.
 
 use std::{ops::Bound, time::Duration};
 
@@ -45,13 +45,13 @@ impl<T: Transaction> Tables<T> {
     }
 }
 
-/// The last address that was filled into the index of a pepper in preparation.
+/// The cursor of filling an index: the last address that was added.
 #[derive(Clone)]
 pub struct FillCursor(Medium, String);
 
 impl Writes<'_> {
-    /// Begins to prepare a pepper; its number. Addresses that are published from now on are found under it too;
-    /// [`Writes::fill_index`] adds those that were published before.
+    /// Begins to prepare a pepper, and returns its number. New bindings are added to its index from now on;
+    /// [`Writes::fill_index`] adds the older ones.
     pub fn begin_pepper(&mut self, pepper: &str, now: Millis) -> Result<u64, StoreError> {
         let last = self.peppers().iter().map(|index| index.number).max();
         let number = last.unwrap_or(0) + 1;
@@ -62,13 +62,13 @@ impl Writes<'_> {
         Ok(number)
     }
 
-    /// Adds at most `most` addresses after `cursor` to the index of the pepper with this number. Gives the cursor
-    /// for the next step, or `None` after the last one. A step may be repeated.
+    /// Adds at most `limit` addresses after `cursor` to the index of the pepper with this number. Returns the
+    /// cursor for the next step, or `None` after the last one. A step may be repeated.
     pub fn fill_index(
         &mut self,
         number: u64,
         cursor: Option<&FillCursor>,
-        most: usize,
+        limit: usize,
     ) -> Result<Option<FillCursor>, StoreError> {
         let from = cursor.map_or(Bound::Unbounded, |FillCursor(medium, text)| {
             Bound::Excluded((medium.number(), text.as_str()))
@@ -77,7 +77,7 @@ impl Writes<'_> {
         let index = index.ok_or(NO_SUCH_PEPPER)?;
         let rows = self.tables.associations.range::<(u8, &str)>((from, Bound::Unbounded))?;
         let (mut cursor, mut filled) = (None, 0);
-        for row in rows.take(most) {
+        for row in rows.take(limit) {
             filled += 1;
             let (key, row) = row?;
             let (medium, text) = key.value();
@@ -86,10 +86,10 @@ impl Writes<'_> {
             index.insert(&LookupHash::of_canonical(medium, text, &index.pepper), &owner)?;
             cursor = Some(FillCursor(medium, text.to_owned()));
         }
-        Ok(cursor.filter(|_| filled == most))
+        Ok(cursor.filter(|_| filled == limit))
     }
 
-    /// Makes the prepared pepper with this number the current one. The one before may be used until `until`.
+    /// Makes the prepared pepper with this number the current one. The previous one may be used until `until`.
     ///
     /// # Errors
     /// If no such pepper is prepared, since there must always be a current one.
@@ -112,8 +112,8 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Moves times that a wrong clock left in the future to `now`, so that no pepper is used for longer than it
-    /// should be.
+    /// Lowers times that a wrong clock left in the future, so that no pepper is used for longer than it should
+    /// be.
     pub fn correct_pepper_times(&mut self, now: Millis, grace: Duration) -> Result<(), StoreError> {
         let late = self.tables.indexes.all_mut().iter_mut().filter(|index| index.is_in_future(now, grace));
         for index in late {
@@ -126,7 +126,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Drops the peppers whose grace is over, with their indexes; whether there were any.
+    /// Drops the peppers whose grace period has ended, with their indexes. Returns whether there were any.
     pub fn drop_peppers(&mut self, now: Millis) -> Result<bool, StoreError> {
         let over = self.peppers().iter().filter(|index| index.state.is_over(now));
         let over: Vec<u64> = over.map(|index| index.number).collect();
@@ -140,7 +140,7 @@ impl Writes<'_> {
             return Err(StoreError::Inconsistent("the current pepper cannot be dropped"));
         }
         self.tables.peppers.remove(number)?;
-        // A table that is open cannot be deleted.
+        // An open table cannot be deleted, so drop the index first.
         self.tables.indexes.all_mut().retain(|index| index.number != number);
         self.transaction.delete(IndexName::of(number).definition())
     }

@@ -91,7 +91,7 @@ impl<T: Transaction> Tables<T> {
         row.map(|row| Ok(read(sid.as_str(), row.value())?.1)).transpose()
     }
 
-    /// The session that an index key (see [`Session::index_key`]) leads to.
+    /// The session with this index key, see [`Session::index_key`].
     pub fn session_by_index(&self, key: &[u8; 32]) -> Result<Option<(Sid, Session)>, StoreError> {
         let Some(row) = self.session_index.get(key)? else { return Ok(None) };
         let sid = read_sid(decode(row.value())?)?;
@@ -133,14 +133,14 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` sessions after `after`, in the order of their IDs.
+    /// At most `limit` sessions after `after`, in the order of their IDs.
     pub fn sessions_after(
         &self,
         after: Option<&Sid>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<(Sid, Session)>, StoreError> {
         let from = after.map_or(Bound::Unbounded, |sid| Bound::Excluded(sid.as_str()));
-        let rows = self.sessions.range::<&str>((from, Bound::Unbounded))?.take(most);
+        let rows = self.sessions.range::<&str>((from, Bound::Unbounded))?.take(limit);
         rows.map(|row| {
             let (sid, row) = row?;
             read(sid.value(), row.value())
@@ -150,7 +150,7 @@ impl Scan<'_> {
 }
 
 impl Writes<'_> {
-    /// Stores a session, in place of the one that its index key led to before.
+    /// Stores a session. Replaces the one that had its index key before.
     pub fn put_session(&mut self, sid: &Sid, session: &Session) -> Result<(), StoreError> {
         let previous = self.session_index.get(&session.index_key)?;
         let previous = previous.map(|row| read_sid(decode(row.value())?)).transpose()?;
@@ -161,7 +161,7 @@ impl Writes<'_> {
         self.tables.session_index.insert(&session.index_key, entry.as_slice())?;
         let row = encode(&SessionRow::of(session))?;
         let is_new = self.tables.sessions.insert(sid.as_str(), row.as_slice())?.is_none();
-        // A session keeps its address and its account.
+        // A session never changes its address or account.
         if is_new {
             let (medium, text) = (session.address.medium().number(), session.address.as_str());
             self.tables.address_sessions.insert((medium, text, sid.as_str()), ())?;
@@ -172,14 +172,14 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes a session; whether there was one.
+    /// Removes a session. Returns whether there was one.
     pub fn remove_session(&mut self, sid: &Sid) -> Result<bool, StoreError> {
         let Some(session) = self.remove_session_row(sid)? else { return Ok(false) };
         self.tables.session_index.remove(&session.index_key)?;
         Ok(true)
     }
 
-    /// Removes the row of a session and all that leads to it, except the entry of its index key.
+    /// Removes the row of a session and its index entries, except that of its index key.
     fn remove_session_row(&mut self, sid: &Sid) -> Result<Option<Session>, StoreError> {
         let Some(session) = self.session(sid)? else { return Ok(None) };
         let (medium, text) = (session.address.medium().number(), session.address.as_str());

@@ -1,4 +1,5 @@
-//! Signing keys: the current one and the retired ones, which stay, since rooms check old signatures for months.
+//! Signing keys: the current one and the retired ones. Retired keys stay, since rooms check old signatures for
+//! months.
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};

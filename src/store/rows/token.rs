@@ -35,19 +35,19 @@ pub struct StoredToken {
     pub owner: UserId,
     /// When it was issued.
     pub created: Millis,
-    /// The beginning of the UTC day on which it was last used.
+    /// The start of the UTC day of its last use.
     pub used: Millis,
 }
 
 impl StoredToken {
-    /// The latest moment at which it can have been used last: the end of that day.
+    /// The latest time at which it can have been used: the end of that day.
     pub fn last_use(&self) -> Millis {
         self.used.end_of_day()
     }
 }
 
 impl<T: Transaction> Tables<T> {
-    /// The account that an access token belongs to.
+    /// The account of an access token.
     pub fn token_owner(&self, token: &Token) -> Result<Option<UserId>, StoreError> {
         Ok(self.token(SecretHash::of(token.as_str()))?.map(|token| token.owner))
     }
@@ -76,14 +76,14 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` access tokens after `after`, in the order of their hashes.
+    /// At most `limit` access tokens after `after`, in the order of their hashes.
     pub fn tokens_after(
         &self,
         after: Option<SecretHash>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<StoredToken>, StoreError> {
         let from = after.as_ref().map_or(Bound::Unbounded, |hash| Bound::Excluded(&hash.0));
-        let rows = self.tokens.range::<&[u8; 32]>((from, Bound::Unbounded))?.take(most);
+        let rows = self.tokens.range::<&[u8; 32]>((from, Bound::Unbounded))?.take(limit);
         rows.map(|row| {
             let (hash, row) = row?;
             read(SecretHash(*hash.value()), row.value())
@@ -104,7 +104,7 @@ impl Writes<'_> {
         self.put_stored_token(&StoredToken { hash, owner: owner.clone(), created: now, used: now })
     }
 
-    /// Stores an access token whose hash is known. Of its latest use, only the day is stored.
+    /// Stores an access token by its hash. Only the day of its last use is stored.
     pub fn put_stored_token(&mut self, token: &StoredToken) -> Result<(), StoreError> {
         let StoredToken { hash, owner, created, used } = token;
         let row =
@@ -114,7 +114,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Revokes an access token; whether there was one.
+    /// Revokes an access token. Returns whether there was one.
     pub fn remove_token(&mut self, hash: SecretHash) -> Result<bool, StoreError> {
         let Some(StoredToken { owner, .. }) = self.token(hash)? else { return Ok(false) };
         self.tables.tokens.remove(&hash.0)?;

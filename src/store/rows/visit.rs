@@ -1,4 +1,5 @@
-//! Visits of people to their own page, found by the hash of a secret that only they have, and by their address.
+//! Visits of people to their own pages, found by the hash of a secret that only the visitor has, and by the
+//! address.
 
 use std::ops::Bound;
 
@@ -34,7 +35,7 @@ pub(in crate::store) fn read(row: &[u8]) -> Result<Visit, StoreError> {
 }
 
 impl<T: Transaction> Tables<T> {
-    /// The visit that a secret leads to.
+    /// The visit with this secret.
     pub fn visit(&self, secret: SecretHash) -> Result<Option<Visit>, StoreError> {
         self.visits.get(&secret.0)?.map(|row| read(row.value())).transpose()
     }
@@ -52,14 +53,14 @@ impl<T: Transaction> Tables<T> {
 }
 
 impl Scan<'_> {
-    /// At most `most` visits after `after`, in the order of their hashes.
+    /// At most `limit` visits after `after`, in the order of their hashes.
     pub fn visits_after(
         &self,
         after: Option<SecretHash>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<(SecretHash, Visit)>, StoreError> {
         let from = after.as_ref().map_or(Bound::Unbounded, |hash| Bound::Excluded(&hash.0));
-        let rows = self.visits.range::<&[u8; 32]>((from, Bound::Unbounded))?.take(most);
+        let rows = self.visits.range::<&[u8; 32]>((from, Bound::Unbounded))?.take(limit);
         rows.map(|row| {
             let (secret, row) = row?;
             Ok((SecretHash(*secret.value()), read(row.value())?))
@@ -79,7 +80,7 @@ impl Writes<'_> {
         Ok(())
     }
 
-    /// Removes a visit; whether there was one.
+    /// Removes a visit. Returns whether there was one.
     pub fn remove_visit(&mut self, secret: SecretHash) -> Result<bool, StoreError> {
         let Some(Visit { address, .. }) = self.visit(secret)? else { return Ok(false) };
         self.tables.visits.remove(&secret.0)?;

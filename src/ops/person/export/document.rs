@@ -1,6 +1,6 @@
-//! The copy of a person's data as a document: what is in it, by name.
+//! The document of a person's exported data.
 //!
-//! Its schema is published, so a change here is a change for whoever reads copies by program.
+//! Its schema is published, so a change here affects programs that read exports.
 
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
@@ -11,36 +11,36 @@ use crate::logs;
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
-    /// The name of the server that made this.
+    /// The name of the server that made this document.
     pub server_name: String,
     /// When it was made.
     pub exported_at: u64,
-    /// The address or Matrix ID that all of this is about.
+    /// The address or Matrix ID that this document is about.
     pub subject: String,
-    /// Published addresses: whoever knows one finds the Matrix ID.
+    /// Published addresses. Anyone who knows one can find the Matrix ID.
     pub bindings: Vec<Binding>,
-    /// Proofs under way or done that an address is somebody's.
+    /// Validation sessions, pending or completed.
     pub validation_sessions: Vec<ValidationSession>,
-    /// Invitations that wait for somebody with this address to publish it.
+    /// Pending invitations to the address.
     pub invitations_received: Vec<ReceivedInvitation>,
-    /// Invitations that this account sent and that nobody has taken up yet.
+    /// Pending invitations that this account sent.
     pub invitations_sent: Vec<SentInvitation>,
-    /// Access tokens of the account; the tokens themselves are not stored.
+    /// Access tokens of the account. The tokens themselves are not stored.
     pub access_tokens: Vec<AccessToken>,
     /// Documents that the account has accepted.
     pub consents: Vec<Consent>,
-    /// What waits to be sent about this person.
+    /// Queued messages about this person.
     pub waiting_to_be_sent: Vec<Waiting>,
-    /// Since when nothing is sent to this address, if that was asked for.
+    /// When the address opted out of messages, if it did.
     pub not_written_to_since: Option<u64>,
-    /// When the address was looked up since the pepper was last replaced. Earlier lookups are in the log for
-    /// at most a week, and can be found by nobody any more.
+    /// When the address was looked up since the last pepper rotation. The log keeps earlier lookups for a week
+    /// at most, but they cannot be found by address any more.
     pub lookups: Vec<LookedUp>,
-    /// What this account looked up, as far as the log of lookups goes.
+    /// Lookups that this account made, as far as the log of lookups goes back.
     pub lookups_made: Vec<LookupMade>,
-    /// Visits to the page on which the owner of this address sees what is stored.
+    /// Visits to the page that shows the owner of this address what is stored.
     pub visits: Vec<OpenVisit>,
-    /// When a copy was handed out, something erased, or writing to the address stopped.
+    /// When data was exported or erased, and when the address opted out of messages or back in.
     pub audit: Vec<Audited>,
 }
 
@@ -56,13 +56,13 @@ impl Export {
 pub struct Binding {
     /// `email` or `msisdn`.
     pub medium: &'static str,
-    /// The address; masked for somebody who has only an access token.
+    /// The address. Masked in a copy for an access token.
     pub address: String,
-    /// The Matrix ID that it leads to.
+    /// The Matrix ID that a lookup finds.
     pub user_id: String,
-    /// Since when.
+    /// When it was published.
     pub since: u64,
-    /// The language that its owner is written to in, as ISO 639-1 code.
+    /// The language of messages to the owner, as ISO 639-1 code.
     pub language: &'static str,
 }
 
@@ -71,7 +71,7 @@ pub struct Binding {
 pub struct ValidationSession {
     /// `email` or `msisdn`.
     pub medium: &'static str,
-    /// The address; masked for somebody who has only an access token.
+    /// The address. Masked in a copy for an access token.
     pub address: String,
     /// `pending`, `validated` or `withdrawn`.
     pub state: &'static str,
@@ -86,7 +86,7 @@ pub struct ValidationSession {
 pub struct ReceivedInvitation {
     /// The room.
     pub room_id: String,
-    /// When it came.
+    /// When it was stored.
     pub since: u64,
     /// When it is deleted.
     pub until: u64,
@@ -97,7 +97,7 @@ pub struct ReceivedInvitation {
 pub struct SentInvitation {
     /// The room.
     pub room_id: String,
-    /// The address that was invited, as everybody in the room sees it.
+    /// The invited address, as it is shown in the room.
     pub to: String,
     /// When it was sent.
     pub since: u64,
@@ -108,7 +108,7 @@ pub struct SentInvitation {
 /// An access token.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct AccessToken {
-    /// When it was given out.
+    /// When it was issued.
     pub since: u64,
     /// When it was last used, to the day.
     pub used: u64,
@@ -121,20 +121,20 @@ pub struct Consent {
     pub document: String,
     /// Its version.
     pub version: String,
-    /// When.
+    /// When the account accepted it.
     pub accepted: u64,
 }
 
-/// Something that waits to be sent.
+/// A queued message.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Waiting {
-    /// What.
+    /// Its kind.
     pub kind: &'static str,
-    /// Since when.
+    /// When it was queued.
     pub since: u64,
-    /// When it is tried next.
+    /// When the next attempt is due.
     pub due: u64,
-    /// Until when it is tried at most.
+    /// When Bindery gives up.
     pub until: u64,
 }
 
@@ -143,7 +143,7 @@ pub struct Waiting {
 pub struct LookedUp {
     /// When.
     pub at: u64,
-    /// Whether it led to a Matrix ID.
+    /// Whether a Matrix ID was found.
     pub found: bool,
 }
 
@@ -152,16 +152,16 @@ pub struct LookedUp {
 pub struct LookupMade {
     /// When.
     pub at: u64,
-    /// The IP address that it came from; only in what the operator is given, since others have tokens
-    /// of the account too.
+    /// The IP address that it came from. Only in a copy for the operator, because others may have tokens of the
+    /// account too.
     pub ip: Option<String>,
-    /// How many addresses were asked for.
+    /// How many addresses were looked up.
     pub addresses: u64,
-    /// How many of them led to a Matrix ID.
+    /// How many of them were found.
     pub found: u64,
 }
 
-/// A visit.
+/// A visit to the page.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct OpenVisit {
     /// When it ends.
@@ -173,9 +173,9 @@ pub struct OpenVisit {
 pub struct Audited {
     /// When.
     pub at: u64,
-    /// What.
+    /// What was done.
     pub deed: &'static str,
-    /// By whom: `operator`, `owner`, `account` or `server`.
+    /// Who did it: `operator`, `owner`, `account` or `server`.
     pub by: &'static str,
 }
 
@@ -186,7 +186,7 @@ impl From<logs::LookedUp> for LookedUp {
 }
 
 impl LookupMade {
-    /// A lookup of the log, with its IP address if `shows_ip`.
+    /// A lookup from the log, with its IP address if `shows_ip`.
     pub fn new(lookup: logs::LookupMade, shows_ip: bool) -> Self {
         let ip = shows_ip.then(|| lookup.ip.to_string());
         Self { at: lookup.at.0, ip, addresses: lookup.addresses, found: lookup.found }
