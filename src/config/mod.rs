@@ -1,8 +1,7 @@
 //! The configuration: every key, its default, and one sentence that says what it is for.
 //!
 //! `example` prints the documentation comments below as `bindery config example`. `load` reads files and the
-//! environment, and `check` validates the values. All other code gets its
-//! settings from here.
+//! environment, and `check` validates the values. All other code gets its settings from here.
 
 mod check;
 mod example;
