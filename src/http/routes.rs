@@ -1,9 +1,9 @@
 //! The routes of all endpoints and pages.
 //!
 //! By the specification and the design (section 4, rule 1), these need no access token: versions, ping,
-//! register, GET terms, pubkey, GET submitToken, sign-ed25519, unbind (which carries its own proof), the schema of
-//! exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers take an
-//! account (logout takes its token), so they cannot run without one.
+//! register, GET terms, pubkey, GET submitToken, sign-ed25519, unbind (which carries its own proof), the schema
+//! of exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers
+//! take an account (logout takes its token), so they cannot run without one.
 
 use actix_web::{
     HttpRequest, HttpResponse, Resource, ResponseError, Route, guard,
