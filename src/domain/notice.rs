@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{retention::Period, secret::hex};
 
-/// How much the log of lookups holds.
+/// How much the lookup log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LookupLog {
@@ -56,7 +56,7 @@ pub struct Facts {
     pub controller: Controller,
     /// Other identity servers that hold the associations that are published here.
     pub peers: BTreeSet<String>,
-    /// How much the log of lookups holds.
+    /// How much the lookup log holds.
     pub lookup_log: LookupLog,
     /// The retention periods in days. Bindery does not store the data of a period that is missing.
     pub periods: BTreeMap<Period, u32>,
@@ -80,7 +80,7 @@ pub enum Change {
         /// Its name.
         name: String,
     },
-    /// The log of lookups holds more or less.
+    /// The lookup log holds more or less.
     LookupLog {
         /// What it held.
         from: LookupLog,

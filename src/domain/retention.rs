@@ -13,7 +13,7 @@ use super::time::{DAY, HOUR};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
-    /// The log of lookups.
+    /// The lookup log.
     LookupLog,
     /// The IP addresses and user agents of callers.
     AccessLog,
@@ -133,7 +133,7 @@ pub const GIVE_UP_NOTICE: Duration = DAY;
 /// not fetch again. Then Bindery deletes it with its index (P3).
 pub const PEPPER_GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// How long Bindery keeps audit entries of exports and erasures (P19).
+/// How long Bindery keeps audit entries (P19).
 pub const AUDIT: Duration = Duration::from_secs(365 * DAY.as_secs());
 
 /// The time between two retention rounds: Bindery may delete a row this much later than its period ends.
