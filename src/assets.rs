@@ -1,7 +1,6 @@
-//! What is compiled into the executable: pages, styles, mail templates, translations.
+//! The files that are embedded in the executable: pages, styles, mail templates, translations.
 //!
-//! An operator's directory may replace mail templates of a brand; choosing among them is all that
-//! happens here. Rendering is done where a page or mail is made.
+//! The operator may replace the mail templates of a brand. This module chooses the file; its callers render it.
 
 use std::{borrow::Cow, io, path::Path};
 
@@ -11,17 +10,17 @@ use rust_embed::Embed;
 #[folder = "assets"]
 struct Files;
 
-/// A file of `assets/`, by its path in there.
+/// A file of `assets/`, by its path in that directory.
 pub fn embedded(path: &str) -> Option<Cow<'static, [u8]>> {
     Files::get(path).map(|file| file.data)
 }
 
-/// A template: the operator's file for the brand if there is one, the built-in one otherwise.
+/// A template: the operator's file for the brand if it exists, otherwise the built-in one.
 ///
-/// `brand` and `path` must be checked names: letters, digits, `-`, `_`, `.` and, in `path`, `/`.
+/// The caller must check `brand` and `path`: letters, digits, `-`, `_`, `.` and, in `path`, `/`.
 ///
 /// # Errors
-/// If the operator's file is there and cannot be read.
+/// If the operator's file exists and cannot be read.
 pub fn template(directory: Option<&Path>, brand: &str, path: &str) -> io::Result<Option<String>> {
     match directory.map(|directory| std::fs::read_to_string(directory.join(brand).join(path))) {
         Some(Ok(own)) => Ok(Some(own)),

@@ -1,25 +1,25 @@
 //! Bindery, a Matrix identity server: the map.
 //!
-//! A person proves that an e-mail address is theirs, publishes that it belongs to their Matrix ID,
-//! others find the Matrix ID by a hash of the address, and the person takes it back. Start reading
-//! where a request arrives, `http::routes`, and follow it: a handler in `http::api` parses it into
-//! the values of `domain`, calls one function of `ops`, and that reads a snapshot of `store` or
-//! hands its writer a closure. `docs/architecture.md` walks through one request.
+//! A person proves that they own an e-mail address or a telephone number and binds it to their Matrix ID. Other
+//! people find the Matrix ID by a hash of the address. The owner can unbind it at any time.
+//!
+//! Start reading where a request arrives, in `http::routes`. A handler in `http::api` parses the request into
+//! the values of `domain` and calls one function of `ops`. That function reads a snapshot of `store`, or passes
+//! a closure to its writer. `docs/architecture.md` follows one request.
 //!
 //! | layer | what it is for |
 //! | --- | --- |
 //! | `main`, `cli` | the commands |
-//! | `app` | composition: opens, binds, runs, drains |
-//! | `http` | what comes in: the API, the pages, the operator's socket |
-//! | `tasks` | what runs by itself: the outbox, deleting what is too old, replacing the pepper, links to people's own pages, lookup budgets |
-//! | `remote` | what goes out: homeservers, mail, messages to telephones |
-//! | `ops` | what the server does, in folders by subject |
-//! | `store`, `logs` | the database; the files that say who looked up and who called |
-//! | `config`, `assets`, `metrics` | the settings; what is compiled in; what is counted |
+//! | `app` | the running server: start, listeners, shutdown |
+//! | `http` | incoming requests: the API, the pages, the operator's control socket |
+//! | `tasks` | background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
+//! | `remote` | outgoing requests: homeservers, mail, messages to telephones |
+//! | `ops` | the operations, in folders by subject |
+//! | `store`, `logs` | the database; the log files of lookups and callers |
+//! | `config`, `assets`, `metrics` | the settings; the embedded files; the counters for Prometheus |
 //! | `domain` | the rules, as pure values |
 //!
-//! A layer uses those below it, never one above and never one beside it; a test reads the `use`
-//! lines and holds the code to that.
+//! A layer may use only the layers below it, not those above or beside it. `tests/it/layers.rs` checks the `use` lines.
 
 pub mod app;
 pub mod assets;

@@ -1,6 +1,7 @@
-//! What a configuration must hold beyond its types, each refused with its key and what to do.
+//! Checks the values of a configuration that their types cannot check.
 //!
-//! Looks at values only; files that they name are looked at when the server starts.
+//! Each problem names the key and says what to do. `app` reads the files that the configuration names when the
+//! server starts.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,10 +9,10 @@ use super::{Config, ConfigError, SmtpSecurity, is_brand};
 use crate::domain::{ids::RoomId, server_name::ServerName};
 
 impl Config {
-    /// Checks what types cannot.
+    /// Checks all values.
     ///
     /// # Errors
-    /// Every problem there is, each with the key it is about and what to do.
+    /// All problems at once, each with its key and what to do.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let mut require = |holds: bool, problem: String| {
@@ -24,7 +25,7 @@ impl Config {
             .chain(self.homeservers.allow.iter().map(|name| ("homeservers.allow", name)));
         for (key, name) in names {
             let problem = format!(
-                "{key}: '{name}' is not a server name; write a host and perhaps a port, like 'id.example.org'"
+                "{key}: '{name}' is not a server name; write a host with an optional port, like 'id.example.org'"
             );
             require(ServerName::parse(name).is_some(), problem);
         }
@@ -34,10 +35,11 @@ impl Config {
         require(
             names_host,
             format!(
-                "public_base_url: '{url}' must be https://, a host and perhaps a port, and nothing after"
+                "public_base_url: '{url}' must be https://, a host and an optional port, without a path or a slash at its end"
             ),
         );
-        // Homeservers sign for the name in the URL; one that we do not answer to breaks unbinding.
+        // Homeservers sign requests for the name in the URL. If it is not one of this server's names, unbinding
+        // fails.
         let is_ours = authority.is_none_or(|authority| {
             authority == self.server_name || self.aliases.iter().any(|a| a == authority)
         });
@@ -50,7 +52,7 @@ impl Config {
             || self.mail.smtp.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         require(
             near || !in_the_clear,
-            "mail.smtp.security: a password is sent in the clear only to a relay on this machine".to_owned(),
+            "mail.smtp.security: \"none\" sends the password in the clear, which only a relay on this machine may get; set \"tls\" or \"starttls\"".to_owned(),
         );
         require(
             !self.http.listen.is_empty(),
@@ -74,12 +76,12 @@ impl Config {
             (1..=10_000).contains(&max),
             format!("lookup.max_addresses: {max} is not between 1 and 10000"),
         );
-        // It is remembered until it is full again, under a hash of the caller's IP address too.
+        // A budget is stored until it is full again, also under a hash of the caller's IP address.
         let days = max as u64 / self.lookup.daily_budget.get();
         require(
             days <= 60,
             format!(
-                "lookup.daily_budget: a budget of max_addresses would be full again after {days} days only; the policy says: what stands for the IP address of a caller is kept for sixty days at most"
+                "lookup.daily_budget: a used-up budget of max_addresses would take {days} days to refill, so raise it or lower lookup.max_addresses; the policy says: a hash of a caller's IP address is kept for sixty days at most"
             ),
         );
         let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
@@ -92,9 +94,9 @@ impl Config {
                 .split_once("://")
                 .is_some_and(|(scheme, rest)| ["http", "https"].contains(&scheme) && rest.contains('/'))
                 && prefix.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>;,\\`".contains(&b));
-            // Without the slash, 'https://app.example.org' would allow 'https://app.example.org.evil'.
+            // Without the slash, 'https://app.example.org' would also allow 'https://app.example.org.evil'.
             let problem = format!(
-                "validation.next_link_prefixes: '{prefix}' must be a URL up to a slash after its host"
+                "validation.next_link_prefixes: '{prefix}' must be a URL with a slash after its host, like 'https://app.example.org/'"
             );
             require(host_ends, problem);
         }
@@ -119,9 +121,9 @@ impl Config {
             }
             require(
                 !document.languages.is_empty(),
-                format!("terms.{id}.languages: a document needs at least one language"),
+                format!("terms.{id}.languages: add at least one language"),
             );
-            require(!document.version.is_empty(), format!("terms.{id}.version: a document needs a version"));
+            require(!document.version.is_empty(), format!("terms.{id}.version: set a version, like '1.0'"));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
@@ -147,6 +149,9 @@ impl Config {
             require(ServerName::parse(name).is_some(), problem);
         }
         let empty = invites.blocked_keywords.iter().any(|word| word.trim().is_empty());
-        require(!empty, "invites.blocked_keywords: an empty word would block everything".to_owned());
+        require(
+            !empty,
+            "invites.blocked_keywords: remove the empty word; it would block every invitation".to_owned(),
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A configuration file with every key, its default, and its sentence, made from the types.
+//! Prints `bindery config example`: a configuration file with every key, its default and its sentence, from the
+//! types.
 
 use std::fmt::Write;
 
@@ -8,13 +9,13 @@ use toml::{Table, Value};
 
 use super::{Config, load::resolve};
 
-/// A complete example: every line that sets something is commented out and shows the default.
+/// The complete example. Each line that sets a key is commented out and shows the default.
 pub fn example() -> String {
     let schema = schema_for!(Config);
     let defaults = Table::try_from(Config::default()).expect("the defaults are a table");
     let mut text = String::from(
         "# The configuration of Bindery. Every key is here with its default; remove the '#' to change one.\n\
-         # Each can also be set by the environment: http.listen is BINDERY_HTTP__LISTEN.\n",
+                 # You can also set each key with an environment variable: http.listen is BINDERY_HTTP__LISTEN.\n",
     );
     section(&mut text, schema.as_value(), &schema, "", &defaults);
     terms(&mut text, &schema);
@@ -24,7 +25,7 @@ pub fn example() -> String {
 fn section(text: &mut String, part: &Json, schema: &Schema, path: &str, defaults: &Table) {
     let part = resolve(part, schema);
     let Some(properties) = part.get("properties").and_then(Json::as_object) else { return };
-    // The map of terms has keys of the operator's choice and is shown at the end.
+    // The operator chooses the keys of the terms, so an example of them is printed at the end.
     let is_section = |key: &String| {
         let table = defaults.get(key).and_then(Value::as_table);
         table.is_some_and(|table| !table.is_empty() && !table.contains_key("per_hour"))
@@ -59,7 +60,7 @@ fn sentence<'a>(property: &'a Json, schema: &'a Schema) -> &'a str {
     own.and_then(Json::as_str).unwrap_or_default()
 }
 
-/// The terms, with a document as an example.
+/// Prints the terms with an example document.
 fn terms(text: &mut String, schema: &Schema) {
     let of = |pointer: &str| {
         schema.pointer(pointer).map(|property| sentence(property, schema)).unwrap_or_default()

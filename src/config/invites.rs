@@ -1,4 +1,4 @@
-//! `[invites]`: invitations to people who are known by their e-mail address only.
+//! `[invites]`: invitations to e-mail addresses that are not bound to a Matrix ID.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -8,23 +8,23 @@ use serde::{Deserialize, Serialize};
 use super::{at_least_one, default_days};
 use crate::domain::{retention::Period, time::DAY};
 
-/// Invitations to people who are known by their e-mail address only.
+/// Invitations to e-mail addresses that are not bound to a Matrix ID.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Invites {
-    /// After how many days an invitation that nobody took up is deleted, 1 to 365.
+    /// How many days a pending invitation is kept, 1 to 365.
     pub expire_days: NonZeroU32,
-    /// The web client that the link in an invitation leads to, without a slash at its end.
+    /// The URL of the web client that the link in an invitation opens, without a slash at its end.
     pub web_client_url: String,
-    /// How many characters of each side of an address everybody in the room may see: 1 shows "f...@b...".
+    /// How many characters of each side of an invited address the room shows: 1 shows "f...@b...".
     pub show_characters: usize,
-    /// How many invitation mails may leave in one day (UTC), whoever invites.
+    /// How many invitation mails this server sends in one day (UTC), for all inviters together.
     pub daily_ceiling: NonZeroU32,
-    /// Room IDs that nobody may be invited to through this server.
+    /// IDs of rooms for which this server refuses invitations.
     pub blocked_rooms: Vec<String>,
-    /// Homeservers whose users may not invite through this server; their other ports and the domains below them are meant as well.
+    /// Homeservers whose users may not invite through this server; a name also blocks its other ports and its subdomains.
     pub blocked_homeservers: Vec<String>,
-    /// Words that an invitation may not have in the names of its room and its sender or in the sender's Matrix ID, in any case.
+    /// Words, in upper or lower case, that block an invitation if the room's name, the sender's name or the sender's Matrix ID contains one.
     pub blocked_keywords: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Default for Invites {
 }
 
 impl Invites {
-    /// How long an invitation waits.
+    /// How long a pending invitation is kept.
     pub fn lifetime(&self) -> Duration {
         DAY.saturating_mul(self.expire_days.get())
     }

@@ -1,27 +1,27 @@
-//! `[limits]`: how often things may be done. Who is counted, and where, is not its business.
+//! `[limits]`: the rate limits and their defaults.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::bucket::Rate;
 
-/// How often things may be done.
+/// Rate limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Registrations from one IP address (an IPv6 /64 counts as one).
     pub register_per_ip: Rate,
-    /// Registrations of one homeserver's users, counted once the homeserver has confirmed them.
+    /// Registrations of one homeserver's users, counted after the homeserver has confirmed the user.
     pub register_per_homeserver: Rate,
-    /// Validation mails that one account asks for.
+    /// Validation mails that one account requests.
     pub request_token_per_account: Rate,
-    /// Validation mails that one homeserver's users ask for.
+    /// Validation mails that one homeserver's users request.
     pub request_token_per_homeserver: Rate,
-    /// Validation mails asked for from one IP address.
+    /// Validation mails requested from one IP address.
     pub request_token_per_ip: Rate,
-    /// Validation mails that one account asks for to one address.
+    /// Validation mails that one account requests for one address.
     pub request_token_per_account_and_address: Rate,
-    /// Validation mails to one address, whoever asks.
+    /// Validation mails to one address, for all accounts together.
     pub request_token_per_address: Rate,
     /// Tokens that one account submits, right or wrong.
     pub submit_token_per_account: Rate,
@@ -29,41 +29,41 @@ pub struct Limits {
     pub submit_token_per_homeserver: Rate,
     /// Tokens submitted from one IP address, by apps and by people who press the button on a page.
     pub submit_token_per_ip: Rate,
-    /// Addresses that one account publishes, the same again included.
+    /// Addresses that one account publishes, including an address that it has published already.
     pub bind_per_account: Rate,
-    /// Addresses published from one IP address, which is commonly a homeserver's.
+    /// Addresses published from one IP address, which is often a homeserver's.
     pub bind_per_ip: Rate,
     /// Unbind requests from one IP address, proved by a session or by a homeserver's signature.
     pub unbind_per_ip: Rate,
-    /// Looks at the page of one's own data, and buttons of it, for one address.
+    /// Views and button presses on a person's own page, for one address.
     pub own_page_per_address: Rate,
-    /// Copies of its data that one account or address asks for, and erasures of an account.
+    /// Exports that one account or address requests, and erasures of an account.
     pub rights_per_account: Rate,
-    /// The same, from one IP address.
+    /// Exports and erasures requested from one IP address.
     pub rights_per_ip: Rate,
     /// Invitations that one account sends.
     pub invite_per_account: Rate,
     /// Invitations that one homeserver's users send.
     pub invite_per_homeserver: Rate,
-    /// Invitations sent from one IP address, which is commonly a homeserver's.
+    /// Invitations sent from one IP address, which is often a homeserver's.
     pub invite_per_ip: Rate,
-    /// Invitations to one address, whoever sends them.
+    /// Invitations to one address, for all senders together.
     pub invite_per_address: Rate,
-    /// Signatures with an invitation's key asked for from one IP address.
+    /// Signatures with an invitation's key, requested from one IP address.
     pub sign_per_ip: Rate,
-    /// Links to a person's own page asked for from one IP address.
+    /// Links to a person's own page, requested from one IP address.
     pub visit_per_ip: Rate,
-    /// Links to the page of one address or number, whoever asks.
+    /// Links to the page of one address or number, for all callers together.
     pub visit_per_address: Rate,
-    /// Messages that leave for one telephone number, whoever asks.
+    /// Messages to one telephone number, for all accounts and homeservers together.
     pub sms_per_number: Rate,
-    /// Messages that leave for the numbers of one country, whoever asks.
+    /// Messages to the numbers of one country, for all accounts and homeservers together.
     pub sms_per_country: Rate,
-    /// Messages that one account asks for.
+    /// Messages that one account requests.
     pub sms_per_account: Rate,
-    /// Messages that one homeserver's users ask for, or that a homeserver asks for itself; keep it well below sms_per_country and sms.daily_ceiling, or one of them can use up what all have.
+    /// Messages that one homeserver or its users request; keep it well below sms_per_country and sms.daily_ceiling, or one homeserver can use up the limits that all share.
     pub sms_per_homeserver: Rate,
-    /// Messages that accounts ask for from one IP address.
+    /// Messages that accounts request from one IP address.
     pub sms_per_ip: Rate,
 }
 

@@ -1,7 +1,7 @@
-//! The whole configuration: every key, its default, and one sentence that says what it is for.
+//! The configuration: every key, its default, and one sentence that says what it is for.
 //!
-//! The sentences are the documentation comments below; `config example` is made from them. Reading files and the environment is in `load`, printing in `example`.
-//! Nothing outside this folder reads a setting from anywhere else.
+//! `example` prints the documentation comments below as `bindery config example`. `load` reads files and the
+//! environment, and `check` validates the values. All other code gets its settings from here.
 
 mod check;
 mod example;
@@ -32,7 +32,7 @@ pub use self::{
 };
 use crate::domain::{language::Language, retention::Period, server_name::ServerName, terms::Terms};
 
-/// What is wrong with a configuration, in words for the operator, one line each.
+/// The problems of a configuration, one line for the operator each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
@@ -41,96 +41,96 @@ pub struct ConfigError(pub Vec<String>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The name this server signs with and homeservers know it by: the host of its public URL, with the port unless that is 443; it cannot change later.
+    /// The name that this server signs with and that homeservers address it by: the host of its public URL, with the port unless that is 443; do not change it later.
     pub server_name: String,
-    /// Other names under which homeservers may address this server in signed requests.
+    /// Other names by which homeservers may address this server in signed requests.
     pub aliases: Vec<String>,
-    /// The URL under which people and homeservers reach this server, without a slash at its end; links in mails begin with it.
+    /// The URL at which people and homeservers reach this server, without a slash at its end; links in mails begin with it.
     pub public_base_url: String,
-    /// The directory that holds everything this server stores; nobody else may read it.
+    /// The directory for everything that this server stores; only this server's user may read it.
     pub data_dir: PathBuf,
-    /// How this server listens.
+    /// The addresses that this server listens on, and the proxies in front of it.
     pub http: Http,
-    /// Which homeservers may send their users, and how they are reached.
+    /// The homeservers whose users may use this server, and how this server connects to them.
     pub homeservers: Homeservers,
-    /// How mail leaves.
+    /// How this server sends mail.
     pub mail: Mail,
-    /// Rules for the proof that an address is somebody's.
+    /// Rules for the validation of addresses.
     pub validation: Validation,
-    /// How messages to telephones leave.
+    /// How this server sends messages to telephones.
     pub sms: Sms,
-    /// Invitations to people who are known by their e-mail address only.
+    /// Invitations to e-mail addresses that are not bound to a Matrix ID.
     pub invites: Invites,
-    /// Homeservers that have telephone numbers validated here for people without an account.
+    /// Homeservers that may validate telephone numbers here for people without an account.
     pub delegation: Delegation,
-    /// Rules for looking up addresses.
+    /// Rules for lookups of addresses.
     pub lookup: Lookup,
-    /// How long things are kept, and what is logged.
+    /// How long this server keeps data, and what it logs about lookups.
     pub privacy: Privacy,
-    /// Who answers for this server; the privacy notice says so.
+    /// Who is responsible for this server; the privacy notice names them.
     pub operator: Operator,
-    /// How often things may be done; each is {burst, per_hour} and 429 answers beyond it.
+    /// Rate limits: each allows burst requests at once and refills per_hour in an hour; beyond it this server answers 429.
     pub limits: Limits,
     /// The database.
     pub store: StoreSettings,
-    /// What this server logs to standard error, never with an address, token or client IP in it.
+    /// The log on standard error; it never contains an address, a token or a client IP.
     pub log: Log,
-    /// The documents that people must accept: for each ID a version and, by language, a name and a URL.
+    /// The documents that accounts must accept: for each ID a version and, by language, a name and a URL.
     #[schemars(with = "Terms")]
     pub terms: Terms,
 }
 
-/// How this server listens.
+/// The addresses that this server listens on, and the proxies in front of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Addresses and ports to listen on; put a reverse proxy with TLS in front of them.
     pub listen: Vec<String>,
-    /// Threads that answer requests; 0 means one for each processor.
+    /// The number of threads that answer requests; 0 means one for each processor.
     pub workers: usize,
-    /// Reverse proxies whose X-Forwarded-For header is believed, as networks.
+    /// Networks of the reverse proxies whose X-Forwarded-For header this server trusts.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Addresses and ports that answer GET /metrics in the Prometheus format, for your monitoring only; none by default.
+    /// Addresses and ports that serve GET /metrics in the Prometheus format, for your monitoring only; none by default.
     pub metrics_listen: Vec<String>,
 }
 
-/// Which homeservers may send their users, and how they are reached.
+/// The homeservers whose users may use this server, and how this server connects to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Homeservers {
-    /// Server names whose users may use this server; empty means every homeserver.
+    /// The homeservers whose users may use this server; empty means all homeservers.
     pub allow: Vec<String>,
-    /// A PEM file with certificate authorities to trust beside the system's.
+    /// A PEM file with certificate authorities to trust in addition to the system's.
     pub extra_ca_file: Option<PathBuf>,
-    /// Networks that may be called although they are private or special, for closed networks and tests.
+    /// Private or special-purpose networks in which this server may connect to homeservers, for closed networks and tests.
     #[schemars(with = "Vec<String>")]
     pub allowed_special_addresses: Vec<IpNet>,
-    /// How many seconds a homeserver has to answer, discovery included.
+    /// The timeout for a homeserver's answer in seconds, including discovery.
     pub timeout_seconds: NonZeroU32,
 }
 
-/// How mail leaves.
+/// How this server sends mail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mail {
-    /// "smtp" to send, or "directory" to write each mail into a file, for development.
+    /// "smtp" to send through a relay, or "directory" to write each mail into a file, for development.
     pub transport: MailTransport,
     /// Where the "directory" transport writes; empty means the directory "mail" inside data_dir.
     pub directory: Option<PathBuf>,
-    /// The sender of every mail.
+    /// The From address of every mail.
     pub from: String,
-    /// The relay that the "smtp" transport hands mails to.
+    /// The relay of the "smtp" transport.
     pub smtp: Smtp,
-    /// A directory with templates that replace the built-in ones, one subdirectory for each brand.
+    /// A directory with your own mail templates, one subdirectory for each brand; they replace the built-in ones.
     pub templates_dir: Option<PathBuf>,
-    /// The brand that is used when a client names none.
+    /// The brand of a mail if the client names none.
     pub default_brand: String,
-    /// The language of mails and pages when the person's is not known: en, fr, de or es.
+    /// The language of mails and pages if the person's language is unknown: en, fr, de or es.
     pub default_language: Language,
 }
 
-/// Where mails go.
+/// How mails are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MailTransport {
@@ -144,27 +144,27 @@ pub enum MailTransport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smtp {
-    /// The relay's name; its certificate must be for it.
+    /// The host name of the relay; its certificate must be for this name.
     pub host: String,
-    /// The relay's port: commonly 465 for "tls", 587 for "starttls", 25 for "none".
+    /// The port of the relay: usually 465 for "tls", 587 for "starttls", 25 for "none".
     pub port: u16,
-    /// "tls" from the first byte, "starttls" (refused if the relay does not offer it), or "none" for a relay on this machine.
+    /// "tls" from the first byte, "starttls" (sending fails if the relay does not offer it), or "none" for a relay on this machine.
     pub security: SmtpSecurity,
-    /// The user name, if the relay wants one.
+    /// The user name, if the relay requires one.
     pub username: Option<String>,
-    /// The password; better in password_file or BINDERY_MAIL__SMTP__PASSWORD.
+    /// The password; password_file and BINDERY_MAIL__SMTP__PASSWORD are safer.
     pub password: Option<Password>,
     /// A file whose first line is the password.
     pub password_file: Option<PathBuf>,
-    /// A PEM file with certificate authorities to trust beside the system's.
+    /// A PEM file with certificate authorities to trust in addition to the system's.
     pub extra_ca_file: Option<PathBuf>,
-    /// How many seconds the relay has to take a mail.
+    /// The timeout for the relay to accept a mail, in seconds.
     pub timeout_seconds: NonZeroU32,
-    /// How many connections to the relay may be open.
+    /// How many connections to the relay may be open at once.
     pub max_connections: NonZeroU32,
 }
 
-/// How the connection to the relay is protected.
+/// The encryption of the connection to the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmtpSecurity {
@@ -176,7 +176,7 @@ pub enum SmtpSecurity {
     None,
 }
 
-/// A password; prints as dots.
+/// A password; `Debug` does not print it.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Password(pub String);
@@ -187,34 +187,34 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// Rules for the proof that an address is somebody's.
+/// Rules for the validation of addresses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Validation {
-    /// Beginnings of URLs to which a person may be sent on after confirming (next_link); others are ignored.
+    /// Allowed beginnings of next_link, the URL that a person is redirected to after validation; other URLs are ignored.
     pub next_link_prefixes: Vec<String>,
 }
 
-/// Homeservers that have telephone numbers validated here for people without an account.
+/// Homeservers that may validate telephone numbers here for people without an account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delegation {
-    /// The addresses of homeservers that may ask, as networks; empty turns it off. A proxy in front must set X-Forwarded-For, or everybody has the proxy's address.
+    /// The networks of these homeservers; empty turns it off; a proxy in front must set X-Forwarded-For, or every caller has the proxy's address.
     #[schemars(with = "Vec<String>")]
     pub allowed_networks: Vec<IpNet>,
 }
 
-/// Rules for looking up addresses.
+/// Rules for lookups of addresses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lookup {
-    /// How many addresses one request may ask for, 1 to 10000.
+    /// How many addresses one lookup request may contain, 1 to 10000.
     pub max_addresses: usize,
-    /// Whether clients may send addresses in the clear (algorithm "none").
+    /// Whether clients may look up unhashed addresses (algorithm "none").
     pub allow_none: bool,
-    /// How many addresses an account may look up in a day, beyond the first max_addresses; ten times that for all users of a homeserver, and for all callers from an IP address.
+    /// How many addresses an account may look up per day, after the first max_addresses; ten times that for all users of a homeserver, and for all callers from an IP address.
     pub daily_budget: NonZeroU64,
-    /// After how many days a new pepper replaces the one that addresses are hashed with, 1 to 365.
+    /// How many days until a new pepper replaces the current one in lookup hashes, 1 to 365.
     pub pepper_rotation_days: NonZeroU32,
 }
 
@@ -222,27 +222,27 @@ pub struct Lookup {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// How many MiB of memory the database may use to remember pages; it takes no more than it has pages, about 250 bytes for each binding.
+    /// How much memory the database's page cache may use, in MiB; the cache is never larger than the database, about 250 bytes for each binding.
     pub cache_mib: usize,
 }
 
-/// What this server logs.
+/// The log on standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// "error", "warn", "info", "debug", or filters such as "bindery=debug".
+    /// The log level: "error", "warn", "info", "debug", or filters such as "bindery=debug".
     pub level: String,
-    /// "text" for people or "json" for machines.
+    /// The format of log lines: "text" for people or "json" for programs.
     pub format: LogFormat,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One line of text each.
+    /// A line of text for each event.
     Text,
-    /// One JSON object each.
+    /// A JSON object for each event.
     Json,
 }
 
@@ -348,7 +348,7 @@ impl Default for Log {
 }
 
 impl Config {
-    /// The server's name, parsed.
+    /// The parsed name of this server.
     pub fn name(&self) -> ServerName {
         ServerName::parse(&self.server_name).expect("checked by Config::check")
     }
@@ -358,25 +358,26 @@ impl Config {
         self.mail.directory.clone().unwrap_or_else(|| self.data_dir.join("mail"))
     }
 
-    /// Whether `peer` is a proxy whose word about the client's address is taken.
+    /// Whether `peer` is a proxy whose X-Forwarded-For header Bindery trusts.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.http.trusted_proxies.iter().any(|net| net.contains(&peer.to_canonical()))
     }
 
-    /// Whether an address of a proxy is also one of a homeserver that may ask without a token.
+    /// Whether a proxy's address is also in `delegation.allowed_networks`, so that callers behind the proxy
+    /// would need no token.
     pub fn delegates_to_a_proxy(&self) -> bool {
         let proxies = &self.http.trusted_proxies;
         let overlap = |a: &IpNet, b: &IpNet| a.contains(&b.network()) || b.contains(&a.network());
         self.delegation.allowed_networks.iter().any(|net| proxies.iter().any(|proxy| overlap(net, proxy)))
     }
 
-    /// How long a homeserver has to answer.
+    /// The timeout for a homeserver's answer.
     pub fn homeserver_timeout(&self) -> Duration {
         Duration::from_secs(self.homeservers.timeout_seconds.get().into())
     }
 }
 
-/// Whether `text` may name a brand, and so a directory.
+/// Whether `text` is a valid brand name. It must also be safe as the name of a directory.
 pub fn is_brand(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

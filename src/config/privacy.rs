@@ -1,6 +1,6 @@
-//! `[privacy]` and `[operator]`: how long things are kept, what is logged, and who answers for it.
+//! `[privacy]` and `[operator]`: retention periods, the lookup log, and who is responsible.
 //!
-//! The greatest periods are the policy's (`domain::retention`); a longer one is refused.
+//! The policy sets the longest periods (`domain::retention`); Bindery refuses a longer one.
 
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
@@ -16,23 +16,23 @@ use crate::domain::{
     time::DAY,
 };
 
-/// How long things are kept, and what is logged.
+/// How long this server keeps data, and what it logs about lookups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Privacy {
-    /// What the log of lookups holds: "full" (with the hashes of the addresses), "summary" (only how many), or "off".
+    /// What the lookup log holds: "full" (with the hashes of the addresses), "summary" (only their number), or "off".
     pub lookup_log: LookupLog,
-    /// For how many days the log of lookups is kept, 1 to 7.
+    /// How many days the lookup log is kept, 1 to 7.
     pub lookup_log_days: NonZeroU32,
-    /// For how many days the IP addresses and user agents of callers are kept, 1 to 60.
+    /// How many days the IP addresses and user agents of callers are kept, 1 to 60.
     pub access_log_days: NonZeroU32,
-    /// For how many days the IP addresses of connections are kept, 1 to 180.
+    /// How many days the IP addresses of connections are kept, 1 to 180.
     pub connection_log_days: NonZeroU32,
-    /// Within how many days the last trace of a withdrawn binding is gone from the disk, 3 to 30.
+    /// Within how many days the last trace of a withdrawn binding is erased from the disk, 3 to 30.
     pub deleted_binding_days: NonZeroU32,
-    /// After how many days without use an access token is forgotten, 1 to 365.
+    /// After how many days without use an access token is deleted, 1 to 365.
     pub idle_account_days: NonZeroU32,
-    /// Whether the owner of an e-mail address is told by mail when it is published or withdrawn.
+    /// Whether this server mails the owner of an e-mail address when it is published or withdrawn.
     pub notify_owners: bool,
 }
 
@@ -51,18 +51,18 @@ impl Default for Privacy {
 }
 
 impl Privacy {
-    /// For how long an access token lives that nobody uses.
+    /// How long an unused access token is kept.
     pub fn idle_account(&self) -> Duration {
         DAY.saturating_mul(self.idle_account_days.get())
     }
 
-    /// Within how long the last trace of what was removed is gone.
+    /// Within how long the last trace of deleted data must be erased.
     pub fn deleted_binding(&self) -> Duration {
         DAY.saturating_mul(self.deleted_binding_days.get())
     }
 }
 
-/// Who answers for this server; the privacy notice says so.
+/// Who is responsible for this server; the privacy notice names them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Operator {
@@ -70,26 +70,26 @@ pub struct Operator {
     pub name: String,
     /// Their postal address, in one line.
     pub postal_address: String,
-    /// The e-mail address that people write to about their data.
+    /// The e-mail address for questions of people about their data.
     pub contact: String,
-    /// Where to report a weakness, as a mailto: or https: URL; the contact if it is empty.
+    /// Where to report security problems, as a mailto: or https: URL; empty means the contact.
     pub security_contact: String,
-    /// The name of the authority that people may complain to.
+    /// The name of the data protection authority that people may complain to.
     pub authority: String,
     /// The web page of that authority.
     pub authority_url: String,
-    /// Others who process data for you, like the one who hosts this server or the relay of its mails: for each a name, a purpose and the url of their policy, like { name = "Example Hosting", purpose = "hosts this server", url = "https://hosting.example/privacy" }.
+    /// Companies and people who process data for you, such as the hoster or the mail relay: for each a name, a purpose and the url of their policy, like { name = "Example Hosting", purpose = "hosts this server", url = "https://hosting.example/privacy" }.
     pub processors: Vec<Processor>,
 }
 
 impl Operator {
-    /// Where to report a weakness, as a URL; `None` if there is no such place.
+    /// Where to report security problems, as a URL; `None` if the operator names no contact.
     pub fn security_contact(&self) -> Option<String> {
         let contact = || (!self.contact.is_empty()).then(|| format!("mailto:{}", self.contact));
         Some(self.security_contact.clone()).filter(|url| !url.is_empty()).or_else(contact)
     }
 
-    /// The keys that the privacy notice cannot do without and that are empty.
+    /// The empty keys that the privacy notice needs.
     pub fn unsaid(&self) -> Vec<&'static str> {
         let keys = [
             ("operator.name", &self.name),
@@ -99,7 +99,7 @@ impl Operator {
         keys.into_iter().filter(|(_, value)| value.is_empty()).map(|(key, _)| key).collect()
     }
 
-    /// What of it nobody could use.
+    /// The problems of these values, for [`Config::check`].
     pub(super) fn problems(&self) -> Vec<String> {
         let web = |url: &str| url.starts_with("https://") || url.starts_with("http://");
         let plain = |url: &str| url.bytes().all(|b| b.is_ascii_graphic());
@@ -127,7 +127,7 @@ impl Operator {
             );
             require(
                 plain(url) && web(url),
-                format!("operator.processors: the url of '{name}', '{url}', must begin with https://"),
+                format!("operator.processors: the url '{url}' of '{name}' must begin with https://"),
             );
         }
         problems
@@ -135,7 +135,7 @@ impl Operator {
 }
 
 impl Config {
-    /// How long a period is, in days.
+    /// The configured length of a period, in days.
     fn days(&self, period: Period) -> u32 {
         let days = match period {
             Period::LookupLog => self.privacy.lookup_log_days,
@@ -149,7 +149,7 @@ impl Config {
         days.get()
     }
 
-    /// Which periods are too short or too long, each with the sentence of the policy that it breaks.
+    /// A problem for each period that is too short or too long, with the promise of the policy that it breaks.
     pub(super) fn wrong_periods(&self) -> impl Iterator<Item = String> {
         Period::ALL.into_iter().filter_map(|period| {
             let (days, Limit { key, least_days, most_days, sentence, .. }) =
@@ -162,19 +162,19 @@ impl Config {
         })
     }
 
-    /// What the privacy notice is made from.
+    /// The facts and values of the privacy notice.
     pub fn notice(&self) -> Notice {
         let Self { privacy, operator, .. } = self;
         let logs_lookups = privacy.lookup_log != LookupLog::Off;
         let is_said = |period: &Period| match period {
-            // There may be no such log, and then there is no period for it.
+            // Without a lookup log there is no period for it.
             Period::LookupLog => logs_lookups,
             Period::AccessLog
             | Period::ConnectionLog
             | Period::DeletedBinding
             | Period::Invitation
             | Period::IdleAccount => true,
-            // A pepper is nobody's.
+            // A pepper is not personal data.
             Period::Pepper => false,
         };
         let periods = Period::ALL.into_iter().filter(is_said);

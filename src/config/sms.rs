@@ -1,4 +1,4 @@
-//! `[sms]`: how messages with codes reach telephones. What a message says is in a template.
+//! `[sms]`: how Bindery sends messages with codes to telephones. Their texts are in `assets/sms`.
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, path::PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Config, Password, at_least_one};
 use crate::domain::phone::is_country;
 
-/// How messages to telephones leave.
+/// How this server sends messages to telephones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sms {
@@ -17,59 +17,59 @@ pub struct Sms {
     pub gateway: Gateway,
     /// Where the "directory" gateway writes; empty means the directory "sms" inside data_dir.
     pub directory: Option<PathBuf>,
-    /// Countries whose numbers may be written to, as two letters each (ISO 3166-1), or "*" for all; messages cost money, so name those that you mean.
+    /// The countries whose numbers may get messages, as two letters each (ISO 3166-1), or "*" for all; messages cost money, so name only those that you need.
     pub countries: Vec<String>,
-    /// How many messages may leave in one day (UTC), whoever asks.
+    /// How many messages this server sends in one day (UTC), for all accounts and homeservers together.
     pub daily_ceiling: NonZeroU32,
-    /// Who a message is from, as the gateway wants it: a number or a name.
+    /// The sender of messages, in the form that the gateway requires: a number or a name.
     pub originator: String,
-    /// Who messages to a country calling code are from, if not the one above: { 44 = "+447700900000", 1 = "12345" }.
+    /// Other senders for some country calling codes: { 44 = "+447700900000", 1 = "12345" }.
     pub originators: BTreeMap<String, String>,
-    /// The one request that sends a message.
+    /// The HTTP request that sends a message.
     pub http: SmsHttp,
 }
 
-/// Where messages to telephones go.
+/// How messages to telephones are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Gateway {
-    /// Nowhere; telephone numbers cannot be validated.
+    /// Not at all; people cannot validate telephone numbers.
     Off,
     /// Into files.
     Directory,
-    /// To a gateway.
+    /// Through a gateway.
     Http,
 }
 
-/// The one request that sends a message. See docs/sms.md for those of some gateways.
+/// The HTTP request that sends a message; docs/sms.md has the settings for some gateways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmsHttp {
-    /// "POST" or "PUT".
+    /// The method: "POST" or "PUT".
     pub method: SmsMethod,
-    /// Where to; https, unless the gateway is on this machine.
+    /// The URL of the gateway; it must be https, unless the gateway is on this machine.
     pub url: String,
-    /// Headers to send; "{password}" in them stands for the password.
+    /// Headers of the request; "{password}" in them is replaced with the password.
     pub headers: BTreeMap<String, Password>,
-    /// The user name of HTTP basic authentication, if the gateway wants one.
+    /// The user name for HTTP basic authentication, if the gateway requires one.
     pub username: Option<String>,
-    /// The password or key; better in password_file or BINDERY_SMS__HTTP__PASSWORD.
+    /// The password or key; password_file and BINDERY_SMS__HTTP__PASSWORD are safer.
     pub password: Option<Password>,
     /// A file whose first line is the password or key.
     pub password_file: Option<PathBuf>,
-    /// How the body is written: "json" or "form".
+    /// The format of the body: "json" or "form".
     pub format: SmsFormat,
-    /// The body. In its texts, {to} stands for the number (+447700900000), {to_digits} for the same without its plus sign, {text} for the message, {code} for the code alone, {originator} for who it is from, {id} for a random text.
+    /// The body, in whose texts {to} is replaced with the number (+447700900000), {to_digits} with the number without its plus sign, {text} with the message, {code} with the code alone, {originator} with the sender, and {id} with a random text.
     pub body: BTreeMap<String, Value>,
-    /// The statuses of an answer that say that the message was taken; empty means 200 to 299.
+    /// The HTTP statuses with which the gateway accepts a message; empty means 200 to 299.
     pub success_status: Vec<u16>,
-    /// A JSON pointer to what in the answer says so as well, such as "/messages/0/status".
+    /// A JSON pointer to a value in the answer that also shows whether the gateway accepted the message, such as "/messages/0/status".
     pub success_pointer: Option<String>,
-    /// The values there that say that the message was taken.
+    /// The values at success_pointer that mean that the gateway accepted the message.
     pub success_values: Vec<String>,
-    /// How many seconds the gateway has to answer.
+    /// The timeout for the gateway's answer in seconds.
     pub timeout_seconds: NonZeroU32,
-    /// A PEM file with certificate authorities to trust beside the system's.
+    /// A PEM file with certificate authorities to trust in addition to the system's.
     pub extra_ca_file: Option<PathBuf>,
 }
 
@@ -83,7 +83,7 @@ pub enum SmsMethod {
     Put,
 }
 
-/// How the body of the request is written.
+/// The format of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmsFormat {
@@ -136,7 +136,9 @@ impl Config {
     pub(super) fn check_sms(&self, require: &mut impl FnMut(bool, String)) {
         let Sms { gateway, countries, originators, http, .. } = &self.sms;
         for country in countries {
-            let problem = format!("sms.countries: '{country}' is neither a country, like \"GB\", nor \"*\"");
+            let problem = format!(
+                "sms.countries: '{country}' is not a country; write two capital letters like \"GB\", or \"*\""
+            );
             require(country == "*" || is_country(country), problem);
         }
         for code in originators.keys() {
@@ -146,7 +148,7 @@ impl Config {
         if *gateway == Gateway::Off {
             return;
         }
-        let problem = "sms.countries: name the countries whose numbers may be written to, or \"*\" for all";
+        let problem = "sms.countries: name the countries whose numbers may get messages, or \"*\" for all";
         require(!countries.is_empty(), problem.to_owned());
         if *gateway == Gateway::Http {
             http.check(require);
@@ -163,32 +165,35 @@ impl SmsHttp {
         };
         let is_safe =
             self.url.starts_with("https://") || self.url.strip_prefix("http://").is_some_and(is_near);
-        let problem = "sms.http.url: it must begin with https://, since codes and passwords go there";
+        let problem = "sms.http.url: it must begin with https://, because codes and passwords are sent there";
         require(is_safe, problem.to_owned());
         let both = self.password.is_some() && self.password_file.is_some();
         require(!both, "sms.http: set password or password_file, not both".to_owned());
         let has_password = self.password.is_some() || self.password_file.is_some();
         require(
             self.username.is_none() || has_password,
-            "sms.http: set a password beside the username, or neither".to_owned(),
+            "sms.http: set a password with the username, or neither".to_owned(),
         );
         let mut texts = Vec::new();
         self.body.values().for_each(|value| collect(value, &mut texts));
         let has = |names: [&str; 2]| texts.iter().any(|text| names.iter().any(|name| text.contains(name)));
-        require(has(["{to}", "{to_digits}"]), "sms.http.body: {to} must be somewhere in it".to_owned());
-        require(has(["{text}", "{code}"]), "sms.http.body: {text} must be somewhere in it".to_owned());
+        require(
+            has(["{to}", "{to_digits}"]),
+            "sms.http.body: add {to} or {to_digits}, the number".to_owned(),
+        );
+        require(has(["{text}", "{code}"]), "sms.http.body: add {text} or {code}, the message".to_owned());
         let is_flat = self.body.values().all(|value| !value.is_object() && !value.is_array());
         require(
             self.format == SmsFormat::Json || is_flat,
-            "sms.http.body: a form has texts, numbers and booleans only; set format = \"json\" for more"
+            "sms.http.body: a form can have only texts, numbers and booleans; set format = \"json\" for more"
                 .to_owned(),
         );
         let in_range = self.success_status.iter().all(|status| (100..600).contains(status));
-        require(in_range, "sms.http.success_status: a status is between 100 and 599".to_owned());
+        require(in_range, "sms.http.success_status: write statuses between 100 and 599".to_owned());
         let pointer = self.success_pointer.as_deref();
         require(
             pointer.is_none_or(|pointer| pointer.starts_with('/')),
-            "sms.http.success_pointer: a JSON pointer begins with '/'".to_owned(),
+            "sms.http.success_pointer: it must begin with '/', like a JSON pointer".to_owned(),
         );
         require(
             pointer.is_some() != self.success_values.is_empty(),

@@ -1,34 +1,31 @@
-//! An association: the published fact that an address belongs to a Matrix ID.
-//!
-//! It says what an association looks like to the world, signed; it does not decide who may make
-//! one.
+//! An association: the published binding of an address to a Matrix ID, and its JSON before signing.
 
 use serde_json::{Value, json};
 
 use super::{ids::UserId, threepid::Address, time::Millis};
 
-/// How long an association claims to hold, in milliseconds: a hundred years, as the field does.
+/// How long an association claims to be valid, in milliseconds: a hundred years, as other identity servers do.
 const VALIDITY: u64 = 100 * 365 * 24 * 3_600_000;
 
-/// An address, the Matrix ID it leads to, and when that was said.
+/// An address, the Matrix ID that it is bound to, and when it was bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
-    /// The address that is found.
+    /// The bound address.
     pub address: Address,
-    /// The account it leads to.
+    /// The Matrix ID that a lookup finds.
     pub user_id: UserId,
-    /// When it was made.
+    /// When it was bound.
     pub ts: Millis,
 }
 
 impl Association {
-    /// The time a local change gets: later than the row it replaces, also when the clock went
-    /// backwards.
+    /// The timestamp of a new association: now, but always later than the row that it replaces, even if the
+    /// clock was set back.
     pub fn next_ts(now: Millis, replaced: Option<Millis>) -> Millis {
         replaced.map_or(now, |old| now.max(Millis(old.0.saturating_add(1))))
     }
 
-    /// The association as the specification writes it, to be signed.
+    /// The association as the specification writes it, without signatures.
     pub fn to_json(&self) -> Value {
         json!({
             "address": self.address.as_str(),

@@ -1,28 +1,29 @@
-//! What is remembered of every time that somebody's data was handed out or removed (design, P19):
-//! who had it done, what, when, and to whom as a keyed hash.
+//! Entries of the audit log (design, P19): who exported or erased whose data, and when.
+//!
+//! An entry names the person by a keyed hash only.
 
 use serde::{Deserialize, Serialize};
 
 use super::{secret::Key32, threepid::Address, time::Millis};
 
-/// What was done.
+/// The audited action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deed {
-    /// What is stored about somebody was handed out.
+    /// A person's data was exported.
     Export,
-    /// It was erased.
+    /// A person's data was erased.
     Erasure,
-    /// The pepper was replaced.
+    /// A new pepper replaced the current one.
     PepperRotation,
-    /// An address is written to no more.
+    /// Bindery sends nothing more to an address.
     Suppression,
-    /// An address may be written to again.
+    /// Bindery may send to an address again.
     SuppressionLifted,
 }
 
 impl Deed {
-    /// Its name.
+    /// The name of the action in the audit log and in exports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Export => "export",
@@ -34,7 +35,7 @@ impl Deed {
     }
 }
 
-/// Who had it done.
+/// Who requested the action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
@@ -44,12 +45,12 @@ pub enum By {
     Owner,
     /// An account, with its access token.
     Account,
-    /// The server by itself.
+    /// Bindery itself.
     Server,
 }
 
 impl By {
-    /// Its name.
+    /// The name of the actor in the audit log and in exports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Operator => "operator",
@@ -63,23 +64,23 @@ impl By {
 /// An entry of the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When.
+    /// When it happened.
     pub at: Millis,
-    /// What.
+    /// What happened.
     pub deed: Deed,
-    /// By whom.
+    /// Who requested it.
     pub by: By,
-    /// To whom, see [`subject`]; `None` if it was to nobody in particular.
+    /// The person as a keyed hash, see [`subject`]; `None` if the action is about no person.
     pub subject: Option<[u8; 32]>,
 }
 
-/// What stands for an address or a Matrix ID: whoever has the key of this server and knows it can
-/// find its entries, and nobody can read it from them.
+/// The keyed hash of an address or a Matrix ID. With the server's key and the name one can find its entries; the
+/// entries do not reveal the name.
 pub fn subject(key: &Key32, name: &str) -> [u8; 32] {
     key.mac(&[b"audit", name.as_bytes()])
 }
 
-/// What stands for an address.
+/// The keyed hash of an address, see [`subject`].
 pub fn subject_of_address(key: &Key32, address: &Address) -> [u8; 32] {
     subject(key, &format!("{} {}", address.medium().as_str(), address.as_str()))
 }

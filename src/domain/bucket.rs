@@ -1,7 +1,6 @@
-//! A token bucket: so many at once, so many in a time, and how long to wait otherwise.
+//! A token bucket for rate limits and lookup budgets: a burst, a refill rate, and the wait if it is empty.
 //!
-//! Implemented as one point in time (the generic cell rate algorithm), so that a bucket is eight
-//! bytes. Who has which bucket is not its business.
+//! A bucket is one point in time (the generic cell rate algorithm), so it takes eight bytes.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -10,46 +9,46 @@ use serde::{Deserialize, Serialize};
 
 use super::time::{DAY, HOUR, Millis, as_millis};
 
-/// The size of a bucket and the speed at which it fills.
+/// The size and the refill rate of a bucket, as the operator configures them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
-    /// How many may come at once.
+    /// How many requests are allowed at once.
     pub burst: NonZeroU32,
-    /// How many come back in an hour.
+    /// How many are refilled in an hour.
     pub per_hour: NonZeroU32,
 }
 
 impl Rate {
-    /// A rate; zeros count as one.
+    /// Makes a rate; zeros count as one.
     pub fn new(burst: u32, per_hour: u32) -> Self {
         let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         Self { burst: at_least_one(burst), per_hour: at_least_one(per_hour) }
     }
 }
 
-/// How many fit into a bucket, and how fast they come back.
+/// The size and the refill rate of a bucket, per any period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     burst: u64,
-    /// How many come back in the period.
+    /// How many are refilled in one period.
     refill: u64,
     /// The period in microseconds.
     period: u64,
 }
 
 impl Pace {
-    /// So many at once, and so many that come back in a day; zeros count as one.
+    /// A burst, and a refill per day; zeros count as one.
     pub fn daily(burst: u64, per_day: u64) -> Self {
         Self { burst: burst.max(1), refill: per_day.max(1), period: as_millis(DAY) * 1000 }
     }
 
-    /// How long an empty bucket takes to be full again.
+    /// How long an empty bucket takes to fill.
     pub fn time_to_fill(self) -> Duration {
         Duration::from_micros(self.micros(self.burst))
     }
 
-    /// How long so many take to come back, in microseconds.
+    /// How long it takes to refill `count`, in microseconds.
     fn micros(self, count: u64) -> u64 {
         count.saturating_mul(self.period) / self.refill
     }
@@ -62,25 +61,25 @@ impl From<Rate> for Pace {
     }
 }
 
-/// The state of a bucket: the moment, in microseconds, at which it will be full again.
+/// The state of a bucket: the time at which it will be full, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket(u64);
 
 impl Bucket {
-    /// The state as it was stored: the moment, in microseconds since the epoch, at which it is full.
+    /// Restores a stored bucket, see [`Bucket::is_full_at`].
     pub fn full_at(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// The state to be stored, see [`Bucket::full_at`].
+    /// The state to store: the time at which the bucket is full, in microseconds since the epoch.
     pub fn is_full_at(self) -> u64 {
         self.0
     }
 
-    /// Takes `cost` out of the bucket; who asks for more than fits into it is asked for all of it.
+    /// Takes `cost` out of the bucket. A cost above the bucket's size takes the whole bucket.
     ///
     /// # Errors
-    /// How long to wait until the same request would be allowed; nothing was taken.
+    /// How long to wait until the same request is allowed; then nothing was taken.
     pub fn take(&mut self, pace: impl Into<Pace>, cost: u64, now: Millis) -> Result<(), Duration> {
         let pace = pace.into();
         let room = pace.micros(pace.burst);
@@ -89,27 +88,27 @@ impl Bucket {
         let full_at = self.0.max(now).saturating_add(pace.micros(cost.min(pace.burst)));
         let wait = full_at.saturating_sub(room).saturating_sub(now);
         if wait > 0 {
-            // Clocks and answers count milliseconds.
+            // Round up: clocks and answers count milliseconds.
             return Err(Duration::from_millis(wait.div_ceil(1000)));
         }
         self.0 = full_at;
         Ok(())
     }
 
-    /// Gives back what [`Bucket::take`] took.
+    /// Refunds what [`Bucket::take`] took.
     pub fn give_back(&mut self, pace: impl Into<Pace>, cost: u64) {
         let pace = pace.into();
         self.0 = self.0.saturating_sub(pace.micros(cost.min(pace.burst)));
     }
 
-    /// The bucket, or an empty one that takes `to_fill` to be full if it seems to take longer: the
-    /// clock was set back then, and nobody must wait until it has caught up.
+    /// Caps the time until the bucket is full at `to_fill`, which is an empty bucket. A longer time means that
+    /// the clock was set back; without the cap, callers would wait until the clock catches up.
     pub fn no_emptier_than(self, to_fill: Duration, now: Millis) -> Self {
         let to_fill = u64::try_from(to_fill.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.min(micros(now).saturating_add(to_fill)))
     }
 
-    /// Whether it is full, and so no different from one that was never used.
+    /// Whether it is full. A full bucket need not be kept: it equals a new one.
     pub fn is_full(self, now: Millis) -> bool {
         self.0 <= micros(now)
     }

@@ -1,11 +1,11 @@
-//! The clock, as a value that is handed to whatever needs the time.
+//! The clock that Bindery reads the time from.
 //!
-//! Two exist: the system's, in `app`, and one that tests move.
+//! `app` implements it with the system's clock, and the tests with one that they set.
 
 use super::time::Millis;
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> Millis;
 }

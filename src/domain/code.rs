@@ -1,7 +1,7 @@
-//! The six digits that prove a telephone number, and what is kept of them.
+//! The six-digit codes that validate telephone numbers, and their stored hashes.
 //!
-//! A code has too little entropy for a plain hash: it is kept as argon2id (RFC 9106), which costs
-//! tens of milliseconds and 19 MiB of memory, so callers must bound how many they work on at once.
+//! A code has too little entropy for a plain hash, so Bindery stores its argon2id hash (RFC 9106). Each hash
+//! costs tens of milliseconds and 19 MiB of memory, so callers must bound how many run at once.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
@@ -9,16 +9,17 @@ use subtle::ConstantTimeEq;
 
 use super::ids::Token;
 
-/// How many codes there are.
+/// The number of different codes.
 const CODES: u64 = 1_000_000;
 
-/// Makes a code of 64 random bits; that some codes are likelier by one in ten billion helps nobody.
+/// Makes a code from 64 random bits. The modulo makes some codes likelier by less than one in ten billion, which
+/// does not help an attacker.
 pub fn code_from_random(bytes: [u8; 8]) -> Token {
     let code = u64::from_be_bytes(bytes) % CODES;
     Token::parse(&format!("{code:06}")).expect("six digits are printable")
 }
 
-/// What is kept of a code.
+/// The stored hash of a code, with its salt.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeHash {
     salt: [u8; 16],
@@ -32,19 +33,19 @@ impl std::fmt::Debug for CodeHash {
 }
 
 impl CodeHash {
-    /// Hashes a code with a random salt. Slow by intention.
+    /// Hashes a code with a random salt. It is slow on purpose.
     pub fn of(code: &Token, salt: [u8; 16]) -> Self {
         Self { salt, hash: argon2id(code.as_str(), &salt) }
     }
 
-    /// Whether a person typed this code; hyphens between the digits are theirs. Slow by intention.
+    /// Whether a person typed this code, with or without hyphens. It is slow on purpose.
     pub fn matches(&self, typed: &Token) -> bool {
         let digits: String = typed.as_str().chars().filter(|c| *c != '-').collect();
         argon2id(&digits, &self.salt).ct_eq(&self.hash).into()
     }
 }
 
-/// The parameters are the least that OWASP's password storage cheat sheet names for argon2id.
+/// Hashes with the minimum parameters that OWASP's password storage cheat sheet recommends for argon2id.
 fn argon2id(code: &str, salt: &[u8; 16]) -> [u8; 32] {
     let params = Params::new(19 * 1024, 2, 1, Some(32)).expect("parameters within the limits");
     let mut hash = [0; 32];

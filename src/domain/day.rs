@@ -1,6 +1,4 @@
-//! Days of the calendar, in UTC, and how they are written (RFC 3339: `2027-01-15`).
-//!
-//! Knows nothing of what happened on them.
+//! Calendar days in UTC, parsed and printed as RFC 3339 writes them: `2027-01-15`.
 
 use std::fmt;
 
@@ -24,14 +22,14 @@ impl Day {
         Millis(self.0.saturating_mul(as_millis(DAY)))
     }
 
-    /// Reads `2027-01-15`, and nothing that is in no calendar.
+    /// Reads `2027-01-15`; `None` for anything else, and for a date that does not exist.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-').map(|part| part.parse::<u32>().ok().map(u64::from));
         let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
         if parts.next().is_some() || year < 1970 || !(1..=12).contains(&month) || day == 0 {
             return None;
         }
-        // Years begin in March here, so that a leap day is the last one.
+        // Count years from March, so that a leap day is the last day of its year.
         let year = if month <= 2 { year - 1 } else { year };
         let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
         let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
@@ -54,7 +52,7 @@ impl TryFrom<String> for Day {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or("not a day, which is written like 2027-01-15")
+        Self::parse(&text).ok_or("this is not a date; write it like 2027-01-15")
     }
 }
 

@@ -1,18 +1,17 @@
-//! The published editions of the privacy notice, and which of them people must have agreed to
-//! (design, P17: a change for the worse asks for consent again, anything else asks nobody).
+//! The published editions of the privacy notice, and which of them people must have agreed to (design, P17).
 //!
-//! Each time the notice says something new, an edition is added and kept for ever. The rule:
+//! Only a change for the worse asks people for consent again. Each time the notice changes, Bindery adds an
+//! edition and never deletes it. The rule:
 //!
-//! * What was ever offered for consent is a promise with the facts of its edition. A promise is
-//!   *kept* as long as the facts in force are not worse than it. Who has agreed to a promise that is
-//!   kept is not asked again, however often the facts changed in between.
-//! * The promise that was offered last is offered further as long as it is kept, so that its URL,
-//!   which apps remember, stays the same. Otherwise the latest of the others that is kept is
-//!   offered again, which is what a revert comes to. If none is kept, the facts in force
-//!   become a new promise.
+//! * Each version that was offered for consent is a promise: the facts of its edition. A promise is *kept* while
+//!   the current facts are not worse than it. A person who agreed to a kept promise is not asked again, however
+//!   often the facts changed in between.
+//! * Bindery offers the last promise while it is kept, so that its URL, which apps remember, stays the same.
+//!   Otherwise it offers the latest other promise that is kept, for example after the operator reverts a change.
+//!   If no promise is kept, the current facts become a new promise.
 //!
-//! Since facts are ordered ([`super::notice`]), nobody is ever held to something worse than what
-//! they agreed to, and nobody is asked without need.
+//! Facts are ordered ([`super::notice`]). So no person is held to facts worse than those that they agreed to,
+//! and no person is asked without need.
 
 use std::collections::BTreeMap;
 
@@ -28,11 +27,11 @@ pub type Texts = BTreeMap<Language, String>;
 /// A published edition of the notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edition {
-    /// Its number, in the order of publication from 1 on.
+    /// Its number: editions count from 1 in the order of publication.
     pub number: u64,
-    /// The version of its facts. Editions that differ in words only share it.
+    /// The version of its facts. Editions that differ only in wording share it.
     pub version: Version,
-    /// The version that people were asked to agree to when it was published.
+    /// The version that Bindery offered for consent when this edition was published.
     pub consent: Version,
     /// When it was published.
     pub published: Millis,
@@ -41,7 +40,7 @@ pub struct Edition {
 }
 
 impl Edition {
-    /// The edition that follows on `history`.
+    /// The edition that comes after `history`.
     pub fn following(history: &[Self], facts: Facts, now: Millis) -> Self {
         let number = history.last().map_or(1, |last| last.number + 1);
         let consent = Consent::to(&facts, history).offered;
@@ -49,17 +48,17 @@ impl Edition {
     }
 }
 
-/// What people must have agreed to.
+/// The versions that people must have agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consent {
-    /// The version that is offered.
+    /// The version that Bindery offers for consent.
     pub offered: Version,
-    /// Every version that is enough, the offered one among them.
+    /// Every version whose acceptance is enough, including the offered one.
     pub enough: Vec<Version>,
 }
 
 impl Consent {
-    /// What people must have agreed to for these facts, after what was published before.
+    /// Decides what people must have agreed to, from the current facts and the published editions.
     pub fn to(facts: &Facts, history: &[Edition]) -> Self {
         let mut kept: Vec<Version> = Vec::new();
         for promise in history.iter().rev().filter(|edition| edition.version == edition.consent) {
@@ -76,7 +75,7 @@ impl Consent {
     }
 }
 
-/// How a page names an edition: by its number, or by a version, which means the latest with it.
+/// How a URL names an edition: by its number, or by a version, which means the latest edition with that version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
     /// The edition with this number.
@@ -97,7 +96,7 @@ impl Name {
         }
     }
 
-    /// The edition that is meant, if there is one.
+    /// The edition with this name, if there is one.
     pub fn find<'a>(&self, editions: &'a [Edition]) -> Option<&'a Edition> {
         editions.iter().rev().find(|edition| match self {
             Self::Number(number) => edition.number == *number,
@@ -144,7 +143,8 @@ mod tests {
             prop_assert_eq!(a == b, a.version() == b.version());
         }
 
-        /// One person agrees to whatever is offered at some moments and is let in by the rule.
+        /// One person agrees to the offered version at some steps; the rule then decides whether to ask them
+        /// again.
         #[test]
         fn nobody_is_held_to_worse_and_nobody_is_asked_without_need(
             steps in proptest::collection::vec((facts(), any::<bool>()), 1..12),

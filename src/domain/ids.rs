@@ -1,8 +1,8 @@
-//! The identifiers of the protocol, each parsed once and valid from then on.
+//! The identifiers of the protocol: each type parses its text once and is valid from then on.
 //!
-//! A Matrix ID is personal data and the others are secrets or nearly so: none of them prints
-//! itself. The grammars are the specification's (appendices, "Identifier Grammar"; Identity
-//! Service API, `client_secret` and `sid`).
+//! Matrix IDs are personal data, and the others are secrets or nearly so, so none of them prints itself. The
+//! grammars are the specification's (appendices, "Identifier Grammar"; Identity Service API, `client_secret` and
+//! `sid`).
 
 use ruma_common::OwnedUserId;
 
@@ -11,16 +11,16 @@ use super::{
     server_name::ServerName,
 };
 
-/// A Matrix user ID, at most 255 bytes, historical localparts included.
+/// A Matrix user ID of at most 255 bytes. Historical localparts are valid.
 #[derive(Clone)]
 pub struct UserId(OwnedUserId);
 
 redacted!(UserId);
 
 impl UserId {
-    /// Parses `@localpart:server`; `None` if it is no user ID.
+    /// Parses `@localpart:server`; `None` if it is not a user ID.
     pub fn parse(text: &str) -> Option<Self> {
-        // The first test is the quick one, and nearly always enough.
+        // The first test is the fast one, and almost always decides.
         let visible = text.bytes().all(|b| b.is_ascii_graphic())
             || !text.contains(|c: char| c.is_control() || c.is_whitespace());
         if text.len() > 255 || !visible {
@@ -35,12 +35,12 @@ impl UserId {
         self.0.as_str()
     }
 
-    /// What is between the `@` and the server's name; the user chose it.
+    /// The text between the `@` and the server's name. The user chose it.
     pub fn localpart(&self) -> &str {
         self.0.localpart()
     }
 
-    /// The name of the homeserver that the account lives on.
+    /// The name of the account's homeserver.
     pub fn server_name(&self) -> &str {
         self.0.server_name().as_str()
     }
@@ -57,7 +57,7 @@ fn is_opaque_id(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'=' | b'_' | b'-'))
 }
 
-/// The secret a client chooses for a validation session.
+/// The secret that a client chooses for a validation session.
 #[derive(Clone)]
 pub struct ClientSecret(String);
 
@@ -98,28 +98,29 @@ impl Sid {
     }
 }
 
-/// A token that a homeserver made for one of its users, to be shown to that homeserver again.
+/// An OpenID token that a homeserver issued to one of its users. Bindery shows it to that homeserver to confirm
+/// the user.
 #[derive(Clone)]
 pub struct OpenIdToken(String);
 
 redacted!(OpenIdToken);
 
 impl OpenIdToken {
-    /// Takes 1 to 4096 printable ASCII characters; `None` for anything else, since it becomes part
-    /// of a URL.
+    /// Parses 1 to 4096 printable ASCII characters, because the token becomes part of a URL; `None` for anything
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=4096).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The text, for the homeserver that made it.
+    /// The text, for the homeserver that issued it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A secret of ours that is handed out and stored as a hash or not at all: an access token, the
-/// token of a mailed link.
+/// A secret that Bindery issues, such as an access token or the token of a mailed link. Bindery stores its hash
+/// or nothing.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -131,8 +132,8 @@ impl Token {
         Self(url_text(&bytes))
     }
 
-    /// Takes what a caller presents; `None` if it is empty, longer than 255 bytes or not printable
-    /// ASCII, since no token of ours ever was.
+    /// Parses a token from a caller; `None` if it is empty, longer than 255 bytes or not printable ASCII.
+    /// Bindery issues no such token.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.to_owned()))
@@ -144,14 +145,15 @@ impl Token {
     }
 }
 
-/// The identifier of a room, at most 255 bytes. Rooms of version 12 have no server name in theirs.
+/// The identifier of a room, at most 255 bytes. Rooms of version 12 have no server name in it.
 #[derive(Clone)]
 pub struct RoomId(String);
 
 redacted!(RoomId);
 
 impl RoomId {
-    /// Parses `!` and something visible after it; `None` for anything else.
+    /// Parses `!` and at least one character after it, without spaces and control characters; `None` for
+    /// anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let visible = !text.contains(|c: char| c.is_control() || c.is_whitespace());
         let named = text.strip_prefix('!').is_some_and(|rest| !rest.is_empty());

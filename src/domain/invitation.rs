@@ -1,8 +1,5 @@
-//! A pending invitation: somebody was invited to a room by an address that leads to no Matrix ID
-//! yet (specification, Identity Service API, "Invitation storage" and "Ephemeral invitation
-//! signing").
-//!
-//! It knows what is said about an invitation and what is signed; who hears it is not its business.
+//! Pending invitations: an account invited an address that is not bound to a Matrix ID yet (specification,
+//! Identity Service API, "Invitation storage" and "Ephemeral invitation signing").
 
 use std::time::Duration;
 
@@ -19,52 +16,52 @@ use super::{
 /// A pending invitation.
 #[derive(Clone, Debug)]
 pub struct Invitation {
-    /// What it is known by in the room.
+    /// The token that names the invitation in the room.
     pub token: Token,
-    /// The address that is invited.
+    /// The invited address.
     pub address: Address,
-    /// The room it is for.
+    /// The room.
     pub room_id: RoomId,
-    /// The account that invited.
+    /// The account that sent the invitation.
     pub sender: UserId,
-    /// The public key whose private half the mail carries.
+    /// The public half of the key pair; the mail carries the private half.
     pub ephemeral_key: PublicKey,
-    /// When it was made.
+    /// When the account sent it.
     pub created: Millis,
 }
 
-/// What the mail of an invitation repeats of what the inviter's homeserver said. None of it is
+/// The room and the inviter, as the inviter's homeserver describes them. The mail quotes it; none of it is
 /// verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Described {
-    /// What the room is called.
+    /// The name of the room, or else its alias.
     pub room_name: Option<String>,
-    /// What the inviter is called.
+    /// The display name of the inviter.
     pub inviter_name: Option<String>,
-    /// Whether it is a space.
+    /// Whether the room is a space.
     pub is_space: bool,
 }
 
 impl Invitation {
-    /// The key pair of an invitation: a keyed hash of its token, so that the private half is
-    /// stored nowhere. It signs under the identifier that every homeserver knows.
+    /// Derives the key pair of an invitation from its token and the server's key, so that Bindery does not store
+    /// the private half. Its identifier is the one that every homeserver knows.
     pub fn key_pair(token: &Token, key: &Key32) -> KeyPair {
         let seed = key.mac(&[b"invitation key", token.as_str().as_bytes()]);
         KeyPair::new(FIRST_KEY_ID, &Key32::new(seed))
     }
 
-    /// Whether nobody may take it up any more.
+    /// Whether it has expired, so that it can no longer be accepted.
     pub fn is_expired(&self, lifetime: Duration, now: Millis) -> bool {
         now >= self.created.after(lifetime)
     }
 
-    /// Whether `private_key`, in base64, is the one that the mail carried.
+    /// Whether `private_key`, in base64, is the one in the mail.
     pub fn is_opened_by(&self, private_key: &str) -> bool {
         PublicKey::of_private_base64(private_key).is_some_and(|public| public == self.ephemeral_key)
     }
 
-    /// What a homeserver is told about `user_id` and this invitation, to be signed (Server-Server
-    /// API, "Third-party invites").
+    /// The JSON that Bindery signs for a homeserver: `user_id` holds the address of this invitation
+    /// (Server-Server API, "Third-party invites").
     pub fn claim(&self, user_id: &UserId) -> Map<String, Value> {
         let mut claim = Map::new();
         claim.insert("mxid".to_owned(), json!(user_id.as_str()));
@@ -72,7 +69,8 @@ impl Invitation {
         claim
     }
 
-    /// The body of `/3pid/onbind` with this one invitation: those of others never travel with it.
+    /// The body of `/3pid/onbind`. It has only this invitation, so that a homeserver never sees invitations of
+    /// others.
     pub fn onbind(&self, user_id: &UserId, signed: Map<String, Value>) -> Value {
         let (medium, address) = (self.address.medium().as_str(), self.address.as_str());
         json!({
@@ -91,8 +89,8 @@ impl Invitation {
     }
 }
 
-/// The name that everybody in the room sees in place of an e-mail address: `f...@b...`, with at
-/// most `shown` characters of each side and never all of one.
+/// The name that the room shows instead of an e-mail address: `f...@b...`. It has at most `shown` characters of
+/// each side, and never a whole side.
 pub fn display_name(address: &Address, shown: usize) -> String {
     let cut = |part: &str| {
         let most = shown.min(part.chars().count().saturating_sub(1));

@@ -1,4 +1,4 @@
-//! The languages that every page and mail exists in.
+//! The languages of pages, mails and messages, and how a browser asks for one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// Every one of them.
+    /// Every language.
     pub const ALL: [Self; 4] = [Self::En, Self::Fr, Self::De, Self::Es];
 
     /// The code, in lower case.
@@ -32,7 +32,7 @@ impl Language {
         }
     }
 
-    /// What its speakers call it.
+    /// The name of the language in the language itself.
     pub fn own_name(self) -> &'static str {
         match self {
             Self::En => "English",
@@ -42,14 +42,14 @@ impl Language {
         }
     }
 
-    /// Reads a code or a longer tag that begins with it, like `de-AT`.
+    /// Reads a code, or a longer tag that begins with one, like `de-AT`.
     pub fn parse(tag: &str) -> Option<Self> {
         let primary = tag.trim().split('-').next().unwrap_or_default();
         Self::ALL.into_iter().find(|language| language.as_str().eq_ignore_ascii_case(primary))
     }
 
-    /// The one of ours that an `Accept-Language` header (RFC 9110 section 12.5.4) wants most;
-    /// `None` if it wants none of them.
+    /// The language that an `Accept-Language` header (RFC 9110 section 12.5.4) prefers among those of Bindery;
+    /// `None` if it names none of them.
     pub fn wanted(accept_language: &str) -> Option<Self> {
         let mut wanted = Vec::new();
         for part in accept_language.split(',').take(16) {
@@ -61,7 +61,7 @@ impl Language {
                 wanted.push((quality, language));
             }
         }
-        // Of several with the same quality, the person put the first one first.
+        // The first of several languages with the same quality wins.
         wanted.into_iter().rev().max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, language)| language)
     }
 }

@@ -1,7 +1,5 @@
-//! Hashes by which addresses are looked up, and the pepper that goes into them (specification,
-//! Identity Service API, "Association lookup").
-//!
-//! Knows nothing of who asks or how many.
+//! Lookup hashes of addresses, and the life of the pepper in them (specification, Identity Service API,
+//! "Association lookup").
 
 use base64::{
     Engine, alphabet,
@@ -15,7 +13,7 @@ use super::{
     time::Millis,
 };
 
-/// No padding and no stray bits: one hash has one spelling.
+/// No padding and no stray bits, so that one hash has one spelling.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -23,7 +21,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
-/// A hash that addresses are found by.
+/// The hash under which a client looks up an address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupHash(pub [u8; 32]);
 
@@ -33,7 +31,7 @@ impl LookupHash {
         Self::of_canonical(address.medium(), address.as_str(), pepper)
     }
 
-    /// As [`LookupHash::of`], of an address that was parsed long ago and is in its canonical form.
+    /// Like [`LookupHash::of`], for the text of a stored address, which is canonical already.
     pub fn of_canonical(medium: Medium, text: &str, pepper: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [text, " ", medium.as_str(), " ", pepper] {
@@ -42,8 +40,8 @@ impl LookupHash {
         Self(hash.finalize().into())
     }
 
-    /// Reads 43 characters of URL-safe unpadded base64. `None` for anything else, which is a hash
-    /// that matches nothing, not an error.
+    /// Reads 43 characters of URL-safe unpadded base64. `None` for anything else: callers treat it as a hash
+    /// without a match, not as an error.
     pub fn from_base64(text: &str) -> Option<Self> {
         let mut bytes = [0; 33];
         if text.len() != 43 {
@@ -53,13 +51,13 @@ impl LookupHash {
         (length == 32).then(|| Self(bytes[..32].try_into().expect("33 bytes have 32")))
     }
 
-    /// The spelling that the specification uses.
+    /// URL-safe unpadded base64, as the specification writes hashes.
     pub fn to_base64(self) -> String {
         URL_SAFE.encode(self.0)
     }
 }
 
-/// How the addresses of a lookup are written.
+/// How a lookup request writes its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// Hashed with the pepper.
@@ -87,30 +85,30 @@ impl Algorithm {
     }
 }
 
-/// Reads `<address> <medium>`, the form of algorithm `none`. `None` is an entry without a match.
+/// Reads `<address> <medium>`, the form of algorithm `none`. `None` means that the entry has no match.
 pub fn parse_clear(text: &str) -> Option<Address> {
     let (address, medium) = text.rsplit_once(' ')?;
     let parsed = Address::parse(Medium::parse(medium)?, address)?;
-    // Clients send the canonical form; anything else matches nothing, as its hash would not.
+    // Accept only the canonical form: the hash of another spelling would not match either.
     (parsed.as_str() == address).then_some(parsed)
 }
 
-/// How far a pepper is in its life.
+/// The state of a pepper during rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PepperState {
-    /// It is being prepared; nobody knows it yet.
+    /// Bindery is building its index; clients do not know it yet.
     Next,
-    /// It is the one that clients are told.
+    /// Clients get this one from `hash_details`.
     Current,
-    /// It was, and may be used until then.
+    /// The one before the current; clients may still use it for a grace period.
     Previous {
-        /// When it is forgotten.
+        /// When the grace period ends and the pepper is deleted.
         until: Millis,
     },
 }
 
 impl PepperState {
-    /// Whether a lookup may be made with it.
+    /// Whether a lookup may use this pepper.
     pub fn may_be_used(self, now: Millis) -> bool {
         match self {
             Self::Next => false,
@@ -119,7 +117,7 @@ impl PepperState {
         }
     }
 
-    /// Whether it is time to forget it.
+    /// Whether the grace period of a previous pepper has ended, so that it must be deleted.
     pub fn is_over(self, now: Millis) -> bool {
         match self {
             Self::Next | Self::Current => false,
@@ -131,8 +129,8 @@ impl PepperState {
 /// The length of a pepper in characters.
 pub const PEPPER_CHARS: usize = 24;
 
-/// Makes a pepper of 24 letters and digits from random bytes, or `None` if too few of the bytes
-/// were usable (rejection keeps every character equally likely).
+/// Makes a pepper of 24 letters and digits from random bytes. Bytes from 248 on are rejected, so that every
+/// character is equally likely; `None` if too few bytes are left.
 pub fn pepper_from_random(bytes: &[u8]) -> Option<String> {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let usable = bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(*b % 62)]));

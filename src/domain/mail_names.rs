@@ -1,14 +1,14 @@
-//! What a mail of ours may repeat of the names that strangers choose: nothing that a mail program would
-//! make a link of, and nothing that shows as something else than it is.
+//! Sanitises names that strangers choose (rooms, people, Matrix IDs) before a mail quotes them.
+//!
+//! A quoted name must not become a link in a mail program, and must not look like something else.
 
 use super::ids::UserId;
 
-/// The longest name of a room or person that a mail repeats, in characters.
+/// The longest name of a room or person that a mail quotes, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
 
-/// A name as a mail may repeat it: on one line, cut to [`MAX_NAME_CHARS`]; `None` if nothing is
-/// left, or if a mail program would make a link of it, since strangers choose these names and
-/// the mail is ours.
+/// A name as a mail may quote it: on one line, cut to [`MAX_NAME_CHARS`]. `None` if nothing is left, or if a
+/// mail program would make a link of it.
 pub fn name_for_mail(text: &str) -> Option<String> {
     let visible: String = text.chars().map(plain).collect();
     let name = visible.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -21,22 +21,22 @@ pub fn name_for_mail(text: &str) -> Option<String> {
     Some(name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect())
 }
 
-/// A text as people read it, to look for words in it: in lower case, without what shows nothing.
+/// A text for keyword matching: in lower case, without invisible characters.
 pub fn as_read(text: &str) -> String {
     let shows = |c: &char| c.is_whitespace() || plain(*c) != ' ';
     text.chars().filter(shows).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether a mail may show the localpart of a Matrix ID: nothing in it is hidden, and no mail program makes a
-/// link of it. Dots alone are too common in names to be refused.
+/// Whether a mail may show the localpart of a Matrix ID: it has no invisible characters, and no mail program
+/// makes a link of it. Dots alone are allowed, because many names have them.
 pub fn localpart_may_be_shown(localpart: &str) -> bool {
     let text = localpart.to_ascii_lowercase();
     let is_web = text.strip_prefix("www").is_some_and(|rest| rest.starts_with(DOTS));
     !is_web && !text.contains(['/', '\\', '@', '?']) && text.chars().all(|c| plain(c) == c)
 }
 
-/// An account as a mail names it: its Matrix ID, or "@…" and its homeserver if a mail program could make a
-/// link of the rest. The page that asks for confirmation names all of it.
+/// An account as a mail names it: its Matrix ID, or "@…" and its homeserver if [`localpart_may_be_shown`]
+/// refuses the localpart. The confirmation page shows the whole Matrix ID.
 pub fn account_for_mail(account: &UserId) -> String {
     if localpart_may_be_shown(account.localpart()) {
         account.as_str().to_owned()
@@ -45,11 +45,11 @@ pub fn account_for_mail(account: &UserId) -> String {
     }
 }
 
-/// What browsers take for the dot of a domain (UTS 46).
+/// Characters that browsers read as the dot of a domain (UTS 46).
 const DOTS: [char; 4] = ['.', '。', '．', '｡'];
 
-/// A space for control characters and those that turn the direction of writing around or show
-/// nothing; an apostrophe for quotation marks, since the mail puts names in them.
+/// Replaces control characters, invisible characters and those that change the direction of writing with a
+/// space. Replaces quotation marks with an apostrophe, because the mail puts names in quotation marks.
 fn plain(c: char) -> char {
     match u32::from(c) {
         0xAD
@@ -74,8 +74,8 @@ fn plain(c: char) -> char {
     }
 }
 
-/// `https://x`, `www.x`, `x.example`, `a@b`: something with a dot between two letters or digits,
-/// or a sign that only URLs and addresses have.
+/// Whether a word looks like `https://x`, `www.x`, `x.example` or `a@b`: a dot between a letter or digit and a
+/// letter, or a sign that only URLs and addresses have.
 fn looks_like_a_link(word: &str) -> bool {
     let characters: Vec<char> = word.chars().collect();
     let dotted = characters

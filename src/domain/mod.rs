@@ -1,7 +1,7 @@
 //! The rules of an identity server, as pure values and functions.
 //!
-//! Nothing here opens a file, a socket or a clock, and nothing names actix, redb, tokio or lettre:
-//! the time and random bytes come in as arguments, so that every rule can be tested by calling it.
+//! Nothing here opens a file or a socket, reads a clock, or names actix, redb, tokio or lettre. The time and
+//! random bytes are arguments, so that a test of a rule is a call.
 
 pub mod association;
 pub mod audit;

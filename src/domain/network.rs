@@ -1,4 +1,4 @@
-//! The network that a caller comes from, as limits and lookup budgets count it.
+//! The network of a caller's IP address: limits and lookup budgets count by it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -18,7 +18,7 @@ impl Network {
         }
     }
 
-    /// Its first address.
+    /// The first address of the network.
     pub fn address(self) -> IpAddr {
         self.0
     }

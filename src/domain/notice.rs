@@ -1,10 +1,9 @@
-//! What the privacy notice says of a server: the facts that matter to people, and which change of
-//! them is for the worse (design, P17).
+//! The facts that the privacy notice states, and which changes of them are for the worse (design, P17).
 //!
-//! Facts are ordered: one set is no worse than another if it comes from the same controller, keeps
-//! nothing for longer, logs no more, and gives the data to nobody else. Whoever agreed to some facts
-//! has agreed to all that are no worse. Names of authorities, addresses for reports of weaknesses
-//! and the words themselves do not matter in this sense. Knows neither templates nor languages.
+//! Facts are ordered. One set is no worse than another if the controller is the same, no period is longer, the
+//! lookup log holds no more, and no new peer or processor gets the data. A person who agreed to some facts has
+//! agreed to all facts that are no worse. The authority, the contact for security reports and the wording are
+//! not facts in this sense.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{retention::Period, secret::hex};
 
-/// How much the log of lookups holds.
+/// How much the lookup log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LookupLog {
@@ -26,93 +25,94 @@ pub enum LookupLog {
     Full,
 }
 
-/// Somebody who processes data for the operator.
+/// A person or company that processes data for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Processor {
-    /// Who.
+    /// Their name.
     pub name: String,
     /// What they do, in a few words.
     pub purpose: String,
-    /// Their own policy.
+    /// The URL of their own privacy policy.
     pub url: String,
 }
 
-/// Who is responsible for the data (GDPR article 4 (7)), as the operator says it; empty where nothing was said.
+/// Who is responsible for the data (GDPR article 4 (7)), from the configuration. A key that the operator did not
+/// set is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Controller {
     /// The name of the person or organisation.
     pub name: String,
-    /// Where they are.
+    /// Their postal address.
     pub postal_address: String,
     /// The e-mail address to write to.
     pub contact: String,
 }
 
-/// What matters about a server.
+/// The facts that decide whether Bindery asks people for consent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Who is responsible.
     pub controller: Controller,
-    /// Other identity servers that hold what is published here.
+    /// Other identity servers that hold the associations that are published here.
     pub peers: BTreeSet<String>,
-    /// How much the log of lookups holds.
+    /// How much the lookup log holds.
     pub lookup_log: LookupLog,
-    /// For how many days things are kept; what is missing is not kept at all.
+    /// The retention periods in days. Bindery does not store the data of a period that is missing.
     pub periods: BTreeMap<Period, u32>,
     /// Who processes data for the controller.
     pub processors: BTreeSet<Processor>,
 }
 
-/// What makes one set of facts different from another.
+/// A difference between two sets of facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Change {
-    /// Somebody else is responsible, or is reached in another way.
+    /// Another controller is responsible, or their contact has changed.
     Controller,
-    /// This server now holds what is published here.
+    /// Another identity server now holds the associations that are published here.
     NewPeer {
         /// Its name.
         name: String,
     },
-    /// This server does so no more.
+    /// A peer no longer holds them.
     FormerPeer {
         /// Its name.
         name: String,
     },
-    /// The log of lookups holds more or less.
+    /// The lookup log holds more or less.
     LookupLog {
         /// What it held.
         from: LookupLog,
         /// What it holds.
         to: LookupLog,
     },
-    /// Something is kept for another time, in days.
+    /// A retention period has changed, in days.
     Period {
-        /// What is kept.
+        /// Which period.
         period: Period,
-        /// For how long it was.
+        /// The period before; 0 if the data was not stored.
         from: u32,
-        /// For how long it is.
+        /// The period now; 0 if the data is not stored.
         to: u32,
     },
-    /// Somebody processes data, or does so for another purpose.
+    /// A processor is new, or has another purpose or policy URL.
     NewProcessor {
-        /// Who.
+        /// Their name.
         name: String,
     },
-    /// Somebody does so no more.
+    /// A processor no longer processes data.
     FormerProcessor {
-        /// Who.
+        /// Their name.
         name: String,
     },
 }
 
 impl Change {
-    /// Whether people have to be asked before it holds for them.
+    /// Whether people must give consent again before this change holds for them.
     pub fn is_for_the_worse(&self) -> bool {
         match self {
-            // Also when nobody was named before: people agree to what somebody does, not anybody.
+            // A first controller counts too: consent is given to a named controller.
             Self::Controller | Self::NewPeer { .. } | Self::NewProcessor { .. } => true,
             Self::FormerPeer { .. } | Self::FormerProcessor { .. } => false,
             Self::LookupLog { from, to } => to > from,
@@ -122,7 +122,7 @@ impl Change {
 }
 
 impl Facts {
-    /// What has changed since `before`.
+    /// The changes since `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         if self.controller != before.controller {
@@ -141,14 +141,14 @@ impl Facts {
         }
         let new = self.processors.difference(&before.processors);
         changes.extend(new.map(|processor| Change::NewProcessor { name: processor.name.clone() }));
-        // One that only changed is in both differences, and is new in what it does.
+        // A processor whose purpose or URL changed keeps its name: report it as new, not as former too.
         let still = |name: &str| self.processors.iter().any(|processor| processor.name == name);
         let former = before.processors.iter().filter(|processor| !still(&processor.name));
         changes.extend(former.map(|processor| Change::FormerProcessor { name: processor.name.clone() }));
         changes
     }
 
-    /// Whether somebody who agreed to `agreed` has to be asked about this.
+    /// Whether a person who agreed to `agreed` must give consent again.
     pub fn are_worse_than(&self, agreed: &Self) -> bool {
         self.changes_since(agreed).iter().any(Change::is_for_the_worse)
     }
@@ -176,16 +176,16 @@ impl Version {
         (text.len() == 12 && text.bytes().all(is_hex)).then(|| Self(text.to_owned()))
     }
 
-    /// As it is written.
+    /// The 12 characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Everything that the texts of a notice are made from.
+/// The values that the templates of the privacy notice use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
-    /// What matters.
+    /// The facts; a change for the worse requires new consent.
     pub facts: Facts,
     /// The name of this server.
     pub server_name: String,
@@ -195,8 +195,8 @@ pub struct Notice {
     pub authority: String,
     /// Its web page; empty if the operator names none.
     pub authority_url: String,
-    /// Where to report a weakness, as a URL; empty if there is no such place.
+    /// Where to report a security problem, as a URL; empty if the operator names no contact.
     pub security_contact: String,
-    /// Whether owners of addresses hear by mail that theirs was published or withdrawn.
+    /// Whether Bindery mails the owner of an address when it is published or withdrawn.
     pub notify_owners: bool,
 }

@@ -1,7 +1,7 @@
-//! What has to leave this machine and may be late: a row each, written with the change that it
-//! tells of, tried again until it is delivered or its time has gone by.
+//! Rows of the outbox: mails and requests that Bindery sends after the answer, with their retry schedule.
 //!
-//! How something travels, and to which place, is decided above.
+//! Bindery writes a row in the same transaction as the change that causes it. It retries until the message is
+//! delivered or too old.
 
 use std::time::Duration;
 
@@ -17,47 +17,48 @@ use super::{
     time::{HOUR, Millis},
 };
 
-/// After the first failure it waits so long, and twice as long after each other one ...
+/// The backoff after the first failure. It doubles after each further failure, up to [`RETRY_MOST`].
 pub const RETRY_FIRST: Duration = Duration::from_secs(5);
-/// ... up to this, until its time is up ([`Kind::give_up`]).
+/// The longest backoff between two tries.
 pub const RETRY_MOST: Duration = HOUR;
 
-/// What a row is about: there is one row for each, never two.
+/// The key of a row. A second message with the same key replaces the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxKey {
-    /// What kind of thing leaves.
+    /// What the row sends.
     pub kind: Kind,
-    /// The invitation that it belongs to; of a notice, see [`OutboxKey::of_notice`].
+    /// The token of the invitation that it belongs to. A notice has a keyed hash here, see
+    /// [`OutboxKey::of_notice`].
     pub token: Token,
 }
 
 impl OutboxKey {
-    /// The key of the notice to the owner of an address: a keyed hash, so that there is one for each
-    /// address and a newer one takes the place of an older one.
+    /// The key of the notice to the owner of an address: a keyed hash, so that each address has at most one
+    /// notice and a newer one replaces an older one.
     pub fn of_notice(address: &Address, key: &Key32) -> Self {
         let (medium, text) = (address.medium().as_str().as_bytes(), address.as_str().as_bytes());
         Self { kind: Kind::OwnerNotice, token: Token::from_bytes(key.mac(&[b"owner notice", medium, text])) }
     }
 }
 
-/// The kinds of things that leave.
+/// The kinds of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A homeserver hears that an invited address now leads to one of its users.
+    /// A request to a homeserver: an invited address is now bound to one of its users.
     OnBind,
-    /// Somebody hears by mail that they are invited.
+    /// The mail that tells the owner of an address that they are invited.
     InvitationMail,
-    /// The owner of an address hears by mail that it was published or withdrawn.
+    /// The mail that tells the owner of an address that it was published or withdrawn.
     OwnerNotice,
 }
 
 impl Kind {
-    /// Every one of them.
+    /// Every kind.
     pub const ALL: [Self; 3] = [Self::OnBind, Self::InvitationMail, Self::OwnerNotice];
-    /// Those that belong to an invitation and go with it.
+    /// The kinds that belong to an invitation and are deleted with it.
     pub const OF_INVITATION: [Self; 2] = [Self::OnBind, Self::InvitationMail];
 
-    /// The number that keys of the store begin with. Never reuse one.
+    /// The first byte of keys in the store. Never reuse a number.
     pub fn number(self) -> u8 {
         match self {
             Self::OnBind => 1,
@@ -71,7 +72,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
-    /// Its name in the log and in metrics.
+    /// The name of the kind in the log and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OnBind => "onbind",
@@ -80,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// For how long it is tried.
+    /// How long Bindery retries.
     pub fn give_up(self) -> Duration {
         match self {
             Self::OnBind | Self::InvitationMail => GIVE_UP,
@@ -89,27 +90,27 @@ impl Kind {
     }
 }
 
-/// What is sent.
+/// The message of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parcel {
-    /// See [`Kind::OnBind`]; the Matrix ID that the address now leads to.
+    /// See [`Kind::OnBind`]; the Matrix ID that the address is now bound to.
     OnBind(UserId),
-    /// See [`Kind::InvitationMail`]; what the mail says of the room.
+    /// See [`Kind::InvitationMail`]; the room and the inviter as the mail describes them.
     InvitationMail(Described),
     /// See [`Kind::OwnerNotice`].
     OwnerNotice(Notice),
 }
 
-/// What the owner of an address is told.
+/// A notice to the owner of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The address.
     pub address: Address,
     /// What happened to it.
     pub change: Change,
-    /// The Matrix ID that it leads to, or led to.
+    /// The Matrix ID that it is or was bound to.
     pub user_id: UserId,
-    /// The language that the person reads.
+    /// The language of the mail.
     pub language: Language,
 }
 
@@ -123,7 +124,7 @@ pub enum Change {
 }
 
 impl Parcel {
-    /// Its kind.
+    /// The kind of the message.
     pub fn kind(&self) -> Kind {
         match self {
             Self::OnBind(_) => Kind::OnBind,
@@ -136,18 +137,18 @@ impl Parcel {
 /// A row of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// What is sent.
+    /// The message.
     pub parcel: Parcel,
-    /// When it was first to be sent.
+    /// When the row was queued.
     pub since: Millis,
-    /// How often that failed.
+    /// How many tries have failed.
     pub failures: u32,
-    /// When it is to be tried next.
+    /// When the next try is due.
     pub due: Millis,
 }
 
 impl Outgoing {
-    /// To be sent at once.
+    /// A row that is due at once.
     pub fn new(parcel: Parcel, now: Millis) -> Self {
         Self { parcel, since: now, failures: 0, due: now }
     }
@@ -156,24 +157,24 @@ impl Outgoing {
     pub fn after_failure(mut self, now: Millis) -> Option<Self> {
         let wait = wait_after(self.failures, RETRY_MOST);
         self.failures = self.failures.saturating_add(1);
-        // The last try is made when its time is up and not after.
+        // The last try is due when the retry time ends, not after it.
         self.due = now.after(wait).min(self.until());
         (now < self.until()).then_some(self)
     }
 
-    /// Whether it must be gone although it was not sent. What nothing else is kept of does not wait for
-    /// a relay that is gone.
+    /// Whether Bindery must delete the row unsent. A notice may be the last row about its owner, so it is
+    /// deleted after a day even if the relay is down.
     pub fn is_late(&self, now: Millis) -> bool {
         self.parcel.kind() == Kind::OwnerNotice && now >= self.until()
     }
 
-    /// When its time is up.
+    /// When Bindery stops retrying.
     pub fn until(&self) -> Millis {
         self.since.after(self.parcel.kind().give_up())
     }
 }
 
-/// How long to wait after another failure when there were so many before, and at most.
+/// The backoff after a failure that follows `failures` earlier ones, capped at `most`.
 pub fn wait_after(failures: u32, most: Duration) -> Duration {
     RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(most)
 }

@@ -1,20 +1,18 @@
-//! Telephone numbers as people write them: parsed by the rules of libphonenumber into the digits
-//! that are validated, stored and looked up (ITU-T E.164).
-//!
-//! Whether a message may go to a number is not its business.
+//! Parses telephone numbers as people write them into E.164 digits, by the rules of libphonenumber (ITU-T
+//! E.164).
 
 use phonenumber::{Mode, PhoneNumber as Parsed, Type, country, metadata::DATABASE};
 
 use super::threepid::Address;
 
-/// The longest text that is looked at; nobody writes a number in more.
+/// The longest text that is parsed, in characters; no written number is longer.
 const MAX_CHARS: usize = 40;
 
-/// The calling codes that belong to no country: satellites, networks and services that span the
-/// world (ITU-T E.164, list of assigned country codes). Messages to some of them cost dollars.
+/// Calling codes that belong to no country: satellites, global networks and global services (ITU-T E.164, list
+/// of assigned country codes). A message to some of them costs dollars.
 const OF_NO_COUNTRY: [u16; 9] = [800, 808, 870, 878, 881, 882, 883, 888, 979];
 
-/// A number that exists in the numbering plan of its country and that a message can go to.
+/// A number that is valid in the numbering plan of its country and can receive messages.
 #[derive(Clone)]
 pub struct PhoneNumber {
     address: Address,
@@ -30,13 +28,14 @@ impl std::fmt::Debug for PhoneNumber {
 }
 
 impl PhoneNumber {
-    /// Parses a number as if it were dialled from `country` (ISO 3166-1, two letters): in the
-    /// national format, or in the international one, which may lead to another country. `None`
-    /// for anything that is no number, has an extension, belongs to no country, or is of a kind that
-    /// costs its callers extra or belongs to nobody.
+    /// Parses a number as if it were dialled from `country` (ISO 3166-1, two letters). It may be in the national
+    /// format or in the international one, which may name another country.
+    ///
+    /// `None` if it is not a valid number, has an extension, belongs to no country, or is of a kind that cannot
+    /// receive messages or costs its callers extra.
     pub fn parse(number: &str, country: &str) -> Option<Self> {
         let country = parse_country(country)?;
-        // The library parses much more: letters for digits, extensions, URIs.
+        // The library would also parse letters for digits, extensions and URIs.
         let is_plain = |c: char| c.is_ascii_digit() || "+()-./ \u{a0}".contains(c);
         if number.chars().count() > MAX_CHARS || !number.chars().all(is_plain) {
             return None;
@@ -55,8 +54,8 @@ impl PhoneNumber {
             Type::FixedLine | Type::Mobile | Type::FixedLineOrMobile | Type::Voip | Type::PersonalNumber => {
                 true
             }
-            // The library knows no kind for numbers that begin with a zero in all the world, as those
-            // of Italy and Ivory Coast do.
+            // The library finds no kind for numbers that keep a leading zero when dialled from abroad, like those
+            // of Italy and Ivory Coast.
             Type::Unknown => parsed.national().zeros() > 0,
             _ => false,
         };
@@ -78,23 +77,23 @@ impl PhoneNumber {
         &self.address
     }
 
-    /// The country calling code, such as 44; several countries may share one.
+    /// The country calling code, such as 44. Several countries may share one.
     pub fn calling_code(&self) -> u16 {
         self.calling_code
     }
 
-    /// The country (ISO 3166-1, two letters), where the number alone tells it.
+    /// The country (ISO 3166-1, two letters), if the number identifies one.
     pub fn region(&self) -> Option<&str> {
         self.region.as_ref().map(AsRef::as_ref)
     }
 
-    /// The number as people write it to foreigners: `+44 7911 123456`.
+    /// The number in the international format: `+44 7911 123456`.
     pub fn international(&self) -> &str {
         &self.international
     }
 }
 
-/// Whether this is a country (ISO 3166-1, two letters) that has telephone numbers.
+/// Whether this is a country code (ISO 3166-1, two capital letters) whose numbering plan is known.
 pub fn is_country(text: &str) -> bool {
     parse_country(text).is_some_and(|country| country.as_ref() == text)
 }
@@ -104,15 +103,15 @@ fn parse_country(text: &str) -> Option<country::Id> {
     DATABASE.by_id(AsRef::<str>::as_ref(&country)).map(|_| country)
 }
 
-/// A number without a plus sign.
+/// Parses a number without a plus sign.
 fn dialled(number: &str, country: country::Id) -> Option<Parsed> {
     let parsed = phonenumber::parse(Some(country), number).ok()?;
     let own_code = DATABASE.by_id(country.as_ref())?.country_code();
     if parsed.code().value() == own_code {
         return Some(parsed);
     }
-    // It began with the digits that lead out of the country. The library has read the rest by this
-    // country's rules; they must be the other's.
+    // The number began with this country's international prefix. The library parsed the rest by this country's
+    // rules, so parse it again by those of the other country.
     let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     (1..digits.len().min(6)).find_map(|prefix| {
         let abroad = phonenumber::parse(None, format!("+{}", &digits[prefix..])).ok()?;

@@ -1,8 +1,7 @@
-//! Every period after which something is deleted, in one table (design, P4, P9, P14, P15 and P18).
+//! Every retention period, in one table (design, P4, P9, P14, P15 and P18). The tasks delete.
 //!
-//! It says how long; deleting is done by the tasks. Periods that the operator may shorten are in
-//! the configuration, and [`Period::limit`] says how long they may be. How long something is merely
-//! remembered that is nobody's (caches) is said where it is remembered.
+//! The configuration holds the periods that the operator may shorten, and [`Period::limit`] their limits.
+//! Lifetimes of caches that hold no personal data are next to each cache.
 
 use std::time::Duration;
 
@@ -10,42 +9,42 @@ use serde::{Deserialize, Serialize};
 
 use super::time::{DAY, HOUR};
 
-/// Something that is kept for a time that the operator chooses.
+/// A retention period that the operator may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
-    /// The log of lookups.
+    /// The lookup log.
     LookupLog,
-    /// IP addresses and user agents.
+    /// The IP addresses and user agents of callers.
     AccessLog,
-    /// IP addresses of connections.
+    /// The IP addresses of connections.
     ConnectionLog,
-    /// The last traces of what was removed.
+    /// The last traces of withdrawn bindings and other deleted data.
     DeletedBinding,
-    /// Invitations that nobody took up.
+    /// Pending invitations.
     Invitation,
-    /// Access tokens that nobody uses.
+    /// Unused access tokens.
     IdleAccount,
-    /// The pepper that addresses are hashed with.
+    /// The pepper of lookup hashes.
     Pepper,
 }
 
-/// How long a period may be that the operator chooses.
+/// The limits of a [`Period`].
 pub struct Limit {
     /// The key in the configuration.
     pub key: &'static str,
-    /// The shortest period that can be kept, in days.
+    /// The shortest period that Bindery can keep, in days.
     pub least_days: u32,
     /// The longest period that is allowed, in days (design, P18: limits are hard).
     pub most_days: u32,
-    /// The period unless the operator chooses another one, in days.
+    /// The default, in days.
     pub default_days: u32,
-    /// What the policy promises, where the longest period is the policy's.
+    /// The promise of the policy, if it limits the period.
     pub sentence: Option<&'static str>,
 }
 
 impl Period {
-    /// Every one of them.
+    /// Every period.
     pub const ALL: [Self; 7] = [
         Self::LookupLog,
         Self::AccessLog,
@@ -56,7 +55,7 @@ impl Period {
         Self::Pepper,
     ];
 
-    /// How long it may be.
+    /// The limits and the default of the period.
     pub const fn limit(self) -> Limit {
         match self {
             Self::LookupLog => Limit {
@@ -82,7 +81,7 @@ impl Period {
             },
             Self::DeletedBinding => Limit {
                 key: "privacy.deleted_binding_days",
-                // A mail that says goodbye waits for a day, and then the rewrite for another one.
+                // The notice to the owner may be queued for a day, and the rewrite may come a day after that.
                 least_days: 3,
                 most_days: 30,
                 default_days: 30,
@@ -113,53 +112,54 @@ impl Period {
     }
 }
 
-/// How long a validation session is good after its last change, as the specification demands; it is
-/// deleted then, with the address in it (P4).
+/// How long a validation session is valid after its last change (specification). Then Bindery deletes it with
+/// its address (P4).
 pub const SESSION: Duration = DAY;
 
 /// How long the link to a person's own page works (P11).
 pub const VISIT_LINK: Duration = HOUR;
 
-/// How long a person's own page is open (P11).
+/// How long a person's own page stays open (P11).
 pub const VISIT_PAGE: Duration = Duration::from_secs(30 * 60);
 
-/// For how long it is tried to send what has to leave this machine, before it is deleted (P18).
+/// How long the outbox retries a row before Bindery deletes it (P18).
 pub const GIVE_UP: Duration = Duration::from_secs(7 * DAY.as_secs());
 
-/// As [`GIVE_UP`], of mails to the owner of an address, when nothing else may be kept of the person
+/// Like [`GIVE_UP`], for notices to the owner of an address: a notice may be the last data about the person
 /// (P8).
 pub const GIVE_UP_NOTICE: Duration = DAY;
 
-/// How long the pepper before may still be used, so that a client that has just asked for it need not
-/// ask again. Then it is deleted with its index (P3).
+/// How long lookups may use the previous pepper, so that a client that fetched it just before the rotation need
+/// not fetch again. Then Bindery deletes it with its index (P3).
 pub const PEPPER_GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// How long it is remembered that data of somebody was handed out or erased (P19).
+/// How long Bindery keeps audit entries (P19).
 pub const AUDIT: Duration = Duration::from_secs(365 * DAY.as_secs());
 
-/// How long it is from one round of deleting to the next: so much later than its period is over may
-/// something go. Consents may wait for the first round of the next day.
+/// The time between two retention rounds: Bindery may delete a row this much later than its period ends.
+/// Consents may wait for the first round of the next day.
 pub const ROUND: Duration = Duration::from_secs(10 * 60);
 
-/// So much earlier than its period is over the file of a log goes, for the policy's longest periods
-/// leave no room for the time until the next [`ROUND`] (P14, P15).
+/// Log files are deleted this long before their period ends. The policy's longest periods leave no room for
+/// waiting until the next [`ROUND`] (P14, P15).
 pub const LOG_MARGIN: Duration = Duration::from_secs(ROUND.as_secs() * 3 / 2);
 
-/// For how long a mail or a message lies there that was written into a file instead of being sent: what
-/// a developer has not looked at by then, nobody will.
+/// How long Bindery keeps mails and messages that it writes into files instead of sending them. That is long
+/// enough for a developer to read them.
 pub const SPOOL: Duration = Duration::from_secs(7 * DAY.as_secs());
 
-/// At most so often is the file rewritten in which deleted rows have left their bytes (P9).
+/// The shortest time between two rewrites of the database file. A rewrite removes the bytes of deleted rows
+/// (P9).
 pub const REWRITE: Duration = DAY;
 
-/// How long the copy lies around that was made before a migration, unless [`old_copies`] says less.
+/// The longest time that Bindery keeps the copy of the database from before a migration, see [`old_copies`].
 const OLD_COPIES: Duration = Duration::from_secs(7 * DAY.as_secs());
 
-/// How long the copy lies around that was made before a migration, if what was removed has to be gone
-/// after `deleted_binding` (P9).
+/// How long Bindery keeps the copy of the database from before a migration, if removed data must be gone within
+/// `deleted_binding` (P9).
 ///
-/// In the file that was copied, something may have waited for its rewrite, and its owner for the mail
-/// that says so.
+/// When the file was copied, removed rows in it may have been waiting for the rewrite, and a notice for its
+/// delivery. So the copy must be deleted that much earlier.
 pub fn old_copies(deleted_binding: Duration) -> Duration {
     OLD_COPIES.min(deleted_binding.saturating_sub(GIVE_UP_NOTICE + REWRITE + 2 * ROUND))
 }

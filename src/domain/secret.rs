@@ -1,6 +1,6 @@
-//! Values that must never be printed, and the comparison that does not leak them through timing.
+//! Secrets: types that never print themselves, hashes, and comparison in constant time.
 //!
-//! Randomness comes in as bytes; this module only gives it a shape.
+//! Callers pass in random bytes; this module generates none.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Thirty-two bytes of key material. Printing it prints nothing of it.
+/// A secret key of 32 bytes. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key32([u8; 32]);
 
 impl Key32 {
-    /// Takes bytes that came from the operating system's generator, or from the store.
+    /// Wraps bytes from the operating system's random generator or from the store.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -25,8 +25,8 @@ impl Key32 {
         &self.0
     }
 
-    /// HMAC-SHA-256 (RFC 2104) over the parts, each preceded by its length so that no two lists
-    /// of parts share an input.
+    /// HMAC-SHA-256 (RFC 2104) over the parts. The length precedes each part, so that no two lists of parts have
+    /// the same input.
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         for part in parts {
@@ -43,12 +43,12 @@ impl fmt::Debug for Key32 {
     }
 }
 
-/// The SHA-256 of a secret: what is stored in its place.
+/// The SHA-256 of a secret. Bindery stores it instead of the secret.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct SecretHash(pub [u8; 32]);
 
 impl SecretHash {
-    /// Hashes `secret`, which must have enough entropy of its own (128 bits and more).
+    /// Hashes `secret`, which must have at least 128 bits of entropy.
     pub fn of(secret: &str) -> Self {
         Self(sha256(secret.as_bytes()))
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// SHA-256 of some bytes.
+/// The SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
@@ -78,18 +78,18 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether two strings are equal, in a time that depends on their lengths only.
+/// Compares two strings in a time that depends only on their lengths.
 pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }
 
-/// Random bytes as text that fits in URLs and in every opaque identifier of the specification.
+/// Random bytes as text that is valid in URLs and in every opaque identifier of the specification.
 pub fn url_text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Declares a string that holds a secret: it parses with its own rule, prints as `Name(..)`, and
-/// compares in constant time.
+/// Implements `Debug` and `PartialEq` for a type with a secret text: it prints as `Name(..)` and compares in
+/// constant time.
 macro_rules! redacted {
     ($name:ident) => {
         impl std::fmt::Debug for $name {

@@ -1,14 +1,13 @@
-//! The name of a server: a host and an optional port, as the specification's grammar has it
-//! (appendices, "Server Name"), taken apart so that nobody splits strings later.
+//! Parses server names into a host and an optional port (specification, appendices, "Server Name").
 //!
-//! Not secret. Knows nothing of DNS or TLS.
+//! Server names are not secret, so they print themselves.
 
 use std::{fmt, net::IpAddr};
 
-/// What fits into a user ID.
+/// The longest server name in bytes, so that it fits into a user ID.
 const MAX_BYTES: usize = 230;
 
-/// A parsed server name. Its text is exactly what was parsed; names compare by text.
+/// A parsed server name. It keeps the text as written, and names compare by text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerName {
     text: String,
@@ -26,9 +25,10 @@ pub enum Host {
 }
 
 impl ServerName {
-    /// Parses `host[:port]` with at most 230 bytes (what fits into a user ID); `None` for
-    /// anything else. A name whose last label is a number is no DNS name (URL standard,
-    /// section 3.5), so that `127.1` or `0x7f.1` cannot pass for one.
+    /// Parses `host[:port]` of at most 230 bytes; `None` for anything else.
+    ///
+    /// A name whose last label is a number is not a DNS name (URL standard, section 3.5), so `127.1` and
+    /// `0x7f.1` are refused.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_BYTES {
             return None;
@@ -42,7 +42,7 @@ impl ServerName {
         Some(Self { text: text.to_owned(), host, port })
     }
 
-    /// Whether [`ServerName::parse`] takes `text`.
+    /// Whether [`ServerName::parse`] accepts `text`.
     pub fn is_valid(text: &str) -> bool {
         let host_ok = |host| literal(host).is_some() || is_dns_name(host);
         text.len() <= MAX_BYTES && split_port(text).is_some_and(|(host, _)| host_ok(host))
@@ -76,17 +76,16 @@ impl fmt::Debug for ServerName {
     }
 }
 
-/// What stands for a homeserver wherever its names must count as one: its host without the port, in
-/// lower case, an address in its shortest form; because one host can have as many ports and
-/// spellings as it likes.
+/// The key of a homeserver in limits, budgets and block lists: its host without the port, in lower case, an IP
+/// address in its shortest form. Otherwise one host could evade a limit with other ports and spellings.
 pub fn host_key(server_name: &str) -> String {
     let host = split_port(server_name).map_or(server_name, |(host, _)| host);
     let address = literal(host).map(|address| address.to_canonical().to_string());
     address.unwrap_or_else(|| host.to_ascii_lowercase())
 }
 
-/// Whether a server is at the host of `other` or at one below that: who has a domain has all that
-/// is below it as well.
+/// Whether a server is at the host of `other` or at a subdomain of it: the owner of a domain controls its
+/// subdomains too.
 pub fn is_at_or_below(server_name: &str, other: &str) -> bool {
     let (host, above) = (host_key(server_name), host_key(other));
     host.strip_suffix(&above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -105,7 +104,7 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     (port != 0).then_some((host, Some(port)))
 }
 
-/// The address that a host is written as: IPv4, or IPv6 in brackets.
+/// The address if the host is a literal: IPv4, or IPv6 in brackets.
 fn literal(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']')?.parse().ok().map(IpAddr::V6),

@@ -1,7 +1,7 @@
-//! A validation session: somebody proving that an address is theirs (specification, Identity
-//! Service API, "Establishing associations").
+//! A validation session: a person proves that they own an address (specification, Identity Service API,
+//! "Establishing associations").
 //!
-//! A state machine over values. It neither sends the token nor stores itself.
+//! It is a state machine over values. Callers send the token and store the session.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,66 +16,65 @@ use super::{
     time::Millis,
 };
 
-/// After so many wrong tokens a session is dead.
+/// A pending session ends after this many wrong tokens.
 pub const MAX_WRONG_TOKENS: u8 = 5;
 
-/// What has happened in a session so far.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
-    /// Waiting for the token.
+    /// No right token has been submitted yet.
     Pending,
-    /// The token came back at this time.
+    /// The right token was submitted at this time.
     Validated(Millis),
-    /// The owner of the address said that it was not them.
+    /// The owner of the address pressed *This was not me*.
     Withdrawn,
 }
 
 /// A validation session.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// What is being validated.
+    /// The address to validate.
     pub address: Address,
-    /// The key under which address and client secret find this session, see
-    /// [`Session::index_key`].
+    /// The key of this session in the index, see [`Session::index_key`].
     pub index_key: [u8; 32],
-    /// The account that asked; only that account may publish the address. `None` when a
-    /// homeserver asked on behalf of somebody who has no account yet.
+    /// The account that requested the session; only this account may publish the address. `None` if a homeserver
+    /// requested it for a person without an account.
     pub account: Option<UserId>,
     /// The hash of the secret that the client chose.
     pub client_secret: SecretHash,
-    /// The code that was sent last to a telephone number, if one was. What a mail carries is not
-    /// stored, see [`Session::link_token`].
+    /// The hash of the last code for a telephone number. The token of a mail is not stored, see
+    /// [`Session::link_token`].
     pub code: Option<CodeHash>,
-    /// The code before that one, for as long as the gateway has not said that it has the last: a
-    /// message that does not leave must not spoil the one that arrived.
+    /// The code before that, until the gateway accepts the message with the last one. If that message fails, the
+    /// code that did arrive must stay valid.
     pub previous_code: Option<CodeHash>,
-    /// The greatest `send_attempt` whose message was accepted for delivery.
+    /// The highest `send_attempt` whose message the relay or gateway accepted.
     pub delivered_attempt: Option<u64>,
-    /// Where to send the person after validating by link, if the operator allows it.
+    /// Where to redirect the person after they validate by link, if the operator allows this URL.
     pub next_link: Option<String>,
-    /// The language that the person who asked reads.
+    /// The language of the client that requested the session.
     pub language: Language,
     /// When it was created or validated, whichever is later.
     pub modified: Millis,
-    /// How many wrong tokens were presented.
+    /// How many wrong tokens were submitted.
     pub wrong_tokens: u8,
-    /// How far it has come.
+    /// The state of the session.
     pub progress: Progress,
 }
 
-/// The answer to a token that was presented.
+/// The result of submitting a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Submission {
-    /// Right, for the first time: the session changed.
+    /// Right for the first time; the session has changed.
     Validated,
-    /// Right, as it was before.
+    /// Right, but the session was validated already.
     AlreadyValidated,
-    /// Wrong; the session counted it and must be stored before saying so.
+    /// Wrong. The session counted it, and the caller must store the session before it answers.
     Wrong,
 }
 
 impl Session {
-    /// A new session, pending, with nothing sent yet.
+    /// A new, pending session; nothing has been sent yet.
     pub fn new(
         address: Address,
         secret: &ClientSecret,
@@ -100,42 +99,43 @@ impl Session {
         }
     }
 
-    /// The key under which one address and client secret find their session.
+    /// The index key: a keyed hash of the address and the client secret. It finds the session when a client
+    /// requests another token.
     pub fn index_key(address: &Address, secret: &ClientSecret, key: &Key32) -> [u8; 32] {
         let parts = [address.medium().as_str(), address.as_str(), secret.as_str()];
         key.mac(&[b"session index", parts[0].as_bytes(), parts[1].as_bytes(), parts[2].as_bytes()])
     }
 
-    /// The token that a mail of this session carries: a keyed hash, so that it is the same in
-    /// every mail of the session and stored nowhere.
+    /// The token in the mails of this session. It is a keyed hash, so every mail of the session has the same one
+    /// and Bindery does not store it.
     pub fn link_token(sid: &Sid, key: &Key32) -> Token {
         Token::from_bytes(key.mac(&[b"link token", sid.as_str().as_bytes()]))
     }
 
-    /// Takes the code of a message that is about to be sent.
+    /// Sets the code of the next message, before it is sent.
     pub fn next_code(&mut self, code: CodeHash) {
         let previous = self.code.replace(code);
         self.previous_code = self.previous_code.or(previous);
     }
 
-    /// The message of this attempt has left: only a greater one sends again, and no code but its
-    /// own is good.
+    /// Records that the relay or gateway accepted the message of this attempt. After that only a higher attempt
+    /// sends again, and only the last code is valid.
     pub fn delivered(&mut self, attempt: u64) {
         self.delivered_attempt = self.delivered_attempt.max(Some(attempt));
         self.previous_code = None;
     }
 
-    /// The codes that are good, the last first.
+    /// The valid codes, the last first.
     pub fn codes(&self) -> impl Iterator<Item = CodeHash> {
         self.code.into_iter().chain(self.previous_code)
     }
 
-    /// Whether 24 hours have gone by since the last change.
+    /// Whether 24 hours have passed since the last change.
     pub fn is_expired(&self, now: Millis) -> bool {
         now >= self.modified.after(SESSION)
     }
 
-    /// Whether nothing can come of it any more.
+    /// Whether the session can no longer be used: it has expired, had too many wrong tokens, or was withdrawn.
     pub fn is_over(&self, now: Millis) -> bool {
         self.is_expired(now) || self.is_exhausted() || self.progress == Progress::Withdrawn
     }
@@ -144,7 +144,7 @@ impl Session {
         self.progress == Progress::Pending && self.wrong_tokens >= MAX_WRONG_TOKENS
     }
 
-    /// Whether `secret` is the one the client chose.
+    /// Checks that `secret` is the one that the client chose.
     pub fn check_secret(&self, secret: &ClientSecret) -> Result<(), Refusal> {
         if SecretHash::of(secret.as_str()) == self.client_secret {
             Ok(())
@@ -156,7 +156,7 @@ impl Session {
     /// When the address was validated.
     ///
     /// # Errors
-    /// `SessionExpired` once the session is over, `SessionNotValidated` while it is pending.
+    /// `SessionExpired` if the session [is over](Self::is_over), `SessionNotValidated` while it is pending.
     pub fn validated_at(&self, now: Millis) -> Result<Millis, Refusal> {
         match self.progress {
             _ if self.is_over(now) => Err(Refusal::SessionExpired),
@@ -165,10 +165,10 @@ impl Session {
         }
     }
 
-    /// Takes a presented token, which is right or wrong.
+    /// Records a submitted token that is right or wrong.
     ///
     /// # Errors
-    /// `SessionExpired` once the session is over; nothing has changed then.
+    /// `SessionExpired` if the session [is over](Self::is_over); then nothing changes.
     pub fn submit(&mut self, is_right: bool, now: Millis) -> Result<Submission, Refusal> {
         if self.is_over(now) {
             return Err(Refusal::SessionExpired);
@@ -185,8 +185,7 @@ impl Session {
         Ok(Submission::Validated)
     }
 
-    /// Ends the session because the owner of the address did not ask for it. `false` if it was
-    /// over already.
+    /// Ends the session because the owner of the address did not request it. `false` if it was over already.
     pub fn withdraw(&mut self, now: Millis) -> bool {
         let open = !self.is_over(now);
         if open {

@@ -1,7 +1,7 @@
-//! Signed JSON (specification, appendix "Signing JSON") with ed25519 keys.
+//! Signs and verifies JSON with ed25519 keys (specification, appendix "Signing JSON"), and parses X-Matrix
+//! headers.
 //!
-//! Canonical JSON and the signature itself are ruma's; this module gives them our types. It does
-//! not know where keys come from.
+//! ruma makes the canonical JSON and ed25519-dalek the signature; this module wraps them in Bindery's types.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ids::UserId, secret::Key32, server_name::ServerName};
 
-/// The identifier of our first key. Existing identity servers verify no other.
+/// The identifier of Bindery's first key. Existing identity servers verify no other identifier.
 pub const FIRST_KEY_ID: &str = "ed25519:0";
 
 /// A key pair with its identifier, `ed25519:...`.
@@ -25,7 +25,7 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// The pair that this seed makes.
+    /// Derives the pair from its 32-byte seed.
     pub fn new(id: &str, seed: &Key32) -> Self {
         Self { id: id.to_owned(), key: SigningKey::from_bytes(seed.expose()) }
     }
@@ -35,7 +35,7 @@ impl KeyPair {
         &self.id
     }
 
-    /// The private key in unpadded base64, safe in URLs: for the one whose key it is.
+    /// The private key in unpadded URL-safe base64. An invitation's mail carries it.
     pub fn private_base64(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.key.to_bytes())
     }
@@ -48,7 +48,8 @@ impl KeyPair {
     /// Signs `object` as `name` and adds the signature to its `signatures`.
     ///
     /// # Errors
-    /// If the object has no canonical form (a number that is not an integer of 53 bits).
+    /// `NotCanonical` if the object has no canonical form (a number that is not an integer of 53 bits), or if
+    /// its `signatures` are not objects.
     pub fn sign_json(&self, name: &str, object: &mut Map<String, Value>) -> Result<(), NotCanonical> {
         let signature = self.key.sign(canonical_for_signing(object)?.as_bytes());
         let signatures = object.entry("signatures").or_insert_with(|| json!({}));
@@ -60,7 +61,7 @@ impl KeyPair {
     }
 }
 
-/// The object is not JSON that can be signed.
+/// The object has no canonical form, so it cannot be signed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotCanonical;
 
@@ -69,13 +70,13 @@ pub struct NotCanonical;
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Reads 32 bytes in either base64 alphabet, padded or not; `None` if that is no key.
+    /// Reads 32 bytes in either base64 alphabet, padded or not; `None` if they are not a key.
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
         VerifyingKey::from_bytes(&bytes).ok().map(Self)
     }
 
-    /// The public key of a private one, which is written as [`PublicKey::from_base64`] reads keys.
+    /// The public key of a private key, which may be in either base64 alphabet, padded or not.
     pub fn of_private_base64(text: &str) -> Option<Self> {
         let seed: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
         Some(Self(SigningKey::from_bytes(&seed).verifying_key()))
@@ -127,13 +128,13 @@ fn canonical_for_signing(object: &Map<String, Value>) -> Result<String, NotCanon
     Ok(to_canonical_value(&signed).map_err(|_| NotCanonical)?.to_string())
 }
 
-/// A request that says a homeserver signed it (specification, Server-Server API, "Request
-/// Authentication").
+/// A parsed X-Matrix header: it claims that a homeserver signed the request (specification, Server-Server API,
+/// "Request Authentication"). Nothing is verified yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct XMatrix {
-    /// The homeserver that is said to have signed.
+    /// The homeserver that the header names as the signer.
     pub origin: ServerName,
-    /// The server it meant to speak to; older homeservers do not say.
+    /// The server that the homeserver addressed; older homeservers do not send it.
     pub destination: Option<String>,
     /// The identifier of the key.
     pub key: String,
@@ -142,8 +143,8 @@ pub struct XMatrix {
 }
 
 impl XMatrix {
-    /// Parses the value of an `Authorization` header (RFC 9110 section 11.4); `None` if it is
-    /// something else, is malformed, or repeats a parameter.
+    /// Parses the value of an `Authorization` header (RFC 9110 section 11.4); `None` if the scheme is another
+    /// one, or if the value is malformed or repeats a parameter.
     pub fn parse(header: &str) -> Option<Self> {
         let scheme_length = "x-matrix".len();
         let (scheme, rest) = header.split_at_checked(scheme_length)?;
@@ -159,8 +160,8 @@ impl XMatrix {
         })
     }
 
-    /// The JSON that the homeserver signed for this request. Synapse names the identity server in
-    /// `destination_is` and the specification in `destination`, so the member's name is an argument.
+    /// The JSON that the homeserver signed for this request. The member that names the identity server is
+    /// `destination_is` in Synapse and `destination` in the specification, so its name is an argument.
     pub fn signed_object(
         &self,
         method: &str,
@@ -177,13 +178,13 @@ impl XMatrix {
         object
     }
 
-    /// Whether this server may speak for `user`.
+    /// Whether `user` is an account of the signing homeserver.
     pub fn speaks_for(&self, user: &UserId) -> bool {
         user.is_on(&self.origin)
     }
 }
 
-/// Parses `name=value` pairs separated by commas, a value being a token or a quoted string.
+/// Parses `name=value` pairs separated by commas. A value is a token or a quoted string.
 fn parse_parameters(text: &str) -> Option<BTreeMap<String, String>> {
     let mut parameters = BTreeMap::new();
     let mut rest = text;

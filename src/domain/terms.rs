@@ -1,6 +1,6 @@
-//! Terms of service: documents with a version each, in several languages.
+//! Terms of service: documents, each with a version and several languages.
 //!
-//! Accepting one language of a document accepts the document (specification, Identity Service
+//! An account that accepts a document in one language has accepted the document (specification, Identity Service
 //! API, "Terms of service").
 
 use std::collections::BTreeMap;
@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The documents that have to be accepted, by an ID of the operator's choice.
+/// The documents that accounts must accept, by the ID that the operator chose.
 pub type Terms = BTreeMap<String, Document>;
 
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
-    /// The version; a new one has to be accepted again.
+    /// The version; when you change it, accounts must accept the document again.
     pub version: String,
-    /// The document in each language, by language code; accepting one of them accepts the document.
+    /// The document in each language, by language code; it is enough to accept one language.
     pub languages: BTreeMap<String, Text>,
 }
 
@@ -27,29 +27,29 @@ pub struct Document {
 pub struct Text {
     /// The title of the document in this language.
     pub name: String,
-    /// Where to read it; should hold the document's ID, version and language.
+    /// The URL of the document in this language; it should contain the document's ID, version and language.
     pub url: String,
 }
 
-/// A document that has to be accepted.
+/// A document that accounts must accept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Required {
     /// The ID of the document.
     pub id: String,
-    /// The document as it is offered.
+    /// The document as Bindery offers it.
     pub document: Document,
-    /// The versions of which one must have been accepted; the one that is offered is among them.
+    /// The versions of which an account must have accepted one, including the offered version.
     pub enough: Vec<String>,
 }
 
 impl Required {
-    /// A document of which only the version that is offered will do.
+    /// A document whose offered version alone is enough.
     pub fn just(id: &str, document: &Document) -> Self {
         let enough = vec![document.version.clone()];
         Self { id: id.to_owned(), document: document.clone(), enough }
     }
 
-    /// Whether one of these URLs is the document's, in any language.
+    /// Whether one of these URLs is the document's URL in any language.
     pub fn is_accepted_by(&self, urls: &[String]) -> bool {
         self.document.languages.values().any(|text| urls.contains(&text.url))
     }

@@ -1,18 +1,18 @@
-//! Third-party identifiers: a medium and an address that is canonical from the moment it is parsed.
+//! Third-party identifiers: parses e-mail addresses and telephone numbers into their canonical form.
 //!
-//! The canonical form is what clients hash, what is stored and what is looked up (specification,
-//! appendix "3PID Types"). Addresses never print themselves.
+//! Clients hash the canonical form, and Bindery stores and looks up the same (specification, appendix "3PID
+//! Types"). Addresses never print themselves.
 
 use icu_casemap::CaseMapper;
 use serde::{Deserialize, Serialize};
 
 use super::secret::redacted;
 
-/// The longest e-mail address in characters. RFC 5321 allows 254 bytes on the wire; this is the
-/// limit that homeservers use.
+/// The longest e-mail address in characters: the limit that homeservers use. RFC 5321 allows 254 bytes on the
+/// wire.
 pub const MAX_EMAIL_CHARS: usize = 500;
 
-/// The namespace an address belongs to.
+/// The kind of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Medium {
     /// `email`
@@ -31,7 +31,7 @@ impl Medium {
         }
     }
 
-    /// The specification's name for it.
+    /// The specification's name of the medium.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -39,7 +39,7 @@ impl Medium {
         }
     }
 
-    /// The number that keys of the store begin with. Never reuse one.
+    /// The first byte of keys in the store. Never reuse a number.
     pub fn number(self) -> u8 {
         match self {
             Self::Email => 1,
@@ -61,7 +61,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Parses an address of `medium` into its canonical form; `None` if it is none.
+    /// Parses an address of `medium` into its canonical form; `None` if it is invalid.
     pub fn parse(medium: Medium, text: &str) -> Option<Self> {
         match medium {
             Medium::Email => Self::email(text),
@@ -69,7 +69,8 @@ impl Address {
         }
     }
 
-    /// An address that was parsed before and kept. It is what it was then, whatever the rules say now.
+    /// Restores a stored address without parsing it again, so that stored addresses stay valid when the rules
+    /// change.
     pub fn kept(medium: Medium, text: &str) -> Self {
         Self { medium, text: text.to_owned() }
     }
@@ -109,7 +110,7 @@ impl Address {
         ok.then(|| Self { medium: Medium::Msisdn, text: text.to_owned() })
     }
 
-    /// The medium it belongs to.
+    /// The medium of the address.
     pub fn medium(&self) -> Medium {
         self.medium
     }
@@ -119,8 +120,8 @@ impl Address {
         &self.text
     }
 
-    /// The address as mail transport spells it, the domain as A-labels (RFC 5890); `None` for a
-    /// telephone number or a domain that has no such form.
+    /// The address for SMTP, with the domain as A-labels (RFC 5890). `None` for a telephone number, or if the
+    /// domain has no A-labels.
     pub fn smtp(&self) -> Option<String> {
         let (local, domain) = self.text.split_once('@')?;
         Some(format!("{local}@{}", idna::domain_to_ascii_strict(domain).ok()?))
@@ -129,7 +130,7 @@ impl Address {
 
 redacted!(Address);
 
-/// Characters that a local part may hold beside letters and digits (RFC 5322, `atext`).
+/// Characters that a local part may have beside letters and digits (RFC 5322, `atext`).
 const ATEXT_SYMBOLS: &[u8] = b"!#$%&'*+-/=?^_`{|}~";
 
 fn canonical_local_part(local: &str) -> Option<String> {
@@ -143,11 +144,11 @@ fn canonical_local_part(local: &str) -> Option<String> {
         return None;
     }
     let folded = fold_to_fixpoint(local);
-    // RFC 6531 lets the local part have 64 bytes.
+    // RFC 6531 allows 64 bytes for the local part.
     (folded.len() <= 64 && shape_ok(&folded)).then_some(folded)
 }
 
-/// Characters without a shape of their own, with which two addresses could look the same.
+/// Whether a character is invisible, so that two different addresses could look the same.
 fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
         0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F
@@ -155,7 +156,8 @@ fn is_invisible(c: char) -> bool {
         | 0xFFF0..=0xFFFF | 0xE0000..=0xE0FFF | 0xE000..=0xF8FF | 0xF0000..=0x10FFFF)
 }
 
-/// Full case folding (Unicode, section 3.13), repeated because folding a folded text may fold on.
+/// Full case folding (Unicode, section 3.13), repeated until the text no longer changes: folding a folded text
+/// may change it again.
 fn fold_to_fixpoint(text: &str) -> String {
     let mapper = CaseMapper::new();
     let mut folded = mapper.fold_string(text).into_owned();
@@ -173,8 +175,8 @@ fn canonical_domain(domain: &str) -> Option<String> {
     if !domain.chars().all(allowed) {
         return None;
     }
-    // A domain that folds to something else than its lower case would name another host. One that
-    // is folded already is as it should be, whatever its lower case (Cherokee folds upwards).
+    // A domain whose folded form differs from its lower case would name another host, so refuse it. Accept a
+    // domain that is folded already, whatever its lower case: Cherokee folds to upper case.
     let folded = CaseMapper::new().fold_string(domain);
     if folded != domain && folded != domain.to_lowercase() {
         return None;

@@ -1,6 +1,4 @@
-//! Points in time and lengths of time, both in milliseconds as the specification counts them.
-//!
-//! Nothing here reads a clock; the clock is a trait in `clock`.
+//! Points in time in milliseconds, as the specification counts them, and their UTC dates.
 
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// The point in time `length` later; saturates at the end of time.
+    /// The point in time `length` later; saturates.
     pub fn after(self, length: Duration) -> Self {
         Self(self.0.saturating_add(as_millis(length)))
     }
@@ -31,7 +29,7 @@ impl Millis {
         Self(self.0 - self.0 % as_millis(DAY))
     }
 
-    /// When its UTC day is over.
+    /// When its UTC day ends.
     pub fn end_of_day(self) -> Self {
         self.start_of_day().after(DAY)
     }
@@ -41,7 +39,7 @@ impl Millis {
         civil_from_days(self.day())
     }
 
-    /// The date and time in UTC, to the minute, for people: `2027-01-15 08:00`.
+    /// The date and time in UTC for people, to the minute: `2027-01-15 08:00`.
     pub fn utc(self) -> String {
         let (year, month, day) = self.date();
         let minute = self.0 / 60_000 % 1440;
@@ -56,7 +54,7 @@ impl Millis {
 
 /// The date of a day since the epoch, in the proleptic Gregorian calendar.
 fn civil_from_days(day: u64) -> (u64, u64, u64) {
-    // Counted from the first of March of the year 0, leap days are at the end of years.
+    // Count from 1 March of the year 0, so that a leap day is the last day of its year.
     let day = day + 719_468;
     let (era, day_of_era) = (day / 146_097, day % 146_097);
     let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

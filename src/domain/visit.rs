@@ -1,8 +1,8 @@
-//! A visit: somebody who has shown that an address is theirs looks at what is stored about it
-//! (design, P11 and P12).
+//! A visit: the owner of an address opens the page with the data that Bindery stores about it (design, P11 and
+//! P12).
 //!
-//! It begins with a link that goes to the address and becomes a page that is open for a while. What
-//! the page shows is not its business.
+//! A visit begins with a link that Bindery sends to the address. When the owner confirms the link, the page
+//! opens for a limited time.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,38 +12,38 @@ use super::{
     time::Millis,
 };
 
-/// How far a visit has come.
+/// The stage of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// The link was sent.
+    /// Bindery has sent the link.
     Link,
-    /// The link was confirmed, and the browser has the secret.
+    /// The owner has confirmed the link, and the browser has the secret.
     Page,
 }
 
-/// A visit; the secret that leads to it is the link's, or the browser's.
+/// A visit. Its secret is in the link first, and in the browser's cookie after that.
 #[derive(Clone, Debug)]
 pub struct Visit {
     /// The address whose owner visits.
     pub address: Address,
-    /// How far it has come.
+    /// The stage of the visit.
     pub stage: Stage,
-    /// When it ends.
+    /// When the link or the page expires.
     pub until: Millis,
 }
 
 impl Visit {
-    /// The visit that a link begins.
+    /// A new visit, with a link that is valid for [`VISIT_LINK`].
     pub fn by_link(address: Address, now: Millis) -> Self {
         Self { address, stage: Stage::Link, until: now.after(VISIT_LINK) }
     }
 
-    /// The visit after the link was confirmed.
+    /// The visit after its owner confirmed the link; the page stays open for [`VISIT_PAGE`].
     pub fn confirmed(self, now: Millis) -> Self {
         Self { stage: Stage::Page, until: now.after(VISIT_PAGE), ..self }
     }
 
-    /// Whether it is over.
+    /// Whether the link or the page has expired.
     pub fn is_over(&self, now: Millis) -> bool {
         now >= self.until
     }

@@ -1,5 +1,5 @@
-//! Request bodies: bounded in size and time, then JSON or, where the specification allows it, a
-//! form.
+//! Reads request bodies, bounded in size and time, and parses them as JSON or, where the specification allows
+//! it, as a form.
 
 use std::{
     future::poll_fn,
@@ -22,15 +22,15 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use crate::domain::refusal::Refusal;
 
-/// The largest body of a lookup in bytes: ten thousand hashed addresses fit.
+/// The largest body of a lookup in bytes. It has room for ten thousand hashed addresses.
 const MAX_LOOKUP_BODY: usize = 512 * 1024;
 
-/// The largest body of anything else. Some of it comes without a token, so strangers can make the
-/// server hold so much for each connection.
+/// The largest body of any other request in bytes. Some requests need no token, so a stranger can make Bindery
+/// buffer this much for each connection.
 const MAX_BODY: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A complete request body.
 pub struct Body {
@@ -56,7 +56,7 @@ impl FromRequest for Body {
     }
 }
 
-/// Reads to the end, `length` being what the request says of itself and `most` what it may have.
+/// Reads the whole body. `length` is the request's `Content-Length` or 0, and `most` the limit, both in bytes.
 async fn read(mut payload: Payload, length: usize, most: usize) -> Result<Bytes, ApiError> {
     if length > most {
         return Err(ApiError::TooLarge);
@@ -72,33 +72,35 @@ async fn read(mut payload: Payload, length: usize, most: usize) -> Result<Bytes,
     Ok(body.freeze())
 }
 
-/// Waits for a body as long as it may take. What came together with the head is handed over
-/// between the first look and the second, and such a body, the usual one, needs no timer.
+/// Waits for a body until [`BODY_TIMEOUT`].
+///
+/// A body that arrived together with the head is ready at the second poll at the latest. That is the usual case,
+/// and it needs no timer.
 async fn in_time(body: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
     let mut body = pin!(body);
-    let mut looked = false;
+    let mut polled = false;
     let at_once = poll_fn(|context| match body.as_mut().poll(context) {
         Poll::Ready(body) => Poll::Ready(Some(body)),
-        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending if polled => Poll::Ready(None),
         Poll::Pending => {
-            looked = true;
+            polled = true;
             context.waker().wake_by_ref();
             Poll::Pending
         }
     });
     match at_once.await {
         Some(body) => body,
-        None => timeout(PATIENCE, body).await.unwrap_or(Err(ApiError::BodyMissing)),
+        None => timeout(BODY_TIMEOUT, body).await.unwrap_or(Err(ApiError::BodyMissing)),
     }
 }
 
 impl Body {
-    /// Whether there is none.
+    /// Whether the request has no body.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Reads JSON, whatever the content type says: many clients say nothing.
+    /// Parses JSON and ignores the content type, because many clients send none.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.bytes).map_err(|error| match error.classify() {
             Category::Data => {
@@ -109,35 +111,34 @@ impl Body {
         })
     }
 
-    /// Reads a form if the content type says that it is one, JSON otherwise.
+    /// Parses a form if the content type says so, otherwise JSON.
     pub fn json_or_form<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         if !self.is_form {
             return self.json();
         }
-        let invalid = |_| Refusal::InvalidParam("The form cannot be read".to_owned()).into();
+        let invalid = |_| Refusal::InvalidParam("The request body is not a valid form".to_owned()).into();
         serde_urlencoded::from_bytes(&self.bytes).map_err(invalid)
     }
 }
 
-/// The value of a parameter that must be there.
+/// The value of a required parameter.
 pub fn required<T>(value: Option<T>, name: &'static str) -> Result<T, ApiError> {
     value.ok_or(ApiError::Refused(Refusal::MissingParam(name)))
 }
 
-/// Parses a parameter that must be there and have a form of its own.
+/// Parses a required parameter.
 pub fn parsed<T>(
     value: Option<impl AsRef<str>>,
     name: &'static str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, ApiError> {
     let value = required(value, name)?;
-    let invalid =
-        || Refusal::InvalidParam(format!("The parameter '{name}' does not have the form that it must have"));
+    let invalid = || Refusal::InvalidParam(format!("The parameter '{name}' has an invalid value"));
     parse(value.as_ref()).ok_or_else(|| invalid().into())
 }
 
-/// Reads a query string.
+/// Parses the query string.
 pub fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
-    let invalid = |_| Refusal::InvalidParam("The query cannot be read".to_owned()).into();
+    let invalid = |_| Refusal::InvalidParam("The query string of the URL is not valid".to_owned()).into();
     serde_urlencoded::from_str(request.query_string()).map_err(invalid)
 }

@@ -1,7 +1,7 @@
-//! Who calls: the address a request comes from, and the account its access token belongs to.
+//! Extractors for the caller of a request: the client's IP address, and the account of the access token.
 //!
-//! The extractors are the gate: a handler that takes an [`Account`] cannot be reached without a
-//! valid token and accepted terms.
+//! They are the access check: a handler that takes an [`Account`] does not run without a valid token and
+//! accepted terms.
 
 use std::{
     future::{Ready, ready},
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// The address that a request comes from.
+/// The IP address of the client, behind any trusted proxies.
 #[derive(Clone, Copy)]
 pub struct Caller(IpAddr);
 
@@ -34,7 +34,8 @@ impl Caller {
     /// The caller of a request from `peer` with these headers.
     pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, config: &Config) -> Self {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-        // Read as bytes: what a client put in front of a proxy's own entry need not be text.
+        // Read bytes, because a client can put anything in front of the proxy's own entry, and it need not be
+        // text.
         let mut lines = headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes);
         let first = lines.next().unwrap_or_default();
         let Some(second) = lines.next() else { return Self(client_address(peer, first, config)) };
@@ -43,12 +44,12 @@ impl Caller {
         Self(client_address(peer, &forwarded, config))
     }
 
-    /// The address itself, for the logs that hold it.
+    /// The address itself, for the logs that store it.
     pub fn ip(self) -> IpAddr {
         self.0.to_canonical()
     }
 
-    /// What limits count.
+    /// The network of the address, for limits and budgets.
     pub fn network(self) -> Network {
         Network::of(self.0)
     }
@@ -63,7 +64,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// The rightmost address that is not a trusted proxy, starting with the peer itself.
+/// The rightmost address that is not a trusted proxy. The peer itself is the rightmost of all.
 fn client_address(peer: IpAddr, forwarded: &[u8], config: &Config) -> IpAddr {
     let mut client = peer;
     for entry in forwarded.rsplit(|byte| *byte == b',') {
@@ -78,14 +79,14 @@ fn client_address(peer: IpAddr, forwarded: &[u8], config: &Config) -> IpAddr {
     client
 }
 
-/// An entry as proxies write it: some add the port, and IPv6 addresses are in brackets then.
+/// Parses an entry of X-Forwarded-For. Some proxies add the port; then an IPv6 address is in brackets.
 fn forwarded_address(entry: &str) -> Option<IpAddr> {
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
     let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
     bare.parse().ok().or_else(with_port)
 }
 
-/// A homeserver that the operator lets validate telephone numbers here.
+/// A homeserver that the operator allows to validate telephone numbers here.
 pub struct Delegate;
 
 impl FromRequest for Delegate {
@@ -96,7 +97,7 @@ impl FromRequest for Delegate {
         let allowed = &config(request).delegation.allowed_networks;
         ready(Caller::from_request(request, payload).into_inner().and_then(|Caller(address)| {
             let listed = allowed.iter().any(|network| network.contains(&address.to_canonical()));
-            let refused = || Refusal::Forbidden("This is for homeservers that the operator has named");
+            let refused = || Refusal::Forbidden("Only homeservers that the operator has named may do this");
             if listed { Ok(Self) } else { Err(refused().into()) }
         }))
     }
@@ -138,8 +139,7 @@ impl FromRequest for Account {
     }
 }
 
-/// As [`Account`], but the token may also come in the query, as Synapse still sends it to
-/// `/hash_details`.
+/// Like [`Account`], but the token may also be in the query: Synapse still sends it to `/hash_details` that way.
 pub struct AccountFromHeaderOrQuery;
 
 impl FromRequest for AccountFromHeaderOrQuery {
@@ -151,8 +151,8 @@ impl FromRequest for AccountFromHeaderOrQuery {
         struct Query {
             access_token: Option<String>,
         }
-        let token = bearer_token(request).or_else(|missing| {
-            let token = query::<Query>(request)?.access_token.ok_or(missing)?;
+        let token = bearer_token(request).or_else(|refusal| {
+            let token = query::<Query>(request)?.access_token.ok_or(refusal)?;
             Token::parse(&token).ok_or(Refusal::UnknownToken.into())
         });
         ready(token.and_then(|token| account(request, &token)).map(|_| Self))

@@ -1,7 +1,8 @@
-//! Counting every request that reaches the public listeners, for the logs of callers.
+//! Counts every request at the public listeners, for the logs of callers.
 //!
-//! It runs for each request and so does little: the caller's address, two hashes, two rows that are
-//! usually there. A request counts when it arrives, because its sender may go away before the answer.
+//! This runs for each request, so it must be cheap: it determines the caller's address, computes two hashes and
+//! updates two rows that usually exist. It counts a request on arrival, because the caller may disconnect before
+//! the answer.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,14 +19,14 @@ use crate::{
     logs::{Counter, RequestKind, agent},
 };
 
-/// What a thread that answers counts with.
+/// The counter of a worker thread.
 #[derive(Clone)]
 pub struct Counting {
     state: Data<State>,
     counter: Arc<Counter>,
 }
 
-/// A request that was counted and has no answer yet.
+/// A counted request that has no answer yet.
 pub struct Arrived {
     counter: Arc<Counter>,
     day: Day,
@@ -33,13 +34,13 @@ pub struct Arrived {
 }
 
 impl Counting {
-    /// With a counter of its own.
+    /// Makes one with a counter of its own.
     pub fn new(state: Data<State>) -> Self {
         let counter = state.core.logs.counter();
         Self { state, counter }
     }
 
-    /// Counts a request.
+    /// Counts a request on arrival.
     pub fn arrived(&self, request: &ServiceRequest) -> Arrived {
         let core = &self.state.core;
         let ip = Caller::of(request.peer_addr(), request.headers(), &core.config).ip();
@@ -51,7 +52,7 @@ impl Counting {
 }
 
 impl Arrived {
-    /// Counts the answer, if it is a refusal.
+    /// Counts the answer if it is a refusal (4xx).
     pub fn answered<B>(&self, answer: &Result<ServiceResponse<B>, Error>) {
         if answer.as_ref().is_ok_and(|answer| answer.status().is_client_error()) {
             self.counter.refused(self.day, self.ip);
@@ -59,7 +60,7 @@ impl Arrived {
     }
 }
 
-/// What the request for a path is for.
+/// The kind of a request, by its path.
 fn kind(path: &str) -> RequestKind {
     if let Some(path) = path.strip_prefix("/_matrix/identity") {
         let of_version = path.strip_prefix("/v2").or_else(|| path.strip_prefix("/api/v1"));

@@ -1,7 +1,6 @@
-//! Every refusal as an HTTP status and a Matrix error code, in one exhaustive table.
+//! Maps every refusal to an HTTP status and a Matrix error code, in one exhaustive table.
 //!
-//! What went wrong inside never reaches a caller: it is logged, and the caller hears that
-//! something is wrong.
+//! Bindery logs internal errors and hides their cause from the caller.
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -14,7 +13,7 @@ use crate::{
     ops::Failure,
 };
 
-/// Why a request got no answer of its own kind.
+/// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
     /// An operation refused.
@@ -26,17 +25,17 @@ pub enum ApiError {
     /// The body is too large.
     #[error("The request body is too large")]
     TooLarge,
-    /// The body did not arrive in time, or not whole.
-    #[error("The request body did not arrive")]
+    /// The body did not arrive completely and in time.
+    #[error("The request body did not arrive completely; try again")]
     BodyMissing,
     /// There is no such path.
     #[error("There is nothing at this path")]
     UnknownPath,
-    /// There is, but not for this method.
+    /// The path exists, but not for this method.
     #[error("This path does not support that method")]
     WrongMethod,
-    /// Something is wrong with this server.
-    #[error("Something is wrong with this server; its operator will find out why in its log")]
+    /// An internal error, such as a failing database.
+    #[error("This server has an internal error; its operator finds the cause in the log")]
     Internal,
 }
 
@@ -49,7 +48,7 @@ impl From<Failure> for ApiError {
                 Self::Internal
             }
             Failure::Logs(error) => {
-                tracing::error!(%error, "a file of the logs cannot be used");
+                tracing::error!(%error, "cannot read or write a log file");
                 Self::Internal
             }
         }
@@ -100,7 +99,7 @@ fn refusal_status_and_code(refusal: &Refusal) -> (StatusCode, &'static str) {
     }
 }
 
-/// The members that an error has beside `errcode` and `error`.
+/// Adds the members that some errors have beside `errcode` and `error`.
 fn extra_members(error: &ApiError, body: &mut serde_json::Map<String, Value>) {
     match error {
         ApiError::Refused(Refusal::InvalidPepper { algorithm, lookup_pepper }) => {

@@ -1,4 +1,4 @@
-//! `GET /metrics`, on listeners of its own, so that no proxy shows it to the world by accident.
+//! Serves `GET /metrics` on listeners of its own, so that a reverse proxy does not publish it by accident.
 
 use std::net::TcpListener;
 
@@ -10,10 +10,10 @@ use actix_web::{
 
 use super::State;
 
-/// Starts to answer on `listeners`.
+/// Starts to serve on `listeners`.
 ///
 /// # Errors
-/// If a listener cannot be used.
+/// If a listener does not work.
 pub fn serve(state: Data<State>, listeners: Vec<TcpListener>) -> std::io::Result<Server> {
     let app = move || App::new().app_data(state.clone()).route("/metrics", web::get().to(metrics));
     let mut server = HttpServer::new(app).workers(1).max_connections(64).disable_signals();

@@ -1,8 +1,7 @@
-//! HTTP: from bytes to an operation and back.
+//! The HTTP server: routes, request parsing, and answers.
 //!
-//! A handler reads a wire type, parses it into domain values, calls one operation and writes a
-//! wire type. No rule of the domain lives here; who may do what is decided in `ops`. All routes are
-//! on one screen in `routes`.
+//! A handler reads a wire type, parses it into domain values, calls one operation and writes a wire type. `ops`
+//! decides what each caller may do, and `domain` holds the rules. `routes` lists all routes.
 
 mod api;
 mod body;
@@ -29,7 +28,7 @@ use crate::{
     remote::{mail::Mailer, sms::SmsGateway},
 };
 
-/// What every handler has at hand.
+/// The state that all handlers share.
 pub struct State {
     core: Arc<Core>,
     mailer: Arc<Mailer>,
@@ -39,10 +38,10 @@ pub struct State {
 }
 
 impl State {
-    /// `background` is the runtime that everything slow runs on: network, mail, signatures.
+    /// `background` is the runtime for slow work: network, mail, signatures.
     ///
     /// # Errors
-    /// If a built-in page is wrong.
+    /// If a built-in page does not load.
     pub fn new(
         core: Arc<Core>,
         mailer: Arc<Mailer>,
@@ -53,28 +52,27 @@ impl State {
         Ok(Self { core, mailer, sms, pages, background })
     }
 
-    /// Runs something slow where it makes no other request wait.
+    /// Runs slow work on the background runtime, so that other requests on this thread do not wait for it.
     async fn off_thread<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, ApiError> {
         let finished = self.background.spawn(work).await;
         let finished = finished.map_err(|error| {
-            tracing::error!(%error, "a request came to nothing");
+            tracing::error!(%error, "the work of a request panicked or was stopped; the caller gets 500");
             ApiError::Internal
         })?;
         finished.map_err(Into::into)
     }
 }
 
-/// How many connections each worker has at most: with a small body each, that is memory that a
-/// small machine has.
+/// The most connections of a worker. Even a small machine has enough memory for this many small bodies.
 const MAX_CONNECTIONS: usize = 2048;
 
-/// Starts to answer on `listeners`.
+/// Starts to serve on `listeners`.
 ///
 /// # Errors
-/// If a listener cannot be used.
+/// If a listener does not work.
 pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::Result<Server> {
     let workers = match state.core.config.http.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),

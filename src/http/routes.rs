@@ -1,8 +1,9 @@
-//! Every route, on one screen.
+//! The routes of all endpoints and pages.
 //!
-//! Public are, by the specification and by the design (section 4, rule 1): versions, ping,
-//! register, GET terms, pubkey, GET submitToken, unbind (which proves itself) and the pages. All
-//! other handlers take an account (logout its token), and cannot run without one.
+//! By the specification and the design (section 4, rule 1), these need no access token: versions, ping,
+//! register, GET terms, pubkey, GET submitToken, sign-ed25519, unbind (which carries its own proof), the schema
+//! of exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers
+//! take an account (logout takes its token), so they cannot run without one.
 
 use actix_web::{
     HttpRequest, HttpResponse, Resource, ResponseError, Route, guard,
@@ -23,9 +24,9 @@ use super::{
     pages::{self, me},
 };
 
-/// Mounts everything; what is for homeservers only if the operator names some.
+/// Mounts all routes. The routes for homeservers are mounted only if the operator names homeservers.
 pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
-    // One scope and not two: each is a step of routing for every request.
+    // One scope for all of it, because each scope adds a routing step to every request.
     let api = web::scope("/_matrix/identity")
         .wrap(cors_headers())
         .service(at("/v2/lookup", "POST").route(post().to(lookup::lookup)))
@@ -41,7 +42,7 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/v2/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
         .service(at("/v2/validate/email/requestToken", "POST").route(post().to(validation::request_token)))
         .service(
-            // No HEAD here: this GET validates.
+            // No HEAD: this GET validates the address.
             at("/v2/validate/email/submitToken", "GET, POST")
                 .route(web::get().to(validation::submit_token_by_link))
                 .route(post().to(validation::submit_token)),
@@ -104,8 +105,7 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
     app.service(api).service(own).service(pages);
 }
 
-/// What is left of version 1 for everybody: keys and signatures, since rooms remember these URLs for
-/// as long as an invitation waits.
+/// Version 1 for all callers: keys and signatures. Rooms store these URLs while an invitation is pending.
 fn version_1(api: &mut ServiceConfig) {
     api.service(at("/api/v1/pubkey/isvalid", "GET, HEAD").route(get().to(pubkey::is_valid)))
         .service(
@@ -115,7 +115,7 @@ fn version_1(api: &mut ServiceConfig) {
         .service(at("/api/v1/sign-ed25519", "POST").route(post().to(invitation::sign)));
 }
 
-/// What is left of it for homeservers that the operator names.
+/// Version 1 for the homeservers that the operator names.
 fn delegated(api: &mut ServiceConfig) {
     api.service(
         at("/api/v1/validate/msisdn/requestToken", "POST").route(post().to(delegation::request_token)),
@@ -124,8 +124,8 @@ fn delegated(api: &mut ServiceConfig) {
     .service(at("/api/v1/3pid/getValidated3pid", "GET, HEAD").route(get().to(delegation::validated_address)));
 }
 
-/// A path with the methods that it gets. OPTIONS is a preflight there, and any other is 405 with
-/// these methods named (RFC 9110 section 15.5.6).
+/// A path with its allowed methods. OPTIONS is answered as a preflight. Other methods get 405 with an `Allow`
+/// header (RFC 9110 section 15.5.6).
 fn at(path: &str, methods: &'static str) -> Resource {
     let other_method = move |request: HttpRequest| async move {
         if request.method() == Method::OPTIONS {
@@ -138,12 +138,12 @@ fn at(path: &str, methods: &'static str) -> Resource {
     web::resource(path).default_service(web::to(other_method))
 }
 
-/// GET, and HEAD with it (RFC 9110 section 9.1).
+/// A route for GET and HEAD (RFC 9110 section 9.1).
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// The headers that the specification recommends ("Web browser clients").
+/// The CORS headers that the specification recommends ("Web browser clients").
 fn cors_headers() -> DefaultHeaders {
     DefaultHeaders::new()
         .add(("Access-Control-Allow-Origin", "*"))

@@ -1,5 +1,5 @@
-//! Every refusal is a clear Matrix error and changes nothing: the database is the same, byte for
-//! byte, after all of them.
+//! Every refusal is a Matrix error and changes nothing: after all of them the database is the same, byte for
+//! byte.
 
 use bindery::domain::bucket::Rate;
 use proptest::{collection::vec, prelude::*};
@@ -76,7 +76,7 @@ async fn bodies_over_the_limit() {
     server.post_raw("/terms", &user, most).await.refused(400, "M_MISSING_PARAMS");
 }
 
-/// A good body for each path, and for each of its members values that must be refused.
+/// A valid body for each path, and for each of its members the values that Bindery must refuse.
 fn good_bodies(server: &Server, user: &User, pepper: &str) -> Vec<(&'static str, Value)> {
     let threepid = json!({ "medium": "email", "address": "a@example.org" });
     vec![
@@ -248,7 +248,7 @@ async fn sessions_and_accounts_of_others() {
         .await
         .refused(404, "M_NO_VALID_SESSION");
     server.post("/3pid/bind", &mallory, &bind(&sid, "alices", &alice.id)).await.refused(403, "M_FORBIDDEN");
-    // The owner of the address was asked about alice, so nobody else may publish with it.
+    // The mail asked the owner about alice's account, so no other account may publish with this session.
     server.post("/3pid/bind", &mallory, &bind(&sid, "alices", &mallory.id)).await.refused(403, "M_FORBIDDEN");
     let unvalidated = bind(&other, "mallorys", &mallory.id);
     server.post("/3pid/bind", &mallory, &unvalidated).await.refused(400, "M_SESSION_NOT_VALIDATED");

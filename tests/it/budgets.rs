@@ -1,5 +1,5 @@
-//! Lookup budgets (design, P16): what they cost, that they come back, and that nothing forgives them:
-//! neither a restart, nor a crash, nor a clock that is set back.
+//! Lookup budgets (design, P16): what a lookup costs, how a budget refills, and that a restart, a crash or a
+//! clock that is set back does not reset it.
 
 use std::{fs, net::IpAddr, path::Path, time::Duration};
 
@@ -48,7 +48,7 @@ async fn look_for(server: &Server, user: &User, pepper: &str, addresses: Vec<Str
     server.post("/lookup", user, &body).await
 }
 
-/// How long the answer says to wait.
+/// The wait that the answer names.
 fn wait_of(reply: Reply) -> Duration {
     let header: u64 = reply.headers["retry-after"].to_str().expect("text").parse().expect("seconds");
     let wait = reply.refused(429, "M_LIMIT_EXCEEDED")["retry_after_ms"].as_u64().expect("a number");
@@ -95,7 +95,7 @@ async fn hits_and_misses_cost_the_same_and_what_is_refused_costs_nothing() {
             Duration::from_secs(7)
         );
         look_for(&server, user, &pepper, vec![address; 3]).await.ok();
-        // Asking for nothing is a question as well.
+        // A lookup of no addresses costs something too.
         assert_eq!(wait_of(look_for(&server, user, &pepper, Vec::new()).await), Duration::from_secs(1));
     }
 }
@@ -132,7 +132,7 @@ async fn a_restart_forgives_nothing() {
     server.clock.forward(Duration::from_secs(10));
     server = server.restart(|_| {});
     look(&server, &alice, 10).await.ok();
-    // An operator who is more generous means it for everybody from now on.
+    // A higher max_addresses holds at once, also for an account that has used up its budget.
     server = server.restart(|config| config.lookup.max_addresses = 20);
     look(&server, &alice, 10).await.ok();
     wait_of(look(&server, &alice, 1).await);
@@ -146,7 +146,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// How long a refusal says to wait.
+/// The wait that a refusal names.
 pub fn refused(outcome: Result<(), Refusal>) -> Duration {
     match outcome {
         Err(Refusal::LimitExceeded { retry_after }) => retry_after,
@@ -159,7 +159,7 @@ async fn a_homeserver_and_an_ip_address_have_ten_times_as_much() {
     let core = core_in_memory(TestClock::new()).await;
     let now = core.clock.now();
     let take = |who: &str, from: &str| core.budgets.take(&user(who), Network::of(ip(from)), 10_000, now);
-    // Ports and capitals make no other homeserver.
+    // Another port or upper case is still the same homeserver.
     let spelt = ["hs.test", "hs.test:8448", "HS.test", "Hs.Test:1"];
     for number in 0..10 {
         let who = format!("@user{number}:{}", spelt[number % spelt.len()]);
@@ -241,7 +241,7 @@ async fn stored(store: &Store) -> Vec<(u64, Bucket)> {
 /// Whether a copy of a database that is in use has budgets.
 async fn has_budgets(data: &Path) -> bool {
     let copy = TempDir::new().expect("a directory");
-    // It may have been copied in the middle of a write.
+    // The copy may have been made during a write.
     let opened = fs::copy(data.join(DATABASE_FILE), copy.path().join(DATABASE_FILE)).ok().and_then(|_| {
         let name = ServerName::parse("id.test").expect("a name");
         Store::open(copy.path(), 1 << 20, &name, || genesis(Millis(1))).ok()

@@ -1,4 +1,4 @@
-//! The configuration: read from a file and the environment, mistakes named, the example true.
+//! The configuration: files and the environment, error messages, and `bindery config example`.
 
 use std::io::Write;
 
@@ -42,7 +42,7 @@ fn the_example_has_every_key_and_its_default() {
     for line in text.lines().filter(|line| line.starts_with("# ")) {
         assert!(line.len() > 12, "every key has a sentence: {line}");
     }
-    // Every key of the types is there: the defaults name them, and those without one are listed.
+    // The example must have every key. The defaults name the keys; those without a default are listed here.
     let defaults = toml::Table::try_from(Config::default()).expect("a table");
     let mut keys =
         vec!["extra_ca_file", "directory", "username", "password", "password_file", "templates_dir"];

@@ -1,4 +1,4 @@
-//! The paths that documents name exist.
+//! Every path that a document names must exist.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Crashes: the storage frozen at every sync, and the real program killed under load. Every
-//! acknowledged operation is there afterwards, and none is half there.
+//! Crashes: a copy of the storage at every sync, and the real program killed under load. Afterwards every
+//! acknowledged operation is there, and none is half done.
 
 use std::{
     collections::BTreeSet,
@@ -52,7 +52,8 @@ async fn frozen_at_every_sync() {
         let new = association(number);
         store
             .write(move |tables| {
-                // Each publishes one and withdraws an older one, so that both are seen half-way.
+                // Each person publishes an address and withdraws an older one, so that crashes hit both
+                // operations.
                 tables.put_association(&new, Language::En)?;
                 if number % 3 == 2 {
                     tables.remove_association(&association(number - 2).address)?;
@@ -67,22 +68,22 @@ async fn frozen_at_every_sync() {
     let images = std::mem::take(&mut storage.state().images);
     assert!(images.len() > OPERATIONS, "{} images", images.len());
     let withdrawn_by = |number: usize| number.is_multiple_of(3).then_some(number + 2);
-    // Before the first commit there is nothing to find: a crash there starts afresh.
+    // Before the first commit the file holds nothing, so a start after such a crash begins with a new database.
     for (at, image) in images.into_iter().enumerate().filter(|(_, image)| image.acknowledged > 0) {
         let store = open(Frozen::holding(image.bytes));
         for number in 0..OPERATIONS {
             let there = holds(&store, number);
             let published = number < image.acknowledged;
             let withdrawn = withdrawn_by(number).is_some_and(|by| by < image.acknowledged);
-            // The operation under way at the crash may have happened or not, but only whole.
+            // The operation that the crash interrupted is either done or not done, never half done.
             let under_way = [Some(number), withdrawn_by(number)].contains(&Some(image.acknowledged));
             assert!(under_way || there == (published && !withdrawn), "image {at}, association {number}");
         }
     }
 }
 
-/// What a crash left of one person's invitations: how many wait, and whether their homeserver is
-/// to be told of each.
+/// What a crash left of one person's invitations: how many are pending, and whether each has its outbox row for
+/// the homeserver.
 async fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
     let Association { address, user_id, .. } = association(number);
     let snapshot = store.read();
@@ -149,7 +150,7 @@ async fn frozen_while_invited_addresses_are_published() {
     drop(core);
     let images = std::mem::take(&mut storage.state().images);
     let mut seen = BTreeSet::new();
-    // Before the first commit there is nothing to find: a crash there starts afresh.
+    // Before the first commit the file holds nothing, so a start after such a crash begins with a new database.
     for Image { acknowledged, bytes } in images.into_iter().filter(|image| image.acknowledged > 0) {
         let store = open(Frozen::holding(bytes));
         for number in 0..PEOPLE {
@@ -270,7 +271,7 @@ async fn killed_under_load() {
             let (client, url) = (client.clone(), format!("{}{}", program.base, v2("/account/register")));
             let (tokens, enough, body) = (tokens.clone(), enough.clone(), registration.to_string());
             tokio::spawn(async move {
-                // Ends when the program is gone.
+                // Ends when the program has been killed.
                 while let Ok(response) = client.request(Method::POST, &url).body(body.clone()).send().await {
                     let Ok(text) = response.text().await else { break };
                     let reply: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -292,7 +293,7 @@ async fn killed_under_load() {
         acknowledged.append(&mut tokens.lock().expect("not poisoned"));
     }
     let mut program = Program::start(&config);
-    // All are one account's.
+    // All tokens belong to one account.
     accept_terms(&program.base, &acknowledged[0]).await;
     for token in &acknowledged {
         let url = format!("{}{}", program.base, v2("/account"));

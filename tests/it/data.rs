@@ -1,4 +1,4 @@
-//! The document of what is stored names every table there is, and no other.
+//! `docs/data.md` must name every table and column that exists, and no other.
 
 use std::{collections::BTreeSet, path::Path};
 

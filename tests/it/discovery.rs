@@ -1,5 +1,5 @@
-//! Each step of the specification's server discovery (Server-Server API, "Resolving server
-//! names"), seen from outside: who is asked, with which `Host` header and which certificate.
+//! Each step of server discovery (Server-Server API, "Resolving server names"): which host Bindery connects to,
+//! with which `Host` header, and which certificate it requires.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -11,17 +11,17 @@ use crate::support::{
     network::{Network, OTHER_PORT, PORTS, WELL_KNOWN, server_allowed, server_beside},
 };
 
-/// A homeserver that is somewhere, and what a caller must do to be sure of having found it.
+/// Where a homeserver is, and what a caller must check to know that it is the right one.
 struct Step {
     /// Its server name.
     name: String,
-    /// Where it is.
+    /// The address that it listens on.
     place: SocketAddr,
     /// The name that its certificate must be for.
     certificate: String,
-    /// Another name that plays a part; a certificate for that one is not enough.
+    /// Another name that discovery uses; a certificate for this name is not enough.
     other: String,
-    /// The `Host` header that it must see.
+    /// The `Host` header that it must receive.
     host: String,
 }
 
@@ -32,8 +32,8 @@ impl Step {
     }
 }
 
-/// Registers a user of the homeserver that `arrange` describes; then once more, when that
-/// homeserver has a certificate for the other name only.
+/// Registers a user of the homeserver that `arrange` describes. Then tries again with a certificate for the
+/// other name only, which must fail.
 async fn leads_home(arrange: impl Fn(&Network) -> Step) {
     let network = Network::new();
     let step = arrange(&network);
@@ -84,7 +84,7 @@ async fn an_address_without_a_port() {
 
 #[tokio::test]
 async fn an_ipv6_address_with_a_port() {
-    // A machine without IPv6 has nothing to test here.
+    // Skip the test on a machine without IPv6.
     let Ok(free) = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else { return };
     let port = free.local_addr().expect("an address").port();
     drop(free);

@@ -1,4 +1,4 @@
-//! Each endpoint of the specification: a good answer, a bad one, and what HTTP owes its clients.
+//! Each endpoint of the specification: a success, a refusal, and correct HTTP (HEAD, OPTIONS, 404, 405).
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::{
     v2,
 };
 
-/// What works only with a token whose account has accepted the terms.
+/// The endpoints that need a token of an account that has accepted the terms.
 pub const NEED_CONSENT: &[(Method, &str)] = &[
     (Method::GET, "/account"),
     (Method::GET, "/hash_details"),
@@ -58,7 +58,7 @@ async fn every_endpoint_answers_well_and_badly() {
     server.post("/store-invite", &user, &invite("email")).await.ok();
     let sign_url = sign_url(&server.mail_to("c@example.org", 0).await);
 
-    // In the order in which the job is done: method, path, body, expected status.
+    // In the order of a typical use: method, path, body, expected status.
     let calls: Vec<(Method, String, Option<Value>, u16)> = vec![
         (Method::GET, "/_matrix/identity/versions".to_owned(), None, 200),
         (Method::GET, v2(""), None, 200),

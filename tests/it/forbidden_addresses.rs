@@ -1,6 +1,8 @@
-//! Special-purpose addresses are never dialled, however a stranger's name leads to them: as a
-//! literal, through the DNS, a delegation, an SRV record or a redirect. In each case a homeserver
-//! stands there that would answer, so that nothing but the refusal keeps it from being asked.
+//! Bindery never dials special-purpose addresses, however a stranger's server name leads to them: as a literal,
+//! through the DNS, a delegation, an SRV record or a redirect.
+//!
+//! In each test a homeserver listens at the address and would answer, so only the refusal keeps Bindery from
+//! asking it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,8 +17,8 @@ use crate::support::{
     network::{Network, OTHER_PORT, PORTS, WELL_KNOWN, server_allowed},
 };
 
-/// A homeserver `hs.test` at `home` that would do for any name, and the server under test, which
-/// may call of the special addresses only those given.
+/// A homeserver `hs.test` at `home` whose certificate is valid for any name, and the server under test. Of the
+/// special-purpose addresses it may dial only the given ones.
 fn beside_forbidden(network: &Network, port: u16, allowed: &[Ipv4Addr]) -> Server {
     let home = network.home.to_string();
     let names = [&home, "127.0.0.1", "::1", "hs.test", "matrix.test", "sub.hs.test"];
@@ -25,7 +27,7 @@ fn beside_forbidden(network: &Network, port: u16, allowed: &[Ipv4Addr]) -> Serve
     server_allowed(homeserver, &allowed)
 }
 
-/// Asks to register as a user of `name`, whose token the homeserver would confirm.
+/// Registers a user of `name`; the homeserver would confirm the token.
 async fn register(server: &Server, name: &str) -> Reply {
     let token = server.homeserver.openid_token(&format!("@alice:{name}"));
     server.register_with(name, &token).await
@@ -87,7 +89,7 @@ async fn an_address_in_the_dns() {
         unreachable(register(&server, &name).await, &name);
         assert!(network.dns.asked().contains(&format!("A {host}")), "it was looked up");
     }
-    // The names of this machine are in no DNS.
+    // The DNS has no records for the names of this machine.
     for name in ["localhost", "hs.localhost"] {
         let name = format!("{name}:{OTHER_PORT}");
         unreachable(register(&server, &name).await, &name);
@@ -132,7 +134,7 @@ async fn an_srv_record() {
     network.dns.srv("_matrix-fed._tcp.hs.test", 0, OTHER_PORT, "node.test");
     network.dns.address("node.test", network.home);
     unreachable(register(&server, "hs.test").await, "hs.test");
-    // A target that looks like an address is no way around.
+    // An SRV target that looks like an address does not evade the rule.
     network.dns.address("sub.hs.test", network.web);
     network.dns.srv("_matrix-fed._tcp.sub.hs.test", 0, OTHER_PORT, &network.home.to_string());
     unreachable(register(&server, "sub.hs.test").await, "sub.hs.test");

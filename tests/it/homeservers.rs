@@ -1,5 +1,5 @@
-//! Registration when the homeserver says no, talks nonsense, or is not there, and which
-//! homeservers' users are served at all.
+//! Registration when the homeserver refuses, answers nonsense or is unreachable, and the allow list of
+//! homeservers.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,13 +10,13 @@ use crate::support::{
     v2,
 };
 
-/// What a caller hears if a homeserver gave no usable answer, whatever the reason.
+/// The answer to the caller if a homeserver gave no usable answer, whatever the reason.
 fn unreachable(name: &str) -> Value {
     let words = format!("The homeserver {name} could not be reached; try again later");
     json!({ "errcode": "M_UNKNOWN", "error": words })
 }
 
-/// What a caller hears if a homeserver did not confirm the token, whatever the reason.
+/// The answer to the caller if a homeserver did not confirm the token, whatever the reason.
 fn unconfirmed() -> Value {
     json!({ "errcode": "M_UNAUTHORIZED", "error": "The homeserver did not confirm this OpenID token" })
 }
@@ -120,7 +120,7 @@ async fn every_way_to_give_no_usable_answer_is_the_same() {
     }
     assert_eq!(server.homeserver.times_asked("/elsewhere"), 0);
 
-    // Nobody there; another authority's certificate; a name that does not exist.
+    // No listener; a certificate of another authority; a name that does not exist.
     let stranger = Homeserver::start();
     let nobody = format!("{}:18448", unused_address());
     for name in [nobody.as_str(), stranger.name(), "hs.invalid:8448"] {
@@ -170,7 +170,7 @@ async fn only_homeservers_on_the_list_are_served() {
     let refusal = json!({ "errcode": "M_FORBIDDEN", "error": words });
     assert_eq!(server.register_with(&own, &token).await.refused(403, "M_FORBIDDEN"), refusal);
     assert_eq!(server.homeserver.connections(), asked_before, "nobody was asked");
-    // A token from before the list was narrowed is of no use, and comes to no harm either.
+    // A token from before the operator narrowed the list is refused, but stays valid.
     for path in ["/account", "/hash_details"] {
         assert_eq!(server.get(path, &alice).await.refused(403, "M_FORBIDDEN"), refusal);
     }

@@ -1,4 +1,4 @@
-//! Invitations: stored, mailed, signed for by whoever has the mail, cancelled, expired.
+//! Invitations: stored, mailed, signed for the recipient, cancelled, expired.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn ephemeral_key(stored: &Value) -> &str {
     stored["public_keys"][1]["public_key"].as_str().expect("a key")
 }
 
-/// Whether a key may be trusted, asked at both paths and in both alphabets, as rooms may spell it.
+/// Whether Bindery calls a key valid, at both paths and in both alphabets, because rooms may use any of them.
 async fn is_valid(server: &Server, kind: &str, key: &str) -> bool {
     let url_safe = key.replace('+', "-").replace('/', "_");
     let standard = key.replace('+', "%2B").replace('/', "%2F");
@@ -176,7 +176,7 @@ async fn a_bound_address_is_named_and_that_costs_a_lookup() {
 #[tokio::test]
 async fn invitations_are_limited_by_account_address_homeserver_and_ip() {
     type Case = (fn(&mut Config), bool, bool);
-    // Which limit is tight; whether alice may invite another address, and bob the same.
+    // The tight limit; whether alice may then invite another address; whether bob may invite the same address.
     let cases: [Case; 4] = [
         (|config| config.limits.invite_per_account = Rate::new(1, 1), false, true),
         (|config| config.limits.invite_per_address = Rate::new(1, 1), true, false),
@@ -221,7 +221,7 @@ async fn the_operator_may_block_rooms_homeservers_and_words() {
         config.invites.blocked_homeservers = vec!["127.0.0.10".to_owned()];
     });
     store(&server, &alice, json!({})).await.ok();
-    // Whatever the port.
+    // The port makes no difference.
     for name in ["127.0.0.1", "127.0.0.1:1", server.homeserver.name()].map(str::to_owned) {
         let server = Server::start_with(|config| config.invites.blocked_homeservers = vec![name]).await;
         let alice = server.user("alice").await;
@@ -310,13 +310,13 @@ async fn invitations_end_after_their_days_and_leave_the_database() {
         sign(&server, &url, None).await.ok();
         assert!(is_valid(&server, "/ephemeral", key).await);
         server.clock.forward(Duration::from_secs(1));
-        // Over at once, whether or not it has been deleted yet.
+        // It expires at once, even if retention has not deleted it yet.
         assert!(!is_valid(&server, "/ephemeral", key).await);
         sign(&server, &url, None).await.refused(404, "M_UNRECOGNIZED");
         if tasks {
             let token = stored["token"].as_str().expect("a token");
             server.clock.forward(Duration::from_secs(3600));
-            // The sender may cancel whatever is stored.
+            // The sender may cancel an expired invitation that is still stored.
             server.until("it is gone", async || cancel(&server, &alice, token).await.status == 404).await;
         }
     }

@@ -1,4 +1,4 @@
-//! The layers of the code (`src/lib.rs`), held by reading its `use` lines.
+//! Checks the layers of the code (`src/lib.rs`) by its `use` lines.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// The layer of a module, counted from below; none for the two that name all others.
+/// The layer of a module, counted from below; `None` for the two modules that name all others.
 fn rank(module: &str) -> Option<usize> {
     (!["main", "lib"].contains(&module)).then(|| rank_of(module))
 }
@@ -94,7 +94,7 @@ fn nothing_points_up_or_sideways() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What is stored is read and written in `ops`, so that the rules about it are in one layer.
+/// Only `ops` reads and writes the store, so that the rules about stored data are in one layer.
 #[test]
 fn nothing_above_ops_uses_the_store() {
     for path in sources() {

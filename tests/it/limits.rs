@@ -1,5 +1,4 @@
-//! Rate limits: 429 with a time to wait that is true, for each subject, and nothing charged for
-//! what was refused.
+//! Rate limits for each subject: 429 with the right `Retry-After`, and a refused request costs nothing.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ fn one() -> Rate {
     Rate::new(1, 60)
 }
 
-/// Waits as long as the answer says, by the test's clock.
+/// Moves the test's clock by the wait that the answer names.
 fn wait(server: &Server, reply: Reply) {
     let header: u64 = reply.headers["retry-after"].to_str().expect("text").parse().expect("seconds");
     let error = reply.refused(429, "M_LIMIT_EXCEEDED");
@@ -56,8 +55,8 @@ async fn registrations_for_each_homeserver_and_ip() {
 
 #[tokio::test]
 async fn mails_for_each_account_address_homeserver_and_ip() {
-    // Which limit is tight, and whether alice's second request to another address, and bob's to
-    // the same one, are still allowed after alice's first.
+    // The tight limit. After alice's first request: whether she may request for another address, and whether bob
+    // may request for the same one.
     type Case = (fn(&mut Config), bool, bool);
     let cases: [Case; 5] = [
         (|config| config.limits.request_token_per_account_and_address = one(), true, true),

@@ -1,5 +1,4 @@
-//! The logs of lookups and callers: what is in them and what is not, how long they stay, and how the
-//! operator reads them.
+//! The logs of lookups and callers: their contents, their retention, and how the operator reads them.
 
 use std::{
     fs,
@@ -44,7 +43,7 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Alice's address, and one that nobody has.
+/// Alice's address, and one that is not bound.
 const KNOWN: &str = "alice@example.org";
 const UNKNOWN: &str = "nobody@example.org";
 
@@ -56,11 +55,11 @@ fn files(data_dir: &Path, kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The rows of a log, each of which is one line of JSON, whatever anybody sent.
+/// The rows of a log. Each must be one line of JSON, whatever a caller sent.
 fn rows(data_dir: &Path, kind: &str) -> Vec<Value> {
     let texts = files(data_dir, kind).into_iter().map(|path| fs::read_to_string(path).expect("text"));
     let texts: String = texts.collect();
-    // The last one may be half written at this moment.
+    // The last row may be incomplete while the writer writes it.
     let whole = texts.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole.map(|line| serde_json::from_str(line).expect("a row is JSON")).collect()
 }
@@ -88,14 +87,14 @@ async fn look_up(server: &Server, user: &User, body: &Value) -> Value {
     server.send(request.header("x-forwarded-for", "203.0.113.7").body(body.to_string())).await.ok()
 }
 
-/// A request from an IP address with a program.
+/// A request from an IP address with a user agent.
 async fn call(server: &Server, ip: &str, program: &[u8], path: &str) -> Reply {
     let program = HeaderValue::from_bytes(program).expect("a header");
     let request = server.build(Method::GET, path).header("x-forwarded-for", ip).header("user-agent", program);
     server.send(request).await
 }
 
-/// When an address was looked up, as the copy of its owner's data says.
+/// The lookups of an address in its owner's export.
 async fn looked_up(server: &Server, address: &str) -> Value {
     server.control("/export", &json!({ "address": address })).await["lookups"].clone()
 }
@@ -104,7 +103,7 @@ async fn looked_up(server: &Server, address: &str) -> Value {
 async fn a_full_log_has_the_hashes_as_they_were_sent() {
     let (server, alice, pepper) = server_with(|_| {}).await;
     let [known, unknown] = [KNOWN, UNKNOWN].map(|address| hash(address, "email", &pepper));
-    // What some faulty client sends in place of a hash is not what the log is for.
+    // The log leaves out values that are not hashes, which a faulty client may send.
     let addresses = json!([known, unknown, known, "clumsy@example.org", "", "\"\n{"]);
     let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": addresses });
     assert_eq!(look_up(&server, &alice, &body).await["mappings"], json!({ &known: alice.id }));
@@ -126,7 +125,7 @@ async fn a_full_log_has_the_hashes_as_they_were_sent() {
     assert_eq!(looked_up(&server, KNOWN).await, json!([{ "at": now, "found": true }]));
     assert_eq!(looked_up(&server, UNKNOWN).await, json!([{ "at": now, "found": false }]));
     assert_eq!(looked_up(&server, "else@example.org").await, json!([]));
-    // Only whom the directory belongs to may read any of it.
+    // Only the owner of the directory may read the logs.
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&data_dir.join("logs")), 0o700);
     let file = data_dir.join("logs/lookup-2027-01-15.jsonl");
@@ -224,8 +223,8 @@ async fn nothing_that_callers_send_breaks_a_row() {
     expected.sort_unstable();
     assert_eq!(agents, expected);
     let long = rows.iter().find(|row| row["agent"] == "x".repeat(200)).expect("a row");
-    assert_eq!(long["status"], 2, "what is cut off makes no difference");
-    // A Matrix ID is a homeserver's word, and some have quotes.
+    assert_eq!(long["status"], 2, "user agents that differ only after the cut count as one");
+    // Homeservers choose Matrix IDs, and some contain quotation marks.
     let token = registered.ok()["token"].as_str().expect("a token").to_owned();
     let user = User { id: strange.clone(), token };
     let url = &server.config.terms["terms"].languages["en"].url;
@@ -238,14 +237,14 @@ async fn nothing_that_callers_send_breaks_a_row() {
 async fn callers_are_counted_by_what_they_ask_for() {
     let server = Server::start().await;
     let data_dir = server.config.data_dir.clone();
-    // The rightmost address that is no trusted proxy.
+    // The rightmost address that is not a trusted proxy is the caller.
     for from in ["198.51.100.1", "6.6.6.6, 198.51.100.1", "198.51.100.1, 127.0.0.1", "::ffff:198.51.100.1"] {
         assert_eq!(call(&server, from, b"Element/1", &v2("")).await.status, 200);
     }
     assert_eq!(call(&server, "198.51.100.1", b"Element/1", &v2("/hash_details")).await.status, 401);
     assert_eq!(call(&server, "198.51.100.1", b"Scanner/2", "/wp-login.php").await.status, 404);
     assert_eq!(call(&server, "2001:db8::7", b"Mozilla/5", "/").await.status, 200);
-    // Written once a minute.
+    // The counts are written once a minute.
     assert!(files(&data_dir, "access").is_empty());
     let written = async || {
         server.clock.forward(Duration::from_secs(60));
@@ -273,7 +272,7 @@ async fn callers_are_counted_by_what_they_ask_for() {
     };
     all_there(sorted("access"), &access);
     all_there(sorted("connection"), &connections);
-    // Neither the control socket nor monitoring is a caller.
+    // Requests at the control socket and at /metrics are not counted.
     server.metrics().await;
     let server = server.restart(|_| {});
     all_there(sorted("access"), &access);
@@ -307,7 +306,7 @@ async fn a_restart_goes_on_counting_and_days_are_apart() {
     visit(&server).await;
     let server = server.restart(|_| {});
     expect(&[("2027-01-15", 3), ("2027-01-16", 1)]);
-    // A clock that is put back finds the counts of that day.
+    // After the clock is set back, the counts of that day are still there.
     server.clock.back(DAY);
     visit(&server).await;
     let server = server.restart(|_| {});
@@ -353,7 +352,7 @@ fn a_file_goes_before_its_first_row_is_too_old() {
     assert!(!unfinished.exists(), "as old as the file that it was to become");
     assert!(other.exists());
     assert_eq!(unlink(Millis(u64::MAX)), 0);
-    // What a wrong clock has written has no age, so it is not kept.
+    // A file from the future, which a wrong clock wrote, has no known age, so it is deleted.
     lay_down(dir.path(), Day(day.0 + 2));
     assert_eq!(unlink(Day(day.0 + 1).start()), 0);
     assert_eq!(unlink(Millis(Day(day.0 + 1).start().0 - 1)), 3);
@@ -409,7 +408,7 @@ async fn what_has_expired_is_in_no_file_and_does_not_come_back() {
         (53, vec![b"Distinctive/3"]),
         (120, vec![b"198.51.100.99", b"203.0.113.7"]),
     ] {
-        // Requests go on all the time.
+        // Requests continue all the time.
         server.clock.forward(DAY * (days - 1));
         unlink(&server);
         call(&server, "192.0.2.1", b"Later/1", "/").await;
@@ -428,7 +427,7 @@ async fn what_has_expired_is_in_no_file_and_does_not_come_back() {
     drop(server);
 }
 
-/// Waits until today's access log names a program.
+/// Waits until today's access log names a user agent.
 async fn until_written(server: &Server, program: &str) {
     let written = async || {
         server.clock.forward(Duration::from_secs(60));
@@ -444,10 +443,10 @@ async fn the_writer_waits_for_the_disk_and_no_request_does() {
     let dir = TempDir::new().expect("a directory");
     let data_dir = dir.path().join("data");
     fs::create_dir_all(data_dir.join("logs")).expect("a folder");
-    // A disk that takes nothing for a while: a pipe that nobody reads.
+    // A disk that blocks for a while: a pipe without a reader.
     let pipe = data_dir.join("logs/lookup-2027-01-15.jsonl");
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("a pipe");
-    // And one that takes nothing ever.
+    // A disk that fails every write.
     fs::create_dir(data_dir.join("logs/access-2027-01-15.jsonl")).expect("a folder");
     let (server, alice, pepper) = server_with(|config| {
         config.data_dir = data_dir.clone();
@@ -460,7 +459,7 @@ async fn the_writer_waits_for_the_disk_and_no_request_does() {
         let name = format!("bindery_log_rows_lost_total{{log=\"{log}\"}} ");
         metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<usize>().ok())
     };
-    // One batch is with the writer, so many bytes wait, and the rest is lost.
+    // The writer has one batch, the queue holds this many bytes, and the rest is dropped.
     let sent = 45;
     for _ in 0..sent {
         look_up(&server, &alice, &body).await;
@@ -514,9 +513,9 @@ async fn a_row_that_was_cut_short_spoils_no_other() {
     look_up(&server, &alice, &body).await;
     server.until("the second row is there", async || seen().len() == 2).await;
     assert_eq!(seen(), [whole.trim_end(), whole.trim_end()]);
-    // Counts that cannot be read are left out, the others stay.
+    // Unreadable counts are left out; the others stay.
     call(&server, "203.0.113.7", b"Mozilla/5", "/").await;
-    // So does the row of all those that found no room.
+    // The row for the callers beyond the limit stays too.
     let others = json!({ "day": "2027-01-15", "ip": null, "agent": "", "page": 7 });
     let damage = |server: &Server| {
         let file = server.config.data_dir.join("logs/access-2027-01-15.jsonl");

@@ -1,5 +1,5 @@
-//! Lookups: the hashes of the specification, what matches and what does not, and no way back from
-//! a Matrix ID to an address.
+//! Lookups: the hashes of the specification, what matches and what does not, and that a Matrix ID never leads to
+//! an address.
 
 use bindery::domain::{
     lookup::{LookupHash, PEPPER_CHARS, pepper_from_random},
@@ -36,7 +36,7 @@ fn canonical_forms() {
         ("\u{391}\u{3a3}@example.org", "\u{3b1}\u{3c3}@example.org"),
         ("o'hara@example.org", "o'hara@example.org"),
         ("a@localhost", "a@localhost"),
-        // Cherokee folds upwards: what is folded is not what is in lower case.
+        // Cherokee folds to upper case, so the folded form is not the lower case.
         ("a@xn--58d.example.org", "a@\u{13a0}.example.org"),
         ("a@\u{13a0}.example.org", "a@\u{13a0}.example.org"),
     ] {
@@ -206,7 +206,7 @@ async fn no_answer_leads_from_a_matrix_id_to_an_address() {
     let alice = server.user("alice").await;
     let mallory = server.user("mallory").await;
     server.bind(&alice, "alice@example.org", "secret").await;
-    // A token that the homeserver mints in alice's name is as good as hers, and shows nothing.
+    // A homeserver can get a token in alice's name. It must not reveal her addresses either.
     let minted = server.register("alice").await;
     for path in ["", "/account", "/terms", "/hash_details", "/pubkey/ed25519:0"] {
         for user in [&mallory, &minted] {

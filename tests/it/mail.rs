@@ -1,5 +1,5 @@
-//! Mail, from `requestToken` to the relay: how it gets there, what it says, when a session sends
-//! one, what an operator's templates change, and what the log does not say.
+//! Validation mail, from `requestToken` to the relay: delivery, contents, when a session sends one, the
+//! operator's templates, and what the log must not contain.
 
 mod delivery;
 mod log;
@@ -15,7 +15,7 @@ use crate::support::{Reply, Server, User, smtp::Relay};
 
 const REQUEST: &str = "/validate/email/requestToken";
 
-/// What a client sends to have a mail sent.
+/// The body of `requestToken`.
 fn wanted(address: &str, secret: &str, attempt: u64) -> Value {
     json!({ "email": address, "client_secret": secret, "send_attempt": attempt })
 }
@@ -34,7 +34,7 @@ async fn server_behind(relay: &Relay, change: impl FnOnce(&mut Config)) -> Serve
     Server::start_with(setup).await
 }
 
-/// Limits are tested elsewhere.
+/// Raises the rate limits, which other tests check.
 fn unlimited(config: &mut Config) {
     let rate = Rate::new(10_000, 10_000);
     let limits = &mut config.limits;

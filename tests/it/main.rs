@@ -1,5 +1,4 @@
-//! The integration tests: one binary, nothing beyond loopback, and no waiting
-//! but for what happens.
+//! The integration tests: one binary, only loopback connections, and waits for events instead of fixed sleeps.
 
 #![allow(clippy::panic, reason = "a test that panics has failed, and that is what it is for")]
 

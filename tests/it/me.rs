@@ -1,4 +1,4 @@
-//! A person's own page: how the link is asked for, what it opens, and what the buttons do.
+//! A person's own page: requesting the link, opening it, and the buttons.
 
 mod acts;
 mod ask;
@@ -10,7 +10,7 @@ use crate::support::{Mail, Reply, Server};
 
 const SUBJECT: &str = "The link to your page";
 
-/// What every page must be.
+/// Checks the properties that every page must have.
 #[track_caller]
 fn shows(reply: &Reply, status: u16, outcome: &str) {
     assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
@@ -26,12 +26,12 @@ fn shows(reply: &Reply, status: u16, outcome: &str) {
     assert_eq!(reply.headers["cache-control"], "no-store");
 }
 
-/// What a browser has of a visit.
+/// A browser during a visit.
 #[derive(Clone)]
 struct Guest {
     /// The value of the header `Cookie`.
     cookie: String,
-    /// What the page's forms carry.
+    /// The hidden token in the page's forms.
     form: String,
 }
 
@@ -60,7 +60,7 @@ impl Server {
         self.mails().into_iter().filter(|mail| mail.to == address && mail.subject == SUBJECT).collect()
     }
 
-    /// Asks for a link and waits for it; a path with its query.
+    /// Requests a link and waits for it; returns its path with the query.
     async fn link_for(&self, address: &str) -> String {
         let before = self.links_to(address).len();
         shows(&self.ask_for(address).await, 200, "me_sent");

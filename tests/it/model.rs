@@ -1,4 +1,4 @@
-//! Any sequence of operations does what a model of a few maps does.
+//! Random sequences of operations must behave like a model that consists of a few maps.
 
 mod invited;
 
@@ -31,7 +31,7 @@ use crate::support::{
     core::{address, authenticated, core_in_memory, find, secret, user},
 };
 
-/// People, addresses and secrets are small numbers, so that they meet often.
+/// People, addresses and secrets are small numbers, so that operations often concern the same ones.
 #[derive(Clone, Debug)]
 enum Step {
     Request { user: u8, address: u8, secret: u8, attempt: u8, relay_works: bool },
@@ -67,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A session as the model sees it.
 #[derive(Clone)]
 struct Session {
-    /// Not known until a request succeeds.
+    /// Unknown until a request succeeds.
     sid: Option<Sid>,
     token: Option<Token>,
     user: u8,
@@ -121,7 +121,7 @@ async fn run(steps: Vec<Step>) {
             Step::Deliver { fate } => invited.deliver(&core, fate).await,
             Step::Expire => {
                 invited.expire(&core).await;
-                // Nobody hears of a session again that was over and is gone.
+                // Retention may have deleted the expired sessions, so the model forgets them.
                 sessions.retain(|_, session| session.age < 24);
             }
             Step::Request { user: who, address: at, secret: with, attempt, relay_works } => {

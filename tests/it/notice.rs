@@ -1,5 +1,5 @@
-//! The privacy notice: whom a change asks again, what is kept of every version, and that it says
-//! everything that people have to hear, in every language (design, P17 and P20).
+//! The privacy notice: which changes ask for consent again, the stored editions, and that each language states
+//! everything that it must (design, P17 and P20).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::support::{Reply, Server, User, at_least_one, markup, v2};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A server whose operator has no documents of their own and says everything.
+/// A server without terms documents, with every `operator` key set.
 async fn server() -> Server {
     Server::start_with(|config| {
         config.terms.clear();
@@ -62,7 +62,7 @@ impl Server {
         self.post("/terms", user, &json!({ "user_accepts": [url] })).await.ok();
     }
 
-    /// Opens a page in a language, for what its browser says it wants.
+    /// Opens a page with an `Accept-Language` header.
     async fn page(&self, path: &str, language: &str) -> Reply {
         self.send(self.build(Method::GET, path).header("accept-language", language)).await
     }
@@ -130,7 +130,10 @@ async fn p17_everything_else_asks_nobody_and_the_url_stays() {
         assert!(!server.asks(&alice).await, "{what}");
         assert_eq!(server.offered().await, before, "{what}");
     }
-    assert!(server.asks(&server.register("bob").await).await, "who has accepted nothing is asked");
+    assert!(
+        server.asks(&server.register("bob").await).await,
+        "an account that has accepted nothing is asked"
+    );
 }
 
 #[tokio::test]
@@ -206,7 +209,7 @@ async fn what_changed_is_said_in_whole_words_of_every_language() {
         for words in [changed, kept] {
             assert!(list.contains(words), "{words} is not in {list}");
         }
-        assert!(!list.contains(" 0 "), "what is not kept is not kept for 0 days: {list}");
+        assert!(!list.contains(" 0 "), "the list must not say that data is kept for 0 days: {list}");
     }
 }
 
@@ -241,7 +244,7 @@ async fn the_notice_is_offered_under_the_title_that_its_pages_have() {
     }
 }
 
-/// What each text has to have, by the identifiers of its parts: who is responsible (policy 1.1), the
+/// The parts that each text must have, by their HTML identifiers: who is responsible (policy 1.1), the
 /// service and what it is not for (2), peers (2.3), legal basis and collection (3.1, 3.2), lookups
 /// and periods (3.2.2), visibility and staff (3.3, 3.7, 3.8, 3.11), authorities (3.4), children
 /// (3.5), correction and removal (3.1.2, 3.6), processors (3.9), sale (3.10), weaknesses (3.12),
@@ -290,7 +293,7 @@ const PARTS: &[&str] = &[
     "changes",
 ];
 
-/// The words of a part: from where it begins to where the next one does.
+/// The text of a part, up to the start of the next part.
 fn part<'a>(text: &'a str, id: &str) -> &'a str {
     let from = text.find(&format!(" id=\"{id}\"")).unwrap_or_else(|| panic!("there is no {id}"));
     let rest = &text[from + 5..];
@@ -450,7 +453,7 @@ async fn names_that_no_version_has_lead_to_a_page_that_says_so() {
         let page = server.page(&path, "fr").await;
         assert_eq!(page.status, 404, "{path}");
         if page.headers["content-type"] == "application/json" {
-            // The path was put in order on its way and is none of ours any more.
+            // The client normalised the path, so it no longer names an edition.
             page.refused(404, "M_UNRECOGNIZED");
             continue;
         }

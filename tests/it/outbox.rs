@@ -1,5 +1,5 @@
-//! What leaves by itself: homeservers hear of invitations once their address is published, people of
-//! them by mail; both are tried again until it works, and never again after that.
+//! The outbox: requests to homeservers when an invited address is published, and invitation mails. Bindery
+//! retries both until one try succeeds, and then never sends them again.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn rooms(told: &[Told]) -> Vec<&str> {
     told.iter().map(|told| told.body["invites"][0]["room_id"].as_str().expect("a room")).collect()
 }
 
-/// A server whose homeserver answers so, with alice, and carol whom she has invited.
+/// A server whose homeserver gives this answer, with alice, and carol, whom alice has invited.
 async fn invited(answer: Answer) -> (Server, User, User) {
     let server = Server::start().await;
     server.homeserver.answer(ON_BIND, answer);
@@ -43,7 +43,7 @@ fn taken() -> Answer {
     Answer::Json(200, json!({}))
 }
 
-/// A second invitation that arrives shows that whatever was due before it has been sent.
+/// Sends a second invitation. When it arrives, all earlier rows that were due have been sent.
 async fn only_these_and_another(server: &Server, alice: &User, carol: &User, before: usize) {
     server.homeserver.answer(ON_BIND, taken());
     server.invite(alice, "later@example.org", "!later:hs.test").await;
@@ -82,7 +82,7 @@ async fn a_homeserver_hears_of_an_invitation_once() {
     let path = format!("/_bindery/v1/invitations/{}", second["token"].as_str().expect("a token"));
     let gone = server.request(Method::DELETE, &path, Some(&alice.token), None).await;
     gone.refused(404, "M_NOT_FOUND");
-    // Neither by publishing again nor after a restart nor later.
+    // Not sent again by a second bind, after a restart, or later.
     server.bind(&carol, ADDRESS, "again").await;
     let server = server.restart(|_| {});
     server.clock.forward(2 * HOUR);
@@ -153,7 +153,7 @@ async fn after_a_week_it_is_given_up() {
     server.until_counted(&counted("onbind", "given_up", 1)).await;
     server.clock.forward(DAY);
     only_these_and_another(&server, &alice, &carol, 3).await;
-    // Whoever publishes again has it tried again.
+    // A second bind queues it again.
     server.bind(&carol, ADDRESS, "again").await;
     assert_eq!(rooms(&server.homeserver.until_told(5).await)[4], ROOM);
 }
@@ -190,7 +190,7 @@ async fn one_that_is_gone_holds_up_nobody_else() {
     server.invite(&alice, ADDRESS, "!second:hs.test").await;
     server.bind(&carol, ADDRESS, "secret").await;
     server.homeserver.until_told(1).await;
-    // It still waits for that answer, and mails leave all the same.
+    // The request still waits for that answer, but mails are sent meanwhile.
     server.invite(&alice, "dave@example.org", ROOM).await;
     server.mail_to("dave@example.org", 0).await;
     assert_eq!(server.homeserver.told().len(), 1);
@@ -204,7 +204,7 @@ async fn one_that_fails_rests_and_what_was_not_tried_stays_as_it_is() {
     }
     server.bind(&carol, ADDRESS, "secret").await;
     server.until_counted(&counted("onbind", "waiting", 1)).await;
-    // A mail that arrives shows that the outbox was looked at once more.
+    // When the mail arrives, the task has read the outbox again.
     for address in ["dave@example.org", "erin@example.org"] {
         server.invite(&alice, address, ROOM).await;
         server.mail_to(address, 0).await;
@@ -216,14 +216,14 @@ async fn one_that_fails_rests_and_what_was_not_tried_stays_as_it_is() {
     server.clock.forward(Duration::from_millis(9999));
     server.invite(&alice, "frank@example.org", ROOM).await;
     server.mail_to("frank@example.org", 0).await;
-    assert_eq!(server.homeserver.told().len(), 2, "it rests longer the second time");
+    assert_eq!(server.homeserver.told().len(), 2, "the second backoff is longer");
     server.clock.forward(Duration::from_millis(1));
     server.until_counted(&counted("onbind", "delivered", 3)).await;
 }
 
 #[tokio::test]
 async fn a_homeserver_that_does_not_answer_keeps_no_server_from_stopping() {
-    // Were its answer waited for, stopping would take as long as a mail may take, and longer.
+    // If shutdown waited for the answer, it would take at least the timeout of a mail.
     let (server, _, carol) = invited(Answer::Silence).await;
     server.bind(&carol, ADDRESS, "secret").await;
     server.homeserver.until_told(1).await;
@@ -231,7 +231,7 @@ async fn a_homeserver_that_does_not_answer_keeps_no_server_from_stopping() {
     let begun = std::time::Instant::now();
     let server = server.restart(|_| {});
     assert!(begun.elapsed() < Duration::from_secs(20));
-    // It was neither delivered nor counted as a failure.
+    // The mail was neither delivered nor counted as a failure.
     let told = server.homeserver.until_told(2).await;
     assert_eq!(told[0], told[1]);
     server.until_counted(&counted("onbind", "delivered", 1)).await;
@@ -266,7 +266,7 @@ async fn the_invitations_of_two_people_never_meet() {
     server.bind(&dave, "dave@example.org", "daves").await;
     server.clock.forward(Duration::from_secs(5));
     server.until_counted(&counted("onbind", "waiting", 2)).await;
-    // dave has carol's address now, before her homeserver has heard of anything.
+    // dave binds carol's address before her homeserver has received the request.
     server.bind(&dave, ADDRESS, "takeover").await;
     server.homeserver.answer(ON_BIND, taken());
     let before = server.homeserver.told().len();
@@ -331,7 +331,7 @@ async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
         (Stage::Recipient, "550", true),
         (Stage::Recipient, "551", true),
         (Stage::Recipient, "553", true),
-        // A quota, a policy, a relay that wants a password: about us, or over tomorrow.
+        // A quota, a policy, a required password: problems of this server, or temporary ones.
         (Stage::Recipient, "550 5.7.1", false),
         (Stage::Recipient, "550 5.4.5", false),
         (Stage::Recipient, "552 5.2.2", false),
@@ -364,14 +364,14 @@ async fn a_mail_that_cannot_be_sent_holds_up_no_other() {
     let alice = server.user("alice").await;
     server.invite(&alice, "jürgen@example.org", ROOM).await;
     server.until_counted(&counted("invitation_mail", "refused", 1)).await;
-    // While the relay is gone, what was not tried waits as it is.
+    // While the relay is down, rows that were not tried stay unchanged.
     relay.set(Mood::Drop(Stage::Greeting));
     server.invite(&alice, MUTE, ROOM).await;
     server.until_counted(&counted("invitation_mail", "waiting", 1)).await;
     server.invite(&alice, ADDRESS, ROOM).await;
     server.clock.forward(Duration::from_secs(5));
     server.until_counted(&counted("invitation_mail", "waiting", 2)).await;
-    // A recipient that makes the relay fall silent is one that waits, and the next is sent.
+    // If the relay times out for one recipient, that row waits and the next one is sent.
     relay.set(Mood::SilentTo(MUTE));
     server.clock.forward(Duration::from_secs(10));
     relay.until(|seen| seen.mails.iter().any(|mail| mail.to == [ADDRESS])).await;

@@ -1,5 +1,5 @@
-//! The pages that mailed links open: looking changes nothing, the button does, every outcome is a
-//! page in the reader's language, and the browser is told to be careful.
+//! The pages behind mailed links: opening one changes nothing, the button does. Every outcome is a page in the
+//! reader's language, with security headers.
 
 use std::time::Duration;
 

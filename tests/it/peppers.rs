@@ -1,5 +1,5 @@
-//! Pepper rotation: no correct lookup fails at any moment of it, a crash at any step changes nothing
-//! of that, and what was dropped is in no file.
+//! Pepper rotation: no correct lookup fails during a rotation, even after a crash at any step, and no file keeps
+//! a dropped pepper or index.
 
 mod property;
 
@@ -48,7 +48,7 @@ async fn withdraw(store: &Store, number: usize) {
     withdraw.await.expect("written");
 }
 
-/// Whether a client that was told this pepper finds somebody; `None` if it may not be used.
+/// Whether a lookup with this pepper finds a person; `None` if the pepper is refused.
 fn finds(core: &Core, looker: &Authenticated, pepper: &str, number: usize) -> Option<bool> {
     let association = association(number);
     let found = find(core, looker, pepper, &association.address).ok()?;
@@ -74,7 +74,7 @@ async fn a_lookup_finds_what_is_published_before_during_and_after() {
     publish(&core.store, 0..20).await;
     let old = lookup::pepper(&core);
     let mut preparation = Preparation::begin(&core.store, clock.now()).await.expect("begun");
-    // People come and go behind and ahead of what has been done.
+    // People bind and unbind on both sides of the copy's cursor.
     let mut steps = 0;
     while preparation.step(&core.store, 5).await.expect("filled") {
         withdraw(&core.store, steps).await;
@@ -83,7 +83,7 @@ async fn a_lookup_finds_what_is_published_before_during_and_after() {
         steps += 1;
     }
     assert!(steps >= 4);
-    assert_eq!(lookup::pepper(&core), old, "nobody is told before it is ready");
+    assert_eq!(lookup::pepper(&core), old, "clients do not get it before its index is complete");
     let (left, there) = ([0, 1, 18, 19], [4, 10, 20, 27]);
     clock.forward(Duration::from_secs(1));
     let rotated = preparation.put_in_use(&core.store, clock.now(), By::Operator).await.expect("complete");
@@ -103,7 +103,7 @@ async fn a_lookup_finds_what_is_published_before_during_and_after() {
     let addresses = [hash(association(100).address.as_str(), "email", &old)];
     let request = Lookup { algorithm: "sha256", pepper: &old, addresses: &addresses };
     let mut found = false;
-    // The pepper is forgotten while the lookup runs.
+    // The pepper's grace period ends while the lookup runs.
     let forget = || {
         clock.forward(Duration::from_millis(1));
         assert_eq!(finds(&core, &looker, &old, 100), None, "even before it is dropped");
@@ -129,7 +129,7 @@ async fn pepper_of(server: &Server, user: &User) -> String {
     details["lookup_pepper"].as_str().expect("a pepper").to_owned()
 }
 
-/// Waits for the pepper after `old`.
+/// Waits until a new pepper replaces `old`.
 async fn next_pepper(server: &Server, user: &User, old: &str) -> String {
     for _ in 0..1000 {
         let pepper = pepper_of(server, user).await;
@@ -148,7 +148,7 @@ async fn a_week_later_there_is_a_new_one_and_clients_are_told() {
     server.bind(&alice, "alice@example.org", "secret").await;
     let first = pepper_of(&server, &alice).await;
     server.clock.forward(7 * DAY - Duration::from_secs(60));
-    // Work that begins now ends after the task has looked at the clock.
+    // When this request is answered, the task has read the clock.
     server.bind(&alice, "other@example.org", "other").await;
     assert_eq!(pepper_of(&server, &alice).await, first);
     server.clock.forward(Duration::from_secs(60));
@@ -158,7 +158,7 @@ async fn a_week_later_there_is_a_new_one_and_clients_are_told() {
         let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": [hash] });
         assert_eq!(server.post("/lookup", &alice, &body).await.ok()["mappings"][&hash], json!(alice.id));
     }
-    // Also when it was stopped for longer.
+    // It also rotates when the server was stopped for longer.
     server.clock.forward(30 * DAY);
     server = server.restart(|_| {});
     let third = next_pepper(&server, &alice, &second).await;
@@ -183,7 +183,7 @@ async fn an_operator_chooses_how_often_and_the_clock_may_be_wrong() {
     assert_eq!(kept.rotated, Some(Rotated { addresses: 3 }));
     assert_eq!(audited(&core.store), [(Deed::PepperRotation, By::Server)]);
     let (previous, current) = (core.store.read().peppers()[1].pepper.clone(), lookup::pepper(&core));
-    // It was the clock that was wrong; then it is set right.
+    // The clock was wrong, and now it is corrected.
     clock.back(300 * DAY);
     assert_eq!(pepper::keep(&core).await.expect("kept"), nothing);
     assert_eq!(
@@ -206,7 +206,7 @@ async fn one_at_a_time_and_each_may_be_followed_at_once() {
     let looker = authenticated(&core, user(0)).await;
     let first = lookup::pepper(&core);
     let (one, other) = tokio::join!(pepper::rotate(&core, By::Operator), pepper::rotate(&core, By::Operator));
-    assert_eq!(one.expect("done"), Rotated { addresses: 0 }, "there need be nobody");
+    assert_eq!(one.expect("done"), Rotated { addresses: 0 }, "a rotation works without bindings");
     assert!(other.expect_err("busy").to_string().contains("already"));
     publish(&core.store, 0..3).await;
     let second = lookup::pepper(&core);
@@ -214,7 +214,7 @@ async fn one_at_a_time_and_each_may_be_followed_at_once() {
     pepper::rotate(&core, By::Operator).await.expect("done");
     let third = lookup::pepper(&core);
     for pepper in [&first, &second, &third] {
-        assert_eq!(finds(&core, &looker, pepper, 2), Some(true), "who was told a minute ago still finds");
+        assert_eq!(finds(&core, &looker, pepper, 2), Some(true), "a pepper fetched a minute ago still works");
     }
     clock.forward(PEPPER_GRACE - Duration::from_secs(60));
     assert!(pepper::forget(&core.store, clock.now()).await.expect("written"));
@@ -239,7 +239,7 @@ async fn what_is_not_complete_is_never_put_in_use() {
     assert!(audited(&core.store).is_empty());
     pepper::rotate(&core, By::Operator).await.expect("from the beginning");
     assert_ne!(lookup::pepper(&core), pepper);
-    // What the store itself refuses leaves everything as it is.
+    // A rotation that the store refuses changes nothing.
     for number in [0, 1, 99] {
         let at = clock.now();
         assert!(core.store.write(move |tables| tables.switch_pepper(number, at, at)).await.is_err());
@@ -269,7 +269,7 @@ async fn what_was_dropped_is_in_no_file() {
     clock.forward(PEPPER_GRACE);
     assert!(!core.store.read().has_removed().expect("readable"));
     assert!(pepper::forget(&core.store, clock.now()).await.expect("written"));
-    assert!(core.store.read().has_removed().expect("readable"), "so that the rewrite comes");
+    assert!(core.store.read().has_removed().expect("readable"), "the mark makes a rewrite due");
     assert_ne!(left(), 0, "without a rewrite there is something to find");
     core.store.rewrite(clock.now()).await.expect("rewritten");
     assert_eq!(left(), 0);
@@ -297,7 +297,7 @@ async fn a_rewrite_in_the_middle_changes_nothing() {
     }
 }
 
-/// Everybody is found under every pepper that may be used, and nobody else is.
+/// Every bound person is found under every usable pepper, and no other person is.
 fn is_whole(core: &Core, looker: &Authenticated, there: impl Fn(usize) -> bool) {
     for index in core.store.read().peppers() {
         let may_be_used = index.state.may_be_used(core.clock.now());
@@ -330,7 +330,7 @@ async fn a_crash_between_any_two_steps_is_made_good() {
     drop(core);
     let images = std::mem::take(&mut storage.state().images);
     let mut seen = std::collections::BTreeSet::new();
-    // Before the first commit there is nothing to find.
+    // Before the first commit the file holds nothing.
     for image in images.into_iter().filter(|image| image.acknowledged > 0) {
         let core = core_on(open(Frozen::holding(image.bytes)), clock.clone()).await;
         let is_there = |number: usize| number < 9 && (number != 0 || holds(&core.store, 0));
@@ -343,10 +343,10 @@ async fn a_crash_between_any_two_steps_is_made_good() {
         assert!(is_old || image.acknowledged >= 2, "not before it was complete");
         assert!(!is_old || image.acknowledged < 3, "what was put in use stays in use");
         assert_eq!(audited(&core.store).len(), usize::from(!is_old), "written down with it");
-        // Other people come before the server gets to it.
+        // Other people bind before the server resumes the rotation.
         publish(&core.store, [10]).await;
         let kept = pepper::keep(&core).await.expect("kept");
-        // The first one is from 1970 here, so that it is replaced whatever has happened to the next.
+        // Date the first pepper 1970, so that it is always due for rotation.
         let is_unfinished = before.contains(&PepperState::Next);
         assert_eq!(kept.rotated.is_some(), is_old || is_unfinished);
         assert!(!states(&core.store).contains(&PepperState::Next), "what was begun is ended");

@@ -141,12 +141,12 @@ fn what_is_no_number() {
         ("07400 123456\u{0}", "GB"),
         ("07400\n123456", "GB"),
         ("+999 12345678", "GB"),
-        // Calls and messages to these cost extra, or nobody has them.
+        // Calls and messages to these cost extra, or the numbers are not assigned.
         ("0909 879 0000", "GB"),
         ("0800 1111", "GB"),
         ("1-900-234-5678", "US"),
         ("+800 1234 5678", "GB"),
-        // These belong to no country, but to satellites, networks and services of all the world.
+        // These belong to no country, but to satellites, global networks and global services.
         ("+870 773 111 632", "GB"),
         ("+878 10 123456789 0", "GB"),
         ("+881 612 345 678", "GB"),
@@ -177,7 +177,7 @@ proptest! {
     #[test]
     fn nothing_makes_it_panic(number in "(\\PC{0,30}|[+()0-9 ./-]{0,40})", country in "([A-Z]{2}|\\PC{0,3})") {
         if let Some(number) = PhoneNumber::parse(&number, &country) {
-            // What it makes of a text, it makes of its own spelling as well.
+            // Parsing its own output gives the same number.
             let again = PhoneNumber::parse(&format!("+{}", number.address().as_str()), "US");
             prop_assert_eq!(again.map(|n| n.address().as_str().to_owned()), Some(number.address().as_str().to_owned()));
         }

@@ -1,5 +1,5 @@
-//! Validating telephone numbers: the codes, how often they may be asked for and tried, and
-//! homeservers that have it done for people without an account.
+//! Validating telephone numbers: codes, limits on requests and tries, and homeservers that validate for people
+//! without an account.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ async fn each_new_attempt_has_a_new_code_and_only_the_last_is_good() {
     }
     let server = server.restart(|_| {});
     server.post(SUBMIT, &alice, &presented(&first, &new)).await.ok();
-    // It is good for its own session only.
+    // The code is valid only for its own session.
     let other = sid(&request(&server, &alice, "07400 123457", 1).await.ok());
     let reply = server.post(SUBMIT, &alice, &presented(&other, &new)).await;
     assert!(reply.status == 400 || gateway.code() == new);
@@ -166,7 +166,7 @@ async fn a_message_that_does_not_leave_spoils_no_code_that_arrived() {
             request(&server, &alice, "07400 123456", 2).await.refused(400, "M_SEND_ERROR");
         }
         if also_again {
-            // Once a message has left, only its code is good.
+            // After the gateway accepts a message, only its code is valid.
             gateway.answer("/send", Answer::Json(200, json!({})));
             request(&server, &alice, "07400 123456", 2).await.ok();
             let last = gateway.code();
@@ -213,7 +213,7 @@ async fn five_wrong_codes_end_a_session_also_when_they_come_at_once() {
     let ended = replies.iter().filter(|reply| reply.errcode() == "M_SESSION_EXPIRED").count();
     assert_eq!((counted, ended), (5, 15));
     server.post(SUBMIT, &alice, &presented(&first, &code)).await.refused(400, "M_SESSION_EXPIRED");
-    // The next request begins anew.
+    // The next request starts a new session.
     let second = sid(&request(&server, &alice, "07400 123456", 1).await.ok());
     assert_ne!(second, first);
     server.post(SUBMIT, &alice, &presented(&second, &gateway.code())).await.ok();
@@ -222,8 +222,9 @@ async fn five_wrong_codes_end_a_session_also_when_they_come_at_once() {
 #[tokio::test]
 async fn messages_are_limited_by_number_country_account_homeserver_and_ip() {
     type Case = (fn(&mut Config), [bool; 3]);
-    // Which limit is tight; whether these are allowed after alice has asked for one number: she for
-    // another of the country, she for one of another country, bob for the same.
+    // The tight limit. After alice has requested a code for one number: whether she may request for another
+    // number of the country, whether she may for a number of another country, and whether bob may for the same
+    // number.
     let cases: [Case; 5] = [
         (|config| config.limits.sms_per_number = Rate::new(1, 1), [true, true, false]),
         (|config| config.limits.sms_per_country = Rate::new(1, 1), [false, true, false]),
@@ -268,7 +269,7 @@ async fn only_messages_that_leave_count_for_a_number_a_country_and_the_day() {
         request(&server, &alice, "07400 123456", 2).await.refused(429, "M_LIMIT_EXCEEDED");
         assert_eq!(gateway.told().len(), 2);
     }
-    // What a limit refuses takes nothing of the day.
+    // A request that a limit refuses does not count towards the daily ceiling.
     let gateway = Gateway::start();
     let server = server(&gateway, |config| {
         config.limits.sms_per_number = Rate::new(1, 1);
@@ -355,7 +356,7 @@ async fn a_homeserver_has_a_number_validated_and_publishes_nothing() {
         post(SUBMIT, from, presented(&first, &code)).await.refused(403, "M_FORBIDDEN");
         validated(from).await.refused(403, "M_FORBIDDEN");
     }
-    // An account is nothing to the homeserver's session, nor a homeserver to an account's.
+    // An account cannot use a homeserver's session, nor a homeserver an account's.
     server.post(SUBMIT, &alice, &presented(&first, &code)).await.refused(404, "M_NO_VALID_SESSION");
     post(SUBMIT, HOMESERVER, presented(&first, &wrong(&code))).await.refused(400, "M_TOKEN_INCORRECT");
     assert_eq!(post(SUBMIT, HOMESERVER, presented(&first, &code)).await.ok(), json!({ "success": true }));
@@ -372,7 +373,7 @@ async fn a_homeserver_has_a_number_validated_and_publishes_nothing() {
     reply.refused(404, "M_NO_VALID_SESSION");
     assert_eq!(find(&server, &alice, "447400123456").await, None);
 
-    // After its day the session is gone.
+    // After 24 hours the session is deleted.
     server.clock.forward(DAY);
     server.until("it is gone", async || validated(HOMESERVER).await.errcode() == "M_NO_VALID_SESSION").await;
     assert_eq!(find(&server, &alice, "447400123456").await, None);

@@ -1,7 +1,7 @@
 //! One test for each promise of the policy (design, section 1), named after it.
 //!
-//! P13 is held by `data`, P17 and P20 by `notice`, P18 by `commands`. P7 and
-//! the federation's half of P8 and P9 wait for the federation.
+//! `data` tests P13, `notice` tests P17 and P20, and `commands` tests P18. P7 and the federation's half of P8
+//! and P9 need the federation, which does not exist yet.
 
 mod physical;
 mod reverse;
@@ -22,8 +22,8 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A server whose mails lie outside its data directory, and that directory: whatever is found in there,
-/// the server has kept.
+/// A server that writes its mails outside its data directory, and that directory. So everything in the directory
+/// is data that the server stores.
 pub async fn only_files(change: impl FnOnce(&mut Config)) -> (Server, PathBuf) {
     let server = Server::start_with(|config| {
         config.mail.directory = Some(config.data_dir.with_file_name("mail"));
@@ -63,7 +63,7 @@ async fn p3_single_and_bulk_lookup() {
     for addresses in [vec![known.clone()], addresses] {
         let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": addresses });
         let found = server.post("/lookup", &alice, &body).await;
-        // The second is more than is left of the budget after the first.
+        // The second lookup costs more than the first leaves in the budget.
         if found.status == 429 {
             server.clock.forward(DAY);
             let found = server.post("/lookup", &alice, &body).await.ok();
@@ -263,7 +263,7 @@ async fn p14_and_p15_the_logs_go_from_the_disk_when_their_time_is_over() {
     for (until, trace) in [(7, looked_up.as_str()), (60, "Distinctive/3"), (180, "198.51.100.99")] {
         let now = Clock::now(&*server.clock).0;
         let day = Duration::from_millis(now - 1_800_000_000_000);
-        // Until the day before it has to go.
+        // Up to the day before it must be gone.
         server.pass((until - 1) * DAY - day).await;
         assert_ne!(held(trace), 0, "{trace} goes before its time");
         server.pass(DAY).await;

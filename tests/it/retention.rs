@@ -1,5 +1,5 @@
-//! What has reached its age goes, nothing goes before, a wrong clock deletes nothing, and the
-//! operator sees what is held.
+//! Retention: data is deleted at its age and not earlier, a wrong clock deletes nothing, and `retention status`
+//! shows what is stored.
 
 mod damaged;
 mod property;
@@ -22,7 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROUND: Duration = Duration::from_secs(11 * 60);
 
 impl Server {
-    /// A rule of what is held.
+    /// A rule of `retention status`.
     async fn rule(&self, what: &str) -> Value {
         let status = self.control("/retention/status", &json!(null)).await;
         let mut rules = status["rules"].as_array().expect("rules").iter();
@@ -58,7 +58,7 @@ async fn a_token_that_nobody_uses_goes_and_one_in_use_stays() {
         assert!(knows(&server, &busy).await);
     }
     let tokens = async || server.rule("access tokens").await["rows"].clone();
-    // It is eight o'clock, and a day of use counts to its end.
+    // It is eight o'clock, and a token's period starts at the end of the day of its last use.
     server.pass(DAY + 16 * HOUR - SECOND).await;
     assert_eq!(tokens().await, json!(2), "not before its time, whenever on its day the token was used");
     assert!(knows(&server, &busy).await);
@@ -177,13 +177,13 @@ async fn a_start_with_a_wrong_clock_deletes_nothing() {
     let server = server.restart(|_| {});
     server.until_counted("bindery_retention_halted 1").await;
     assert!(knows(&server, &alice).await);
-    // As a machine without a clock of its own is told the time, days after it was turned off.
+    // A machine without a battery-backed clock gets the time again days after it was turned off.
     server.clock.forward(7 * DAY);
     server.until_counted("bindery_retention_halted 0").await;
     server.clock.forward(40 * DAY);
     let server = server.restart(|_| {});
     server.until_counted("bindery_retention_halted 1").await;
-    assert!(knows(&server, &alice).await, "it is not believed that it was off for so long");
+    assert!(knows(&server, &alice).await, "retention does not trust so large a jump of the clock");
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
         only_files(|config| config.privacy.deleted_binding_days = crate::support::at_least_one(3)).await;
     let (leaver, stayer) = (server.user("leaver").await, server.user("stayer").await);
     server.round_is_done().await;
-    // Where the new file would be made.
+    // The path of the new file of a rewrite.
     let in_the_way = data.join("bindery.redb.new");
     std::fs::create_dir(&in_the_way).expect("a directory");
     server.request(Method::DELETE, "/_bindery/v1/account", Some(&leaver.token), None).await.ok();
@@ -226,7 +226,7 @@ async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
             day == 3 || server.metrics().await.contains("bindery_rewrite_overdue 0"),
             "not yet on day {day}"
         );
-        // It goes in a round, which comes to nothing otherwise.
+        // The round deletes it, although the rest of the round fails.
         server.request_token(&stayer, &format!("day{day}@example.org"), "secret", 1).await;
         server.clock.forward(DAY);
         server.until("a round", async || server.rule("validation sessions").await["rows"] == 0).await;

@@ -1,5 +1,5 @@
-//! The physical rewrite: what was removed is in no file afterwards, nothing else is lost, nobody
-//! who reads waits, and a crash at any of its steps leaves a good database.
+//! The rewrite of the database file: removed data is in no file afterwards, nothing else is lost, readers do not
+//! wait, and a crash at any step leaves a valid database.
 
 use std::{
     fs,
@@ -60,7 +60,7 @@ fn holds(store: &Store, number: usize) -> bool {
     found
 }
 
-/// What must be in no file once the person has left.
+/// The traces that must be in no file after the person has left.
 fn traces(number: usize, pepper: &str) -> [Vec<u8>; 3] {
     let Association { address, user_id, .. } = association(number);
     let hash = LookupHash::of(&address, pepper).0.to_vec();
@@ -165,7 +165,7 @@ async fn a_crash_at_any_step_leaves_a_good_database() {
     store.rewrite(Millis(5)).await.expect("rewritten");
     drop(store);
     let after = fs::read(dir.path().join(DATABASE_FILE)).expect("the new file");
-    // Until the new file takes the place of the old one, it may be there as far as it had come.
+    // Until the new file replaces the old one, it may exist in part.
     let cuts = [0, 1, 4096, after.len() / 2, after.len() - 1, after.len()];
     for cut in cuts.map(Some).into_iter().chain([None]) {
         let dir = TempDir::new().expect("a directory");
@@ -229,11 +229,14 @@ async fn what_was_never_committed_is_a_reason_to_rewrite() {
         async |store: &Store| store.write(|tables| tables.put_round(Millis(1))).await.expect("written");
     note(&store).await;
     assert!(!store.read().has_removed().expect("readable"));
-    // As a kill leaves the file.
+    // The file as a killed process leaves it.
     fs::copy(dir.path().join(DATABASE_FILE), other.path().join(DATABASE_FILE)).expect("copied");
     let cut_off = open(other.path());
     note(&cut_off).await;
-    assert!(cut_off.read().has_removed().expect("readable"), "what was being written may be in it");
+    assert!(
+        cut_off.read().has_removed().expect("readable"),
+        "the file may hold bytes of the interrupted write"
+    );
     cut_off.rewrite(Millis(2)).await.expect("rewritten");
     note(&cut_off).await;
     assert!(!cut_off.read().has_removed().expect("readable"));
@@ -247,10 +250,10 @@ async fn what_was_never_committed_is_a_reason_to_rewrite() {
     assert!(undone.await.is_err());
     drop(store);
     let closed = open(dir.path());
-    assert!(closed.read().has_removed().expect("readable"), "so may what was undone");
+    assert!(closed.read().has_removed().expect("readable"), "the file may hold bytes of the undone batch");
     closed.rewrite(Millis(2)).await.expect("rewritten");
     drop(closed);
     let closed = open(dir.path());
     note(&closed).await;
-    assert!(!closed.read().has_removed().expect("readable"), "a file that was closed holds nothing else");
+    assert!(!closed.read().has_removed().expect("readable"), "a cleanly closed file has no such bytes");
 }

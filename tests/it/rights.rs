@@ -1,4 +1,4 @@
-//! A copy of one's data and its erasure: complete, about nobody else, at once, and audited.
+//! Export and erasure of a person's data: complete, about no other person, immediate, and audited.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn published_schema() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.schema.json")
 }
 
-/// A document as the published schema has it.
+/// Checks an export against the published schema.
 #[track_caller]
 fn check_against_schema(document: &Value) {
     let schema = std::fs::read_to_string(published_schema()).expect("the schema");
@@ -29,7 +29,7 @@ async fn copy(server: &Server, user: &User) -> Value {
     copy
 }
 
-/// Alice with two addresses and an invitation sent; Bob with one; somebody invited Carol's address.
+/// Alice has two addresses and has sent an invitation; Bob has one address; Carol's address is invited.
 async fn people() -> (Server, User, User) {
     let server = Server::start().await;
     let (alice, bob) = (server.user("alice").await, server.user("bob").await);
@@ -139,7 +139,7 @@ async fn an_operator_exports_and_erases_by_address() {
     check_against_schema(&unfinished);
     assert_eq!(unfinished["validation_sessions"][0]["state"], "pending");
     assert_eq!(unfinished["invitations_received"][0]["room_id"], "!third:hs.test");
-    assert!(!unfinished.to_string().contains(&bob.id), "who asked and who invites is somebody else");
+    assert!(!unfinished.to_string().contains(&bob.id), "the accounts that asked or invited are other people");
 
     let erased = server.control("/erase", &json!({ "address": "unfinished@example.org" })).await;
     assert_eq!(erased, json!({ "bindings": 0, "others": 2 }));

@@ -1,5 +1,4 @@
-//! A second client's view: requests and answers as ruma's types, which other people wrote from
-//! the specification.
+//! Requests and answers as ruma's types: an independent implementation of the specification.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -137,7 +136,7 @@ async fn invitations_and_telephones_in_rumas_types() {
 
     let url = sign_url(&server.mail_to("bob@example.org", 0).await);
     let (_, key) = url.split_once("private_key=").expect("a key");
-    // What ruma sends is in the standard alphabet.
+    // ruma sends the standard base64 alphabet.
     let key = Base64::<UrlSafe>::parse(key).expect("base64");
     let (bob, key) = ("@bob:elsewhere.test".try_into().expect("a user ID"), Base64::new(key.into_inner()));
     let request = sign_invitation_ed25519::v2::Request::new(bob, stored.token.clone(), key);

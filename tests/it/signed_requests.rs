@@ -1,5 +1,5 @@
-//! Unbinding that a homeserver signs (Identity Service API, `/3pid/unbind`; Server-Server API,
-//! "Request Authentication"): what counts as its signature, and what follows.
+//! Unbind requests that a homeserver signs (Identity Service API, `/3pid/unbind`; Server-Server API, "Request
+//! Authentication"): which signatures are valid, and what the request does.
 
 use reqwest::Method;
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn a_homeserver_withdraws_the_address_of_its_user() {
             let header = published.server.homeserver.sign_request(&uri, member, destination, &content);
             published.accepted(&header).await;
             assert!(!published.is_published().await, "{member} {destination}");
-            // Once more: there is nothing to do, and that is no failure.
+            // A second request has nothing to unbind, and succeeds.
             published.accepted(&header).await;
             assert_eq!(published.keys_fetched(), 1, "keys are remembered");
         }
@@ -138,17 +138,17 @@ async fn a_request_for_another_server_is_refused() {
         for member in ["destination", "destination_is"] {
             let header = home.sign_request(&uri, member, name, &content);
             published.unbind(&header, &content).await.refused(401, "M_UNAUTHORIZED");
-            // The header alone can name us, but that is not what was signed.
+            // The header names this server, but the signed object does not.
             let renamed = format!("destination=\"{name}\"");
             published.refused(&header.replace(&renamed, "destination=\"id.test\""), &content).await;
         }
     }
-    // Our name and our alias are not the same destination.
+    // The server's name and its alias are different destinations.
     published.refused(&published.header().replace("\"id.test\"", "\"id-alias.test:8448\""), &content).await;
-    // A header that names nobody, as older homeservers write it, is for whom the signature names.
+    // Older homeservers send no destination in the header; then the signed object decides.
     let for_another = home.sign_request(&uri, "destination", "other.test", &content);
     published.refused(&for_another.replace(",destination=\"other.test\"", ""), &content).await;
-    // Nor does a member of another name do.
+    // A member of another name does not count either.
     for member in ["Destination", "destination_was", "to"] {
         published.refused(&home.sign_request(&uri, member, "id.test", &content), &content).await;
     }
@@ -169,13 +169,12 @@ async fn a_header_without_a_destination_is_as_good_as_its_signature() {
 async fn a_homeserver_speaks_for_its_own_users_only() {
     let published = Published::new().await;
     let (content, uri) = (published.content(), v2("/3pid/unbind"));
-    // It is trusted like the other one, and everything else is right.
+    // This homeserver is trusted like the other one, and everything else in the request is right.
     let authority = published.server.homeserver.authority.clone();
     let other = Homeserver::start_under(authority, &["127.0.0.1"], |address| address.to_string());
     let header = other.sign_request(&uri, "destination", "id.test", &content);
     published.refused(&header, &content).await;
-    // Saying that one is the other does not help: both have the same key here, and it is the name
-    // that was signed.
+    // A false origin does not help: both homeservers have the same key here, but the signature covers the name.
     let renamed = header.replace(other.name(), published.server.homeserver.name());
     published.refused(&renamed, &content).await;
     assert_eq!(other.connections(), 0);
@@ -213,14 +212,14 @@ async fn what_was_not_signed_is_refused() {
     for changed in changes {
         published.refused(&plain, &changed).await;
     }
-    // The path with its query is signed too.
+    // The signature also covers the path with its query.
     let with_query = v2("/3pid/unbind?a=b");
     let reply = published.unbind_at(&with_query, plain.as_bytes(), &content).await;
     reply.refused(403, "M_FORBIDDEN");
     let home = &published.server.homeserver;
     let header = home.sign_request(&with_query, "destination", "id.test", &content);
     published.refused(&header, &content).await;
-    // And the method.
+    // The signature also covers the method.
     for method in ["GET", "post", "PUT"] {
         let mut object = json!({
             "method": method,
@@ -265,7 +264,7 @@ async fn a_signature_that_is_not_the_homeservers_is_refused() {
         published.refused(&published.header_by(&key(id, 7)), &content).await;
     }
     assert!(published.is_published().await);
-    assert_eq!(published.keys_fetched(), 1, "no key was worth asking again within the minute");
+    assert_eq!(published.keys_fetched(), 1, "unknown keys do not make it fetch again within a minute");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Properties of what parses strangers' text and of signed JSON, with ruma's implementation as the
-//! second opinion. The generator's seed is fixed, so that every run tries the same.
+//! Properties of the parsers of untrusted text and of signed JSON, compared with ruma's implementation. The
+//! generator's seed is fixed, so that every run has the same inputs.
 
 use bindery::domain::{
     secret::Key32,
@@ -59,7 +59,7 @@ fn pieces() -> impl Strategy<Value = String> {
     vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// A server name by the grammar, as its host and its port.
+/// A server name that the grammar allows, with its host and its port.
 fn server_name() -> impl Strategy<Value = (Host, Option<u16>)> {
     let host = prop_oneof![
         "([a-zA-Z0-9-]{1,12}\\.){0,4}[a-zA-Z-][a-zA-Z0-9-]{0,20}"
@@ -104,7 +104,7 @@ fn to_ruma(object: &Map<String, Value>) -> CanonicalJsonObject {
     }
 }
 
-/// The pair of ruma's with this seed, from the only form that it reads (RFC 8410).
+/// ruma's key pair with this seed. ruma reads only the form of RFC 8410.
 fn ruma_pair(seed: [u8; 32]) -> Ed25519KeyPair {
     let mut document = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     document.extend(seed);
@@ -174,10 +174,10 @@ proptest! {
         pair.sign_json(ENTITY, &mut signed).expect("a canonical object");
         let signature = signature(&signed, &pair);
         prop_assert!(pair.public().verifies(&signed, signature));
-        prop_assert!(pair.public().verifies(&object, signature), "signatures are not signed");
+        prop_assert!(pair.public().verifies(&object, signature), "the signature does not cover `signatures`");
         let mut annotated = signed.clone();
         annotated.insert("unsigned".to_owned(), json!({ "age": 1.5 }));
-        prop_assert!(pair.public().verifies(&annotated, signature), "nor is what is unsigned");
+        prop_assert!(pair.public().verifies(&annotated, signature), "the signature does not cover `unsigned`");
 
         let key_again = PublicKey::from_base64(&pair.public().to_base64());
         prop_assert_eq!(key_again, Some(pair.public()));

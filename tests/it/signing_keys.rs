@@ -1,5 +1,5 @@
-//! The keys of homeservers (Server-Server API, "Publishing Keys"): which documents are trusted, how
-//! long they are remembered, and when they are fetched again.
+//! The keys of homeservers (Server-Server API, "Publishing Keys"): which documents Bindery trusts, how long it
+//! caches them, and when it fetches them again.
 
 use std::time::Duration;
 
@@ -69,7 +69,8 @@ async fn a_key_document_that_is_not_to_be_trusted_is_refused() {
         published.server.clock.forward(60 * SECOND);
     }
     assert!(published.is_published().await);
-    // None of them was remembered for longer, and keys that did not sign do not spoil one that did.
+    // Bindery cached none of them for longer. Keys that did not sign the document do not invalidate one that
+    // did.
     let more = signed(&|document| {
         document["verify_keys"]["future:x"] = json!({ "key": "?" });
         document["verify_keys"]["ed25519:x"] = public(9);
@@ -173,7 +174,7 @@ async fn a_new_key_is_fetched_but_at_most_once_a_minute() {
         let unknown = key(&format!("ed25519:{number}"), 9);
         published.refused(&published.header_by(&unknown), &content).await;
     }
-    assert_eq!(published.keys_fetched(), 2, "unknown keys make it ask once a minute");
+    assert_eq!(published.keys_fetched(), 2, "an unknown key makes it fetch once a minute");
     published.server.clock.forward(60 * SECOND);
     published.refused(&published.header(), &content).await;
     published.refused(&published.header(), &content).await;

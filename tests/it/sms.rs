@@ -1,5 +1,5 @@
-//! Messages to telephones: what a gateway is sent, what counts as success, and what an operator hears
-//! who has described it wrongly. The recipes are those of `docs/sms.md`.
+//! Messages to telephones: the request to the gateway, what counts as success, and the errors for a wrong
+//! configuration. The recipes are those of `docs/sms.md`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bindery::{
@@ -45,7 +45,7 @@ fn recipe(heading: &str) -> Config {
     config
 }
 
-/// A recipe whose gateway is the double; gives the host and path that it had.
+/// A recipe with the test gateway in its URL; returns the host and path of the original URL.
 fn divert(config: &mut Config, gateway: &Gateway, dir: &TempDir) -> (String, String) {
     let file = dir.path().join("password");
     std::fs::write(&file, "pass word\nnot this\n").expect("written");
@@ -60,7 +60,7 @@ struct Recipe {
     heading: &'static str,
     host: &'static str,
     to: &'static str,
-    /// Those of every request, beside the media type.
+    /// The headers of every request except the media type.
     headers: Vec<String>,
     body: Value,
     taken: (u16, Value),

@@ -1,5 +1,4 @@
-//! The database: created once, opened again, refused when it is somebody else's or newer, and old
-//! ones still open.
+//! The database: creating it, opening it again, refusing a foreign or newer one, and migrating old ones.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -111,7 +110,7 @@ async fn a_closure_that_fails_undoes_its_batch_and_the_writer_goes_on() {
 const OLD_TOKEN: &str = "an-old-token";
 const OLD_INVITATION: &str = "an-old-invitation";
 
-/// Writes what [`old_databases_still_open`] looks for.
+/// Writes the rows that [`old_databases_still_open`] reads.
 async fn write_database(path: &Path) {
     let dir = TempDir::new().expect("a directory");
     let store = open(dir.path()).expect("a new database");
@@ -149,9 +148,9 @@ async fn write_database(path: &Path) {
     fs::copy(dir.path().join("bindery.redb"), path).expect("copied");
 }
 
-/// Each database in `tests/data/databases` was written by a program whose newest schema its name
-/// says; today's program must open it. After a change of the schema, run this test once with
-/// `UPDATE_SNAPSHOTS=1` and commit the file that it adds.
+/// Today's program must open each database in `tests/data/databases`. The file name says the schema of the
+/// program that wrote it. After a change of the schema, run this test once with `UPDATE_SNAPSHOTS=1` and commit
+/// the file that it adds.
 #[tokio::test]
 async fn old_databases_still_open() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/databases");

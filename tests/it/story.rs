@@ -1,4 +1,4 @@
-//! The main job from beginning to end, and each endpoint's good answer.
+//! The main use of the server from beginning to end, with the successful answer of each endpoint.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Consent: nothing before it, any language gives it, a new version asks again.
+//! Consent: nothing works before it, accepting one language is enough, and a new version asks again.
 
 use reqwest::Method;
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn any_language_counts_and_documents_are_accepted_one_by_one() {
     server.get("/account", &user).await.refused(403, "M_TERMS_NOT_SIGNED");
     accept(&server, &user, &["https://id.test/privacy/1/en"]).await;
     server.get("/account", &user).await.ok();
-    // Consent is the account's, not the token's.
+    // The consent belongs to the account, not to the token.
     server.get("/account", &server.register("alice").await).await.ok();
     server.get("/account", &server.register("bob").await).await.refused(403, "M_TERMS_NOT_SIGNED");
 }

@@ -1,5 +1,5 @@
-//! `.well-known/matrix/server` (Server-Server API, "Resolving server names", step 3): redirects,
-//! answers that say nothing, and how long each is remembered.
+//! `.well-known/matrix/server` (Server-Server API, "Resolving server names", step 3): redirects, useless
+//! answers, and how long Bindery caches each.
 
 use std::time::Duration;
 
@@ -22,14 +22,13 @@ fn delegation(server: &str) -> Answer {
     Answer::Json(200, json!({ "m.server": server }))
 }
 
-/// A server under test beside the homeserver `hs.test`, which it only finds by a delegation to
-/// `right.test`.
+/// The server under test and the homeserver `hs.test`, which it finds only through a delegation to `right.test`.
 fn beside_delegated(network: &Network) -> Server {
     network.dns.address("right.test", network.home);
     server_beside(network.put((network.home, OTHER_PORT), &["right.test"], "hs.test"))
 }
 
-/// A server under test beside the homeserver `hs.test`, which it only finds without a delegation.
+/// The server under test and the homeserver `hs.test`, which it finds only without a delegation.
 fn beside_plain(network: &Network) -> Server {
     server_beside(network.put((network.web, PORTS.federation), &["hs.test"], "hs.test"))
 }

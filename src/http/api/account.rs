@@ -1,4 +1,4 @@
-//! Registration, "who am I", and logging out.
+//! Registers an account, names the account of a token, and logs a token out.
 
 use actix_web::web::Data;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Publishing an association and taking it back.
+//! Binds an address to a Matrix ID and unbinds it.
 
 use actix_web::{HttpRequest, http::header::AUTHORIZATION, web::Data};
 use serde::Deserialize;
@@ -66,10 +66,10 @@ impl ThreePid {
     }
 }
 
-/// `POST /3pid/unbind`: proved by a validated session, or else by the homeserver's signature.
+/// `POST /3pid/unbind`: a validated session or the homeserver's signature proves that the caller may unbind.
 pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
     state.core.limits.unbind(caller.network(), state.core.clock.now())?;
-    // The signature is over what was sent, unknown members included.
+    // The homeserver signs the whole content, including members that Bindery does not know.
     let content: Value = body.json()?;
     let wire = Unbind::deserialize(&content)
         .map_err(|_| Refusal::InvalidParam("A parameter has the wrong type".to_owned()))?;

@@ -1,8 +1,8 @@
-//! Version 1 of the API as homeservers still call it: they have a telephone number validated for
-//! somebody who registers with them, and publish nothing (design, P4).
+//! Version 1 of the API, which homeservers still call to validate the telephone number of a person who registers
+//! with them. They publish nothing (design, P4).
 //!
-//! Mounted only if the operator names homeservers; there is no token, their address is what
-//! admits them.
+//! These routes exist only if the operator names homeservers. There is no token: the homeserver's IP address
+//! admits it.
 
 use actix_web::{HttpRequest, web::Data};
 use serde_json::json;
@@ -31,8 +31,10 @@ pub async fn request_token(
     phone::send_code(&state, None, caller, &request, &body).await
 }
 
-/// `POST /api/v1/validate/msisdn/submitToken`. Tries are bounded by the session: a homeserver
-/// speaks for many people from one address.
+/// `POST /api/v1/validate/msisdn/submitToken`
+///
+/// The session bounds the tries. A limit per IP address would hit many people, because one homeserver submits
+/// for all of its users.
 pub async fn submit_token(state: Data<State>, _homeserver: Delegate, body: Body) -> Answer {
     let presented = body.json_or_form::<SubmitToken>()?.parse()?;
     presented.submit(&state, User::Homeserver).await?;

@@ -1,4 +1,4 @@
-//! Inviting somebody who is known by an e-mail address only, and taking that up or back.
+//! Stores an invitation for an e-mail address, signs for its recipient, and cancels it.
 
 use actix_web::{
     HttpRequest,
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Of the many things that a homeserver may say about a room, those that the mail repeats.
+/// The request, with only those details of the room that the mail quotes.
 #[derive(Deserialize)]
 struct StoreInvite {
     medium: Option<String>,
@@ -80,8 +80,10 @@ struct Sign {
     private_key: Option<String>,
 }
 
-/// `POST /sign-ed25519`: for whoever has the mail, so without an access token. Clients that follow
-/// the mail's link leave the parameters in its query.
+/// `POST /sign-ed25519`
+///
+/// It needs no access token: the invitation's token and private key in the mail are the proof. Clients that
+/// follow the link in the mail send the parameters in the query.
 pub async fn sign(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
     let here: Sign = query(&request)?;
     let there: Sign = if body.is_empty() { Sign::default() } else { body.json_or_form()? };
@@ -94,7 +96,7 @@ pub async fn sign(state: Data<State>, caller: Caller, request: HttpRequest, body
     json(state.off_thread(signed).await?)
 }
 
-/// `DELETE /_bindery/v1/invitations/{token}`: ours, see docs/api.md.
+/// `DELETE /_bindery/v1/invitations/{token}`: Bindery's own endpoint, see docs/api.md.
 pub async fn cancel(state: Data<State>, account: Account, token: Path<String>) -> Answer {
     let token = parsed(Some(token.into_inner()), "token", Token::parse)?;
     cancel_by_sender(&state.core, account.0.user_id().clone(), token).await?;

@@ -1,7 +1,7 @@
-//! Hash details and lookups.
+//! Answers `hash_details` and lookups.
 //!
-//! The busiest handler of all: it borrows the addresses from the request and writes the answer
-//! straight into the response.
+//! Lookups are the most frequent requests. So the handler borrows the addresses from the request, and writes the
+//! answer straight into the response.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -38,7 +38,7 @@ struct Request<'a> {
     addresses: Option<Vec<Text<'a>>>,
 }
 
-/// A string that stays in the request body unless it has escapes in it.
+/// A string that borrows from the request body, unless it contains escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -60,7 +60,7 @@ pub async fn lookup(state: Data<State>, account: Account, caller: Caller, body: 
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer))
 }
 
-/// Looks up, and writes the answer as it comes.
+/// Runs the lookup and writes each mapping as soon as it is found.
 fn mappings<T: AsRef<str>>(
     core: &Core,
     account: &Authenticated,

@@ -1,4 +1,4 @@
-//! The Matrix Identity Service API: wire types, and handlers of a few lines.
+//! The handlers and wire types of the Matrix Identity Service API.
 
 pub mod account;
 pub mod association;

@@ -1,6 +1,6 @@
-//! Validating a telephone number: asking for a message with a code.
+//! Starts the validation of a telephone number: sends a message with a code.
 //!
-//! Presenting the code is the same as presenting the token of a mail, see `validation`.
+//! `validation` handles the submitted code, like the token of a mail.
 
 use actix_web::{HttpRequest, web::Data};
 use serde::Deserialize;
@@ -42,7 +42,7 @@ pub async fn request_token(
     send_code(&state, Some(account.0), caller, &request, &body).await
 }
 
-/// Has a code sent for an account, or for a homeserver that asks on behalf of somebody without one.
+/// Sends a code for an account, or for a homeserver that asks for a person without an account.
 pub(super) async fn send_code(
     state: &Data<State>,
     account: Option<Authenticated>,
@@ -78,7 +78,7 @@ pub(super) async fn send_code(
         validate::request_token(&here.core, token_request, admit, deliver).await
     });
     let sid = sid.await?;
-    // Clients show the number as it was understood; the specification names only the sid.
+    // Clients show the parsed number; the specification requires only the sid.
     json(json!({
         "sid": sid.as_str(),
         "msisdn": answer.address().as_str(),

@@ -1,4 +1,4 @@
-//! Public keys and whether they are ours.
+//! Serves Bindery's public keys, and tells whether a key is one of them.
 
 use actix_web::{
     HttpRequest,

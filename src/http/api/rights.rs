@@ -1,5 +1,5 @@
-//! What an account may ask for its own data, whether or not it has accepted any terms: a copy, and
-//! that it is erased. Ours, see docs/api.md.
+//! Exports or erases the data of an account, even if it has not accepted the terms. These endpoints are
+//! Bindery's own, see docs/api.md.
 
 use actix_web::web::Data;
 
@@ -33,7 +33,7 @@ pub async fn erase(state: Data<State>, account: AccountBeforeTerms, caller: Call
     empty()
 }
 
-/// `GET /_bindery/v1/export.schema.json`: what a copy looks like, for whoever reads it by program.
+/// `GET /_bindery/v1/export.schema.json`: the JSON schema of an export.
 pub async fn schema() -> Answer {
     json(Export::schema())
 }

@@ -1,4 +1,4 @@
-//! The terms of service, and accepting them.
+//! Serves the terms of service and records their acceptance.
 
 use actix_web::web::Data;
 use serde::Deserialize;

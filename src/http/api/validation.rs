@@ -1,6 +1,6 @@
-//! Validating an address: asking for a mail, and presenting the token of a mail or message.
+//! Validates an address: sends the mail, and checks the token of a mail or the code of a message.
 //!
-//! Asking for a message to a telephone is in `phone`.
+//! `phone` sends the messages to telephones.
 
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::Deserialize;
@@ -30,11 +30,11 @@ struct RequestToken {
     email: Option<String>,
     send_attempt: Option<Number>,
     next_link: Option<String>,
-    /// Not in the specification; Sydent's clients choose the look of mails with it.
+    /// Not in the specification; Sydent's clients choose the mail template with it.
     brand: Option<String>,
 }
 
-/// A number that some clients, and every form, send as a string.
+/// A number. Forms and some clients send it as a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Number {
@@ -43,7 +43,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// The value of `send_attempt`.
+    /// The value of the parameter `send_attempt`.
     pub fn attempt(given: Option<Self>) -> Result<u64, ApiError> {
         let value = match required(given, "send_attempt")? {
             Self::Number(number) => Some(number),
@@ -105,7 +105,8 @@ pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, 
     json(json!({ "success": true }))
 }
 
-/// `GET /validate/{email,msisdn}/submitToken`: for people, so the answer is a page or a redirect.
+/// `GET /validate/{email,msisdn}/submitToken`: people open it in a browser, so the answer is a page or a
+/// redirect.
 pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: HttpRequest) -> HttpResponse {
     let outcome = async {
         let presented = query::<SubmitToken>(&request)?.parse()?;
@@ -113,7 +114,7 @@ pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: H
         presented.submit(&state, User::Account).await
     };
     let outcome = outcome.await;
-    // In another language it would be one more try.
+    // No links to other languages: each of them would submit the token again.
     pages::submitted(&state, &request, Value::Null, outcome)
 }
 
@@ -129,13 +130,13 @@ impl SubmitToken {
         Ok(Presented {
             sid: parsed(self.sid, "sid", Sid::parse)?,
             secret: parsed(self.client_secret, "client_secret", ClientSecret::parse)?,
-            // People type codes in groups.
+            // People type codes in groups with spaces.
             token: parsed(self.token, "token", |text| Token::parse(&text.replace(' ', "")))?,
         })
     }
 }
 
-/// A token that is presented to a session.
+/// A token submitted to a session.
 pub(super) struct Presented {
     sid: Sid,
     secret: ClientSecret,
@@ -143,7 +144,7 @@ pub(super) struct Presented {
 }
 
 impl Presented {
-    /// Not on this thread: a try counts also if whoever made it has gone away.
+    /// Submits the token on the background runtime, so that the try counts even if the caller disconnects.
     pub async fn submit(self, state: &State, user: User) -> Result<Validated, ApiError> {
         let core = state.core.clone();
         let Self { sid, secret, token } = self;
@@ -156,7 +157,7 @@ pub async fn validated_address(state: Data<State>, _account: Account, request: H
     validated(&state, User::Account, &request)
 }
 
-/// What a session of this user has validated.
+/// The answer with the validated address of a session of this user.
 pub(super) fn validated(state: &State, user: User, request: &HttpRequest) -> Answer {
     #[derive(Deserialize)]
     struct Session {

@@ -1,5 +1,5 @@
-//! The page that a mailed link opens: it says who asked, and the reader says *Confirm* or *This
-//! was not me* (design, section 4, rule 7).
+//! The page behind a mailed link. It names the account that asked, and the reader presses *Confirm* or *This was
+//! not me* (design, section 4, rule 7).
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -29,14 +29,14 @@ use crate::{
     },
 };
 
-/// The link that a mail carries.
+/// The link in a validation mail.
 pub fn confirm_link(config: &Config, sid: &Sid, token: &Token, language: Language) -> String {
-    // Session IDs and tokens are URL-safe by their alphabet.
+    // Session IDs and tokens have only URL-safe characters, so they need no escaping.
     let (base, language) = (&config.public_base_url, language.as_str());
     format!("{base}/confirm?sid={}&token={}&lang={language}", sid.as_str(), token.as_str())
 }
 
-/// What a page can end in. The names are those of the texts and of `data-outcome`.
+/// The outcome that a page shows. The names are keys of the texts and values of `data-outcome`.
 #[derive(Clone, Copy)]
 enum Outcome {
     Verified,
@@ -96,7 +96,7 @@ struct Decision {
 pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
     let wire = query::<LinkQuery>(&request).ok();
     let link = wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?)));
-    let Some((sid, token)) = link else { return useless(&state, &request) };
+    let Some((sid, token)) = link else { return incomplete_link(&state, &request) };
     let end = |outcome| end(&state, &request, in_each_language(&sid, &token), outcome);
     let here = in_each_language(&sid, &token);
     let question = |template: &str, account: Option<UserId>, outcome: Option<&str>| {
@@ -117,13 +117,13 @@ pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `POST /confirm`: does what the reader decided.
+/// `POST /confirm`: confirms or withdraws the session, as the reader decided.
 pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
     let wire = body.json_or_form::<Decision>().ok();
     let decision =
         wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?, wire.decision?)));
     let Some((sid, token, decision)) = decision else {
-        return useless(&state, &request);
+        return incomplete_link(&state, &request);
     };
     let here = in_each_language(&sid, &token);
     if let Err(refusal) = state.core.limits.submit_link(caller.network(), state.core.clock.now()) {
@@ -144,8 +144,8 @@ pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, bo
     }
 }
 
-/// The end of a validation by link: the page, or on to where the client wanted the person to go. `here`
-/// is where it is in each language, or null.
+/// The answer after a validation by link: a redirect to the client's `next_link` if there is one, else the page
+/// with the outcome. `here` has the links to the page in each language, or is null.
 pub fn submitted(
     state: &State,
     request: &HttpRequest,
@@ -161,8 +161,8 @@ pub fn submitted(
     }
 }
 
-/// To those whose link is not whole.
-fn useless(state: &State, request: &HttpRequest) -> HttpResponse {
+/// The page for an incomplete link.
+fn incomplete_link(state: &State, request: &HttpRequest) -> HttpResponse {
     let here = switch(|language| format!("/confirm?lang={language}"));
     end(state, request, here, Outcome::Invalid)
 }
@@ -172,7 +172,7 @@ fn end(state: &State, request: &HttpRequest, here: Value, outcome: Outcome) -> H
     state.pages.show(outcome.status(), "outcome.html", language(state, request), page)
 }
 
-/// The link in each language; it shows how things stand and changes nothing.
+/// The link to this page in each language. Following it changes nothing.
 fn in_each_language(sid: &Sid, token: &Token) -> Value {
     switch(|language| format!("/confirm?sid={}&token={}&lang={language}", sid.as_str(), token.as_str()))
 }

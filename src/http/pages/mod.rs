@@ -1,7 +1,7 @@
-//! The pages that people see: the front page, the page that a mailed link opens, and a person's own.
+//! The web pages: the front page, the page behind a mailed link, the privacy notice, and a person's own page.
 //!
-//! Opening a link changes nothing, because mail scanners open links; only the button does. All
-//! pages work without JavaScript, load nothing from elsewhere, and are kept by no cache.
+//! Mail scanners open links, so opening a link changes nothing; only the button does. All pages work without
+//! JavaScript, load nothing from other servers, and forbid caching.
 
 mod confirm;
 pub mod me;
@@ -50,7 +50,7 @@ pub async fn asset(file: Path<String>) -> Result<HttpResponse, ApiError> {
         .body(bytes.into_owned()))
 }
 
-/// The language of a page: the one the link names, else the browser's, else the operator's.
+/// The language of a page: from the link, else from the browser, else the operator's default.
 fn language(state: &State, request: &HttpRequest) -> Language {
     #[derive(Deserialize)]
     struct Chosen {
@@ -60,13 +60,13 @@ fn language(state: &State, request: &HttpRequest) -> Language {
     chosen.unwrap_or_else(|| preferred_language(state, request))
 }
 
-/// The language that a client asks for, else the operator's.
+/// The language of the `Accept-Language` header, else the operator's default.
 pub fn preferred_language(state: &State, request: &HttpRequest) -> Language {
     let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     header.and_then(Language::wanted).unwrap_or(state.core.config.mail.default_language)
 }
 
-/// Where the same page is in each language.
+/// Links to the same page in each language.
 fn switch(path: impl Fn(&str) -> String) -> Value {
     let link = |language: Language| json!({ "code": language.as_str(), "name": language.own_name(), "url": path(language.as_str()) });
     Language::ALL.map(link).into()

@@ -1,5 +1,6 @@
-//! The texts of the privacy notice: a template in each language, filled with what the running
-//! configuration says. They are kept as they are here, without the frame of a page around them.
+//! Renders the texts of the privacy notice from a template in each language and the configuration.
+//!
+//! Bindery stores these texts with the edition, without the frame of a page.
 
 use anyhow::Context;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
@@ -8,10 +9,10 @@ use serde_json::json;
 use super::render::{length, text};
 use crate::domain::{edition::Texts, language::Language, notice::Notice, retention, time::DAY};
 
-/// The texts of a notice.
+/// Renders the texts of a notice in all languages.
 ///
 /// # Errors
-/// If a built-in template is wrong.
+/// If a built-in template does not render.
 pub fn texts(notice: &Notice) -> anyhow::Result<Texts> {
     Language::ALL.into_iter().map(|language| Ok((language, render(notice, language)?))).collect()
 }
@@ -30,5 +31,5 @@ fn render(notice: &Notice, language: Language) -> anyhow::Result<String> {
     values["audit_days"] = json!(retention::AUDIT.as_secs() / DAY.as_secs());
     values["give_up_days"] = json!(retention::GIVE_UP.as_secs() / DAY.as_secs());
     let template = environment.get_template(&name)?;
-    template.render(Serde(values)).with_context(|| format!("the notice cannot be rendered: {name}"))
+    template.render(Serde(values)).with_context(|| format!("cannot render the privacy notice from {name}"))
 }

@@ -1,5 +1,4 @@
-//! The privacy notice: the list of its editions with what changed in each, and their texts as they
-//! were published.
+//! The pages of the privacy notice: the list of its editions with their changes, and the published text of each.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -35,7 +34,7 @@ pub async fn editions(state: Data<State>, request: HttpRequest) -> HttpResponse 
 
 fn row(edition: &Edition, before: Option<&Edition>) -> Value {
     let changes = before.map(|before| edition.facts.changes_since(&before.facts)).unwrap_or_default();
-    // That a log ended is said of the log; it is not kept for 0 days.
+    // If the operator turns the lookup log off, that change is listed; a period of 0 days is not.
     let is_end = |change: &Change| matches!(change, Change::Period { to: 0, .. });
     let changes: Vec<Value> = changes.iter().filter(|change| !is_end(change)).map(change).collect();
     json!({
@@ -65,7 +64,7 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
     let text = match privacy_notice::texts(&state.core, edition.number) {
         Ok(mut texts) => texts.remove(&language).unwrap_or_default(),
         Err(error) => {
-            // Writes what is wrong into the log.
+            // The conversion logs the error.
             let _ = ApiError::from(error);
             return outcome(&state, StatusCode::INTERNAL_SERVER_ERROR, language, "failed");
         }
@@ -83,7 +82,7 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
 }
 
 fn outcome(state: &State, status: StatusCode, language: Language, outcome: &str) -> HttpResponse {
-    // There may be no such page in the other languages either, but there is the list.
+    // The edition may not exist in the other languages either, so link to the list.
     let switch = switch(|language| format!("/privacy?lang={language}"));
     let page = json!({ "outcome": outcome, "sid": null, "switch": switch });
     state.pages.show(status, "outcome.html", language, page)

@@ -1,4 +1,4 @@
-//! `security.txt` (RFC 9116): where to report a weakness of this server.
+//! Serves `security.txt` (RFC 9116): where to report a security problem of this server.
 
 use actix_web::{HttpResponse, web::Data};
 
@@ -7,7 +7,7 @@ use crate::{
     http::{State, error::ApiError},
 };
 
-/// For how many days what it says holds; RFC 9116 section 2.5.5 wants less than a year.
+/// The file expires after this many days; RFC 9116 section 2.5.5 recommends less than a year.
 const VALID_DAYS: u32 = 300;
 
 /// `GET /.well-known/security.txt`
