@@ -14,7 +14,7 @@ use crate::domain::phone::is_country;
 #[serde(default, deny_unknown_fields)]
 pub struct Sms {
     /// "off", "http" to send through a gateway, or "directory" to write each message into a file, for development.
-    pub gateway: Gateway,
+    pub gateway: SmsTransport,
     /// Where the "directory" gateway writes; empty means the directory "sms" inside data_dir.
     pub directory: Option<PathBuf>,
     /// Countries whose numbers may be written to, as two letters each (ISO 3166-1), or "*" for all; messages cost money, so name those that you mean.
@@ -32,7 +32,7 @@ pub struct Sms {
 /// Where messages to telephones go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Gateway {
+pub enum SmsTransport {
     /// Nowhere; telephone numbers cannot be validated.
     Off,
     /// Into files.
@@ -96,7 +96,7 @@ pub enum SmsFormat {
 impl Default for Sms {
     fn default() -> Self {
         Self {
-            gateway: Gateway::Off,
+            gateway: SmsTransport::Off,
             directory: None,
             countries: Vec::new(),
             daily_ceiling: at_least_one(200),
@@ -143,12 +143,12 @@ impl Config {
             let is_code = (1..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit());
             require(is_code, format!("sms.originators: '{code}' is not a country calling code, like 44"));
         }
-        if *gateway == Gateway::Off {
+        if *gateway == SmsTransport::Off {
             return;
         }
         let problem = "sms.countries: name the countries whose numbers may be written to, or \"*\" for all";
         require(!countries.is_empty(), problem.to_owned());
-        if *gateway == Gateway::Http {
+        if *gateway == SmsTransport::Http {
             http.check(require);
         }
     }

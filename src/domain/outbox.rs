@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    backoff::Backoff,
     ids::{Token, UserId},
     invitation::Described,
     language::Language,
@@ -17,9 +18,9 @@ use super::{
     time::{HOUR, Millis},
 };
 
-/// After the first failure it waits so long, and twice as long after each other one ...
+/// The wait after a first failure ...
 pub const RETRY_FIRST: Duration = Duration::from_secs(5);
-/// ... up to this, until its time is up ([`Kind::give_up`]).
+/// ... and the longest wait between two tries, until [`Kind::give_up`].
 pub const RETRY_MOST: Duration = HOUR;
 
 /// What a row is about: there is one row for each, never two.
@@ -154,8 +155,8 @@ impl Outgoing {
 
     /// The row after another failure; `None` when it is time to give up.
     pub fn after_failure(mut self, now: Millis) -> Option<Self> {
-        let wait = wait_after(self.failures, RETRY_MOST);
         self.failures = self.failures.saturating_add(1);
+        let wait = Backoff { first: RETRY_FIRST, cap: RETRY_MOST }.wait(self.failures);
         // The last try is made when its time is up and not after.
         self.due = now.after(wait).min(self.until());
         (now < self.until()).then_some(self)
@@ -171,11 +172,6 @@ impl Outgoing {
     pub fn until(&self) -> Millis {
         self.since.after(self.parcel.kind().give_up())
     }
-}
-
-/// How long to wait after another failure when there were so many before, and at most.
-pub fn wait_after(failures: u32, most: Duration) -> Duration {
-    RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(most)
 }
 
 #[cfg(test)]

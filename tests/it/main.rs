@@ -2,6 +2,7 @@
 //! but for what happens.
 
 #![allow(clippy::panic, reason = "a test that panics has failed, and that is what it is for")]
+#![allow(clippy::disallowed_methods, reason = "tests measure real time and set file times")]
 
 mod bad_input;
 mod budgets;

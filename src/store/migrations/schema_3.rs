@@ -4,7 +4,7 @@
 use redb::{Key, ReadableTable, Table, WriteTransaction};
 use serde::Deserialize;
 
-use super::{put_meta, schema_2::SessionRow2};
+use super::schema_2::SessionRow2;
 use crate::{
     domain::{language::Language, lookup::PepperState, time::Millis},
     store::{
@@ -76,8 +76,6 @@ pub fn migrate(transaction: &WriteTransaction, now: Millis) -> Result<(), StoreE
         account_addresses.insert(key, ()).map_err(StoreError::new)?;
         encode(&AssociationRow { user_id: owner, ts, language: LANGUAGE })
     })?;
-    // Whatever was deleted before has left its bytes in the file.
-    put_meta(transaction, "removed", &true)?;
     // There was never more than one.
     change(&mut transaction.open_table(PEPPERS).map_err(StoreError::new)?, |_, row| {
         let PepperRow2 { text, created } = decode(row)?;
