@@ -13,7 +13,6 @@ use crate::{
         language::Language,
         outbox::{OutboxKey, Parcel},
         phone::PhoneNumber,
-        refusal::Refusal,
         secret::SecretHash,
         session::Session,
         threepid::Address,
@@ -171,25 +170,20 @@ pub fn is_link(core: &Core, secret: &Token) -> Result<bool, Failure> {
     Ok(visit(core, secret, Stage::Link)?.is_some())
 }
 
-/// Follows a link, which works no more from then on; the secret of the browser.
-///
-/// # Errors
-/// `NotFound` if it is no link of ours, was followed before, or is too old.
-pub async fn confirm(core: &Core, link: Token) -> Result<Token, Failure> {
+/// Uses up a link and opens the page; the secret of the browser, or `None` if the link does not work, because
+/// Bindery did not make it, it was used before, or it has expired.
+pub async fn confirm(core: &Core, link: Token) -> Result<Option<Token>, Failure> {
     let now = core.clock.now();
     let secret = Token::from_bytes(random());
     let (old, new) = (SecretHash::of(link.as_str()), SecretHash::of(secret.as_str()));
-    let answer = core.store.write(move |tables| {
+    let is_confirmed = core.store.write(move |tables| {
         let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
-        let Some(visit) = visit else {
-            return Ok(Err(Refusal::NotFound("This link was used before, or is too old")));
-        };
+        let Some(visit) = visit else { return Ok(false) };
         tables.remove_visit(old)?;
         tables.put_visit(new, &visit.confirmed(now))?;
-        Ok(Ok(()))
+        Ok(true)
     });
-    answer.await??;
-    Ok(secret)
+    Ok(is_confirmed.await?.then_some(secret))
 }
 
 /// The visit of a browser; `None` if it is over.
