@@ -39,6 +39,7 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else must use")]
     fn now(&self) -> Millis {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Millis(crate::domain::time::as_millis(since_epoch))

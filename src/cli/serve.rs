@@ -7,14 +7,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     app::{Application, Surroundings},
-    config::{Config, Gateway, Log, LogFormat, MailTransport},
+    config::{Config, Log, LogFormat, MailTransport, SmsTransport},
 };
 
 /// Runs the server until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log)?;
     let mail_directory = (config.mail.transport == MailTransport::Directory).then(|| config.mail_directory());
-    let sms_directory = (config.sms.gateway == Gateway::Directory).then(|| config.sms_directory());
+    let sms_directory = (config.sms.gateway == SmsTransport::Directory).then(|| config.sms_directory());
     let is_open = config.delegates_to_a_proxy();
     let unsaid = config.operator.unsaid();
     let (name, base) = (config.server_name.clone(), config.public_base_url.clone());

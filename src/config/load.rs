@@ -1,7 +1,7 @@
-//! Reading the configuration: a TOML file, then `BINDERY_*` variables over it, then the checks.
+//! Loads the configuration: a TOML file, then `BINDERY_*` variables over it, then the checks.
 //!
-//! A key that does not exist is an error that names the nearest one that does, because a
-//! misspelt setting that is silently ignored is found at the worst time.
+//! An unknown key is an error that names the nearest known one: if Bindery ignored a misspelt key, the operator
+//! would find out at the worst time.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use super::{Config, ConfigError};
 /// The prefix of environment variables; `__` in them separates a section from its key.
 const PREFIX: &str = "BINDERY_";
 
-/// Reads the configuration from `file`, if one is named, and from the environment's variables.
+/// Loads the configuration from `file`, if there is one, and from environment variables.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes of one kind: unknown keys, else the first wrong type, else everything that the checks find.
 pub fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
@@ -28,7 +28,7 @@ pub fn load(
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| one(format!("cannot read the configuration {}: {error}", path.display())))?;
-            // Only the message and the line: the text around a mistake may hold a password.
+            // Only the message and the line, because the text around a mistake may contain a password.
             let wrong = |error: toml::de::Error| {
                 let before = error.span().map_or(0, |span| span.start.min(text.len()));
                 let line = text.bytes().take(before).filter(|byte| *byte == b'\n').count();
@@ -39,10 +39,10 @@ pub fn load(
     };
     let schema = schema_for!(Config);
     for (variable, value) in environment {
-        // Settings that the command line itself reads are not configuration keys.
+        // BINDERY_CONFIG is an argument of the command line, not a configuration key.
         if let Some(key) = variable.strip_prefix(PREFIX).filter(|key| *key != "CONFIG") {
             let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-            // A password may look like a number.
+            // A value of a text key stays text, since a password may look like a number.
             let is_text = property(&path, &schema).is_some_and(|property| is_text(property, &schema));
             set(&mut table, &path, if is_text { Value::String(value) } else { parse_value(&value) })
                 .map_err(|()| one(format!("{variable} is not a configuration key")))?;
@@ -59,7 +59,7 @@ pub fn load(
     Ok(config)
 }
 
-/// A variable's value is read as TOML if it is that, as a plain string otherwise.
+/// The value of a variable: TOML if it parses as such, else a plain string.
 fn parse_value(text: &str) -> Value {
     let document: Result<Table, _> = format!("value = {text}").parse();
     document
@@ -82,7 +82,7 @@ fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), ()> {
     }
 }
 
-/// Follows a reference of the schema to the object it means.
+/// Follows a `$ref` of the schema.
 pub(super) fn resolve<'a>(part: &'a Json, schema: &'a Schema) -> &'a Json {
     let reference = part.get("$ref").and_then(Json::as_str).and_then(|text| text.strip_prefix('#'));
     reference.and_then(|pointer| schema.pointer(pointer)).unwrap_or(part)
@@ -92,14 +92,14 @@ fn find_unknown(table: &Table, part: &Json, schema: &Schema, prefix: &str, unkno
     let part = resolve(part, schema);
     let known = part.get("properties").and_then(Json::as_object);
     if known.is_none() && part.get("additionalProperties").is_none() {
-        // Whatever the operator writes there is theirs.
+        // Any key is allowed here, as in sms.http.body.
         return;
     }
     for (key, value) in table {
         let path = format!("{prefix}{key}");
         let inner = match known {
             Some(known) => known.get(key),
-            // A map with keys of the operator's choice.
+            // A map, in which the operator chooses the keys.
             None => part.get("additionalProperties"),
         };
         match (inner, value) {
@@ -119,24 +119,20 @@ fn find_unknown(table: &Table, part: &Json, schema: &Schema, prefix: &str, unkno
     }
 }
 
-/// Gives the table its types. What is wrong is named by its key and not shown, since it may be a
-/// password.
+/// Gives the table its types. An error names the key and never shows the value, which may be a password.
 fn typed(table: Table) -> Result<Config, ConfigError> {
-    table.try_into().map_err(|error: toml::de::Error| {
-        let text = error.to_string();
-        let key = text
-            .lines()
-            .rev()
-            .find_map(|line| line.trim().strip_prefix("in `"))
-            .map(|rest| rest.trim_end_matches('`'));
-        let expected =
-            error.message().split_once("expected ").map(|(_, expected)| format!(": expected {expected}"));
-        let (key, expected) = (key.unwrap_or("the configuration"), expected.unwrap_or_default());
-        ConfigError(vec![format!("{key} has a value that it cannot have{expected}")])
+    serde_path_to_error::deserialize(table).map_err(|error: serde_path_to_error::Error<toml::de::Error>| {
+        let message = error.inner().message();
+        let problem = match (message.strip_prefix("missing field "), message.rsplit_once(", expected ")) {
+            (Some(key), _) => format!("the key {} is missing", key.replace('`', "'")),
+            (None, Some((_, expected))) => format!("the value is wrong, expected {expected}"),
+            (None, None) => "the value is wrong".to_owned(),
+        };
+        ConfigError(vec![format!("{}: {problem}", error.path())])
     })
 }
 
-/// The part of the schema that a path leads to.
+/// The schema of the key with this path.
 fn property<'a>(path: &[String], schema: &'a Schema) -> Option<&'a Json> {
     path.iter().try_fold(schema.as_value(), |part, key| resolve(part, schema).get("properties")?.get(key))
 }
@@ -152,7 +148,7 @@ fn is_text(property: &Json, schema: &Schema) -> bool {
         || forms.into_iter().any(|form| is_text(form, schema))
 }
 
-/// Takes out settings that are empty and may be unset, as the example shows them.
+/// Removes optional keys with an empty value: the example writes an unset key like that.
 fn drop_empty(table: &mut Table, part: &Json, schema: &Schema) {
     let Some(properties) = resolve(part, schema).get("properties") else { return };
     table.retain(|key, value| {

@@ -28,7 +28,7 @@ pub use self::{
     limits::Limits,
     load::load,
     privacy::{LookupLog, Operator, Privacy, Processor},
-    sms::{Gateway, Sms, SmsFormat, SmsHttp, SmsMethod},
+    sms::{Sms, SmsFormat, SmsHttp, SmsMethod, SmsTransport},
 };
 use crate::domain::{language::Language, retention::Period, server_name::ServerName, terms::Terms};
 

@@ -14,7 +14,7 @@ use crate::domain::phone::is_country;
 #[serde(default, deny_unknown_fields)]
 pub struct Sms {
     /// "off", "http" to send through a gateway, or "directory" to write each message into a file, for development.
-    pub gateway: Gateway,
+    pub gateway: SmsTransport,
     /// Where the "directory" gateway writes; empty means the directory "sms" inside data_dir.
     pub directory: Option<PathBuf>,
     /// The countries whose numbers may get messages, as two letters each (ISO 3166-1), or "*" for all; messages cost money, so name only those that you need.
@@ -32,7 +32,7 @@ pub struct Sms {
 /// How messages to telephones are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Gateway {
+pub enum SmsTransport {
     /// Not at all; people cannot validate telephone numbers.
     Off,
     /// Into files.
@@ -96,7 +96,7 @@ pub enum SmsFormat {
 impl Default for Sms {
     fn default() -> Self {
         Self {
-            gateway: Gateway::Off,
+            gateway: SmsTransport::Off,
             directory: None,
             countries: Vec::new(),
             daily_ceiling: at_least_one(200),
@@ -145,12 +145,12 @@ impl Config {
             let is_code = (1..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit());
             require(is_code, format!("sms.originators: '{code}' is not a country calling code, like 44"));
         }
-        if *gateway == Gateway::Off {
+        if *gateway == SmsTransport::Off {
             return;
         }
         let problem = "sms.countries: name the countries whose numbers may get messages, or \"*\" for all";
         require(!countries.is_empty(), problem.to_owned());
-        if *gateway == Gateway::Http {
+        if *gateway == SmsTransport::Http {
             http.check(require);
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod association;
 pub mod audit;
+pub mod backoff;
 pub mod bucket;
 pub mod clock;
 pub mod code;

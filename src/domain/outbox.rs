@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    backoff::Backoff,
     ids::{Token, UserId},
     invitation::Described,
     language::Language,
@@ -155,8 +156,8 @@ impl Outgoing {
 
     /// The row after another failure; `None` when it is time to give up.
     pub fn after_failure(mut self, now: Millis) -> Option<Self> {
-        let wait = wait_after(self.failures, RETRY_MOST);
         self.failures = self.failures.saturating_add(1);
+        let wait = Backoff { first: RETRY_FIRST, cap: RETRY_MOST }.wait(self.failures);
         // The last try is due when the retry time ends, not after it.
         self.due = now.after(wait).min(self.until());
         (now < self.until()).then_some(self)
@@ -172,11 +173,6 @@ impl Outgoing {
     pub fn until(&self) -> Millis {
         self.since.after(self.parcel.kind().give_up())
     }
-}
-
-/// The backoff after a failure that follows `failures` earlier ones, capped at `most`.
-pub fn wait_after(failures: u32, most: Duration) -> Duration {
-    RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(most)
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@
 //! special-purpose ranges before anything is sent to it.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,22 +19,24 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
+    cache::AnswerCache,
     dns::{Dns, Service},
     fetch::{Fetch, Request, Target},
-    special_purpose::may_call,
+    special_purpose::is_allowed,
 };
 use crate::domain::{
+    backoff::Backoff,
     clock::Clock,
     server_name::{Host, ServerName},
-    time::{HOUR, Millis},
+    time::HOUR,
 };
 
 /// The ports of the protocol. Tests use others, since low ones need privileges.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
-    /// Where `.well-known` is served.
+    /// The port that serves `.well-known`.
     pub https: u16,
-    /// Where homeservers are without anything else being said.
+    /// The port of a homeserver that names no other.
     pub federation: u16,
 }
 
@@ -46,51 +47,48 @@ impl Default for Ports {
 }
 
 const MAX_REDIRECTS: usize = 5;
-const MAX_WELL_KNOWN: usize = 50 * 1024;
-/// The times for which a `.well-known` answer is remembered, as the specification recommends.
-const REMEMBER_DEFAULT: Duration = Duration::from_secs(24 * 3600);
-const REMEMBER_MOST: Duration = Duration::from_secs(48 * 3600);
-/// A failure is remembered shortly at first and longer each time, up to an hour.
-const FAILURE_FIRST: Duration = Duration::from_secs(60);
-/// How many hosts are remembered; one is forgotten for each beyond.
-const REMEMBER_HOSTS: usize = 4096;
-/// How many SRV targets and addresses are tried.
+const MAX_WELL_KNOWN_BYTES: usize = 50 * 1024;
+/// How long a `.well-known` answer is cached if it does not say, as the specification recommends.
+const DEFAULT_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// The longest time that an answer is cached, whatever it says (specification).
+const MAX_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(48 * 3600);
+/// How long a failure is cached.
+const WELL_KNOWN_BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), cap: HOUR };
+const MAX_CACHED_HOSTS: usize = 4096;
+/// The most SRV targets that are tried, and the most addresses of each.
 const MAX_TARGETS: usize = 4;
 
-/// What a host's `.well-known` said, and until when that is good.
-struct Remembered {
-    delegated: Option<ServerName>,
-    until: Millis,
-    failures: u32,
-}
+/// A host did not delegate: its `.well-known` failed, or named no server.
+#[derive(Clone, Copy)]
+struct NotDelegated;
 
-/// The way from names to places.
+/// Finds out where a homeserver listens.
 pub struct Discovery {
     fetch: Arc<Fetch>,
     dns: Dns,
     exceptions: Vec<IpNet>,
     ports: Ports,
     clock: Arc<dyn Clock>,
-    patience: Duration,
-    well_known: Mutex<HashMap<String, Remembered>>,
+    timeout: Duration,
+    well_known: AnswerCache<String, ServerName, NotDelegated>,
 }
 
 impl Discovery {
-    /// `exceptions` are the special networks that may be called all the same; `patience` is how long
-    /// a whole question may take, of which `.well-known` gets a part.
+    /// `exceptions` are the special-purpose networks that the operator allows. `timeout` bounds a whole
+    /// request to a homeserver; `.well-known` gets half of it.
     pub fn new(
         fetch: Arc<Fetch>,
         dns: Dns,
         exceptions: Vec<IpNet>,
         ports: Ports,
         clock: Arc<dyn Clock>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Self {
-        Self { fetch, dns, exceptions, ports, clock, patience, well_known: Mutex::default() }
+        let well_known = AnswerCache::new(MAX_CACHED_HOSTS, WELL_KNOWN_BACKOFF);
+        Self { fetch, dns, exceptions, ports, clock, timeout, well_known }
     }
 
-    /// The places where `name` answers, to be tried in order; empty if there is none that may be
-    /// called.
+    /// The places to connect to for `name`, in the order to try them; empty if Bindery may connect to none.
     pub async fn targets(&self, name: &ServerName) -> Vec<Target> {
         if let Some(target) = self.explicit(name).await {
             return vec![target];
@@ -107,7 +105,7 @@ impl Discovery {
         }
     }
 
-    /// Steps 1, 2, 3.1 and 3.2: an address literal or an explicit port leave nothing to discover.
+    /// Steps 1, 2, 3.1 and 3.2: a name with an address literal or an explicit port needs no discovery.
     async fn explicit(&self, name: &ServerName) -> Option<Target> {
         let (tls_name, addresses) = match (name.host(), name.port()) {
             (Host::Ip(address), _) => (literal(*address), vec![*address]),
@@ -119,7 +117,7 @@ impl Discovery {
             tls_name,
             host_header: name.to_string(),
             port,
-            addresses: self.checked(addresses, port),
+            addresses: self.allowed(addresses, port),
         })
     }
 
@@ -132,56 +130,33 @@ impl Discovery {
         let own = || vec![Service { host: host.to_owned(), port: self.ports.federation }];
         let mut targets = Vec::new();
         for Service { host: target, port } in services.unwrap_or_else(own).into_iter().take(MAX_TARGETS) {
-            let addresses = self.checked(self.dns.addresses(&target).await, port);
+            let addresses = self.allowed(self.dns.addresses(&target).await, port);
             targets.push(Target { tls_name: host.to_owned(), host_header: host.to_owned(), port, addresses });
         }
         targets
     }
 
-    /// Those addresses that may be called.
-    fn checked(&self, addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
-        let allowed = addresses.into_iter().filter(|address| may_call(*address, &self.exceptions));
+    /// The addresses that Bindery may connect to.
+    fn allowed(&self, addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
+        let allowed = addresses.into_iter().filter(|address| is_allowed(*address, &self.exceptions));
         allowed.take(MAX_TARGETS).map(|address| SocketAddr::new(address, port)).collect()
     }
 
-    /// Step 3: the name that `host` delegates to, remembered as long as it allows.
+    /// Step 3: the name that `host` delegates to, from the cache or its `.well-known`.
     async fn delegated(&self, host: &str) -> Option<ServerName> {
         let host = host.to_ascii_lowercase();
-        let host = host.as_str();
         let now = self.clock.now();
-        let failures_before = {
-            let known = self.well_known.lock().unwrap_or_else(PoisonError::into_inner);
-            match known.get(host) {
-                Some(known) if now < known.until => return known.delegated.clone(),
-                Some(known) => known.failures,
-                None => 0,
-            }
-        };
-        // A web site that says nothing must leave time to find the homeserver without it.
-        let answer = timeout(self.patience / 2, self.fetch_well_known(host)).await.ok().flatten();
-        let remembered = match &answer {
-            Some((delegated, time)) => {
-                Remembered { delegated: Some(delegated.clone()), until: now.after(*time), failures: 0 }
-            }
-            None => {
-                let wait = FAILURE_FIRST.saturating_mul(1 << failures_before.min(6)).min(HOUR);
-                Remembered {
-                    delegated: None,
-                    until: now.after(wait),
-                    failures: failures_before.saturating_add(1),
-                }
-            }
-        };
-        let mut known = self.well_known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBER_HOSTS && !known.contains_key(host) {
-            let soonest = known.iter().min_by_key(|(_, known)| known.until).map(|(host, _)| host.clone());
-            soonest.and_then(|host| known.remove(&host));
+        if let Some(cached) = self.well_known.get(&host, now) {
+            return cached.answer.ok();
         }
-        known.insert(host.to_owned(), remembered);
-        answer.map(|(delegated, _)| delegated)
+        // A web site that does not answer must leave time to find the homeserver without it.
+        let answer = timeout(self.timeout / 2, self.fetch_well_known(&host)).await.ok().flatten();
+        let answer = answer.map(|(delegated, lifetime)| (delegated, now.after(lifetime)));
+        self.well_known.insert(host, now, answer.ok_or(NotDelegated)).ok()
     }
 
-    /// Asks for `.well-known/matrix/server`, following redirects to other HTTPS URLs.
+    /// Fetches `.well-known/matrix/server`, over redirects to other HTTPS URLs; the delegated name, and how long
+    /// to cache it.
     async fn fetch_well_known(&self, host: &str) -> Option<(ServerName, Duration)> {
         let start = format!("https://{host}:{}/.well-known/matrix/server", self.ports.https);
         let mut url = Url::parse(&start).ok()?;
@@ -189,7 +164,7 @@ impl Discovery {
             let target = self.target_of(&url).await?;
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
             let path = format!("{}{query}", url.path());
-            let response = self.fetch.send(&target, &Request::get(&path), MAX_WELL_KNOWN).await.ok()?;
+            let response = self.fetch.send(&target, &Request::get(&path), MAX_WELL_KNOWN_BYTES).await.ok()?;
             if response.status.is_redirection() {
                 url = url.join(response.headers.get(LOCATION)?.to_str().ok()?).ok()?;
                 continue;
@@ -204,7 +179,7 @@ impl Discovery {
         None
     }
 
-    /// Where an HTTPS URL leads to.
+    /// The place that an HTTPS URL names.
     async fn target_of(&self, url: &Url) -> Option<Target> {
         if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
             return None;
@@ -220,12 +195,12 @@ impl Discovery {
             tls_name: host.to_owned(),
             host_header,
             port,
-            addresses: self.checked(addresses, port),
+            addresses: self.allowed(addresses, port),
         })
     }
 }
 
-/// An address as it stands in a URL.
+/// An address in the form that a URL has.
 fn literal(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
@@ -233,7 +208,7 @@ fn literal(address: IpAddr) -> String {
     }
 }
 
-/// How long an answer may be remembered, from its `Cache-Control` (RFC 9111).
+/// How long to cache an answer, from its `Cache-Control` (RFC 9111).
 fn lifetime(headers: &HeaderMap) -> Duration {
     let values = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
     let directives: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
@@ -245,5 +220,7 @@ fn lifetime(headers: &HeaderMap) -> Duration {
     let ages = directives.iter().filter_map(|directive| directive.split_once('='));
     let mut ages = ages.filter(|(name, _)| name.eq_ignore_ascii_case("max-age"));
     let seconds = ages.find_map(|(_, seconds)| seconds.trim_matches('"').parse().ok());
-    seconds.map_or(REMEMBER_DEFAULT, |seconds| Duration::from_secs(seconds).min(REMEMBER_MOST))
+    seconds.map_or(DEFAULT_WELL_KNOWN_LIFETIME, |seconds| {
+        Duration::from_secs(seconds).min(MAX_WELL_KNOWN_LIFETIME)
+    })
 }

@@ -1,7 +1,6 @@
-//! DNS: the addresses of a host, and the servers that SRV records name.
+//! DNS: the addresses of a host, and the servers in its SRV records.
 //!
-//! Says what the DNS says; whether an address may be called is decided by the caller, for each
-//! answer.
+//! The caller checks each address before it connects.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +15,7 @@ use hickory_resolver::{
 /// A resolver.
 pub struct Dns(TokioResolver);
 
-/// A server that an SRV record names.
+/// The target of an SRV record.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its host.
@@ -26,7 +25,7 @@ pub struct Service {
 }
 
 impl Dns {
-    /// The system's resolver, with its hosts file.
+    /// The resolver of this system, with its hosts file.
     ///
     /// # Errors
     /// If the system's configuration cannot be read.
@@ -35,7 +34,7 @@ impl Dns {
         Ok(Self(resolver.build()?))
     }
 
-    /// A resolver that asks one name server, for tests.
+    /// A resolver with one name server, for tests.
     ///
     /// # Errors
     /// If it cannot be set up.
@@ -48,15 +47,14 @@ impl Dns {
         Ok(Self(builder.build()?))
     }
 
-    /// The addresses of `host`, IPv6 and IPv4; empty if it has none or the DNS does not answer.
+    /// The IPv6 and IPv4 addresses of `host`; empty if it has none or DNS does not answer.
     pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
         let found = self.0.lookup_ip(absolute(host)).await;
         found.map(|found| found.iter().collect()).unwrap_or_default()
     }
 
-    /// The servers that `name` names with SRV records (RFC 2782), those to try first in front;
-    /// `None` if it has no such record. A record whose target is the root says that there is no
-    /// such service and leaves an empty list.
+    /// The targets of the SRV records of `name` (RFC 2782), in the order to try them; `None` if it has no such
+    /// record. A record whose target is the root means that there is no service: the list is empty.
     pub async fn services(&self, name: &str) -> Option<Vec<Service>> {
         let found = self.0.srv_lookup(absolute(name)).await.ok()?;
         let mut records: Vec<_> = found
@@ -70,7 +68,7 @@ impl Dns {
         if records.is_empty() {
             return None;
         }
-        // Heavier first within a priority: a server is asked a few times a day, not balanced.
+        // The greatest weight first, not at random: a few requests a day need no load balancing.
         records.sort_by_key(|(priority, weight, ..)| (*priority, std::cmp::Reverse(*weight)));
         let real = records.into_iter().filter(|(.., target)| target != ".");
         Some(
@@ -80,7 +78,7 @@ impl Dns {
     }
 }
 
-/// The name as one that no search list applies to.
+/// The name with a final dot, so that no search list applies.
 fn absolute(name: &str) -> String {
     if name.ends_with('.') { name.to_owned() } else { format!("{name}.") }
 }

@@ -1,7 +1,7 @@
-//! One HTTPS request, to addresses that were checked, with the certificate checked against the right
-//! name, a size limit, and no redirect followed on its own.
+//! One HTTPS request: to checked addresses only, with the certificate checked for the right name, with a size
+//! limit, and without following redirects.
 //!
-//! Where to connect is decided in `discovery`. Nothing here caches.
+//! `discovery` decides where to connect. Nothing is cached here.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use rustls::{
 };
 use serde_json::Value;
 
-/// Where a request goes.
+/// The place that a request goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The name that the certificate must be for; an IPv6 literal has its brackets.
+    /// The name that the certificate must have; an IPv6 literal is in brackets.
     pub tls_name: String,
     /// The `Host` header.
     pub host_header: String,
@@ -30,14 +30,14 @@ pub struct Target {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// What is asked.
+/// One request.
 #[derive(Clone)]
 pub struct Request<'a> {
     /// The method.
     pub method: Method,
     /// The path with its query.
     pub path: &'a str,
-    /// The body, which is JSON.
+    /// The JSON body.
     pub body: Option<&'a Value>,
 }
 
@@ -48,31 +48,31 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What came back.
+/// The answer to a request.
 pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, complete.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
-/// Why nothing usable came back. The text is for the operator's log.
+/// Why there is no usable answer. The text is for the operator's log.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No address was left to connect to.
-    #[error("the DNS has no address of it, or only private ones (see homeservers.allowed_special_addresses)")]
+    /// There was no address that Bindery may connect to.
+    #[error("DNS has no address for it, or only private ones (see homeservers.allowed_special_addresses)")]
     NoAddress,
     /// The connection, TLS or HTTP failed.
     #[error("{0}")]
     Connection(String),
-    /// The body is larger than anything that this server expects.
+    /// The body exceeds the size limit.
     #[error("the answer is too large")]
     TooLarge,
 }
 
-/// The means to fetch.
+/// The TLS configuration of all requests.
 pub struct Fetch {
     tls: ClientConfig,
 }
@@ -81,15 +81,15 @@ impl Fetch {
     /// Trusts the system's certificate authorities and those in `extra_ca_file`.
     ///
     /// # Errors
-    /// If the file cannot be read or holds no certificate.
+    /// If the file cannot be read or contains no certificate.
     pub fn new(extra_ca_file: Option<&Path>) -> anyhow::Result<Self> {
         Ok(Self { tls: trust(extra_ca_file)? })
     }
 
-    /// Sends `request` to `target` and reads at most `limit` bytes of body.
+    /// Sends `request` to `target` and reads at most `max_bytes` of body.
     ///
-    /// A client is made for each call: that is what ties the connection to the addresses that
-    /// were checked, and it costs little since the TLS configuration is shared.
+    /// Each call makes a client, because only that ties the connection to the checked addresses. It costs little:
+    /// the TLS configuration is shared.
     ///
     /// # Errors
     /// See [`FetchError`].
@@ -97,7 +97,7 @@ impl Fetch {
         &self,
         target: &Target,
         request: &Request<'_>,
-        limit: usize,
+        max_bytes: usize,
     ) -> Result<Response, FetchError> {
         if target.addresses.is_empty() {
             return Err(FetchError::NoAddress);
@@ -122,15 +122,15 @@ impl Fetch {
         }
         let response = request.send().await.map_err(connection)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Response { status, headers, body: read(response, limit).await? })
+        Ok(Response { status, headers, body: read(response, max_bytes).await? })
     }
 }
 
-/// The body of an answer, if it is no longer than `limit` bytes.
-pub(super) async fn read(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, FetchError> {
+/// Reads a body of at most `max_bytes`.
+pub(super) async fn read(mut response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(connection)? {
-        if body.len() + chunk.len() > limit {
+        if body.len() + chunk.len() > max_bytes {
             return Err(FetchError::TooLarge);
         }
         body.extend_from_slice(&chunk);
@@ -150,7 +150,7 @@ pub(super) fn trust(extra_ca_file: Option<&Path>) -> anyhow::Result<ClientConfig
     }
     if roots.is_empty() {
         tracing::warn!(
-            "this system has no certificate authorities, so nobody can be trusted: install ca-certificates"
+            "this system has no certificate authorities, so no TLS connection will work: install ca-certificates"
         );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -158,16 +158,16 @@ pub(super) fn trust(extra_ca_file: Option<&Path>) -> anyhow::Result<ClientConfig
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The certificates in a PEM file, of which there must be one at least.
+/// Reads the certificates in a PEM file, at least one.
 pub(super) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let name = || format!("cannot read certificates from {}", path.display());
     let certificates = CertificateDer::pem_file_iter(path).with_context(name)?;
     let certificates = certificates.collect::<Result<Vec<_>, _>>().with_context(name)?;
-    anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate", path.display());
+    anyhow::ensure!(!certificates.is_empty(), "{} contains no certificate", path.display());
     Ok(certificates)
 }
 
-/// What went wrong, without the URL, which may hold a token.
+/// The error with its causes, without the URL, which may contain a token.
 pub(super) fn connection(error: reqwest::Error) -> FetchError {
     let error = error.without_url();
     let mut text = error.to_string();

@@ -1,14 +1,9 @@
-//! What homeservers are asked: whose OpenID token is this, and which keys do you sign with
-//! (specification, Server-Server API).
+//! Requests to homeservers: the owner of an OpenID token, and the server's signing keys (specification,
+//! Server-Server API).
 //!
-//! The answers are checked for being well-formed and signed; what follows from them is decided in
-//! `ops`.
+//! An answer is checked here for its form and its signature. `ops` decides what follows from it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::StatusCode;
@@ -16,11 +11,13 @@ use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
+    cache::AnswerCache,
     discovery::Discovery,
     fetch::{Fetch, FetchError, Request, Response},
 };
 use crate::{
     domain::{
+        backoff::Backoff,
         clock::Clock,
         ids::{OpenIdToken, UserId},
         server_name::ServerName,
@@ -30,83 +27,77 @@ use crate::{
     ops::{HomeserverError, Homeservers},
 };
 
-const MAX_USER_INFO: usize = 5 * 1024;
-const MAX_KEYS: usize = 50 * 1024;
-/// Keys are trusted for a week at most, whatever the server says (specification, "Publishing
-/// Keys").
-const KEYS_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// A key that is not among the remembered ones makes us ask again, but no sooner than this.
-const KEYS_AGAIN: Duration = Duration::from_secs(60);
-/// How many servers' keys are remembered; the one that expires first is forgotten for each beyond.
-const REMEMBER_SERVERS: usize = 4096;
-/// How many homeservers are asked the same question at the same time.
-const AT_ONCE: usize = 512;
-
-struct RememberedKeys {
-    keys: Result<Arc<PublicKeys>, HomeserverError>,
-    asked: Millis,
-    until: Millis,
-}
+const MAX_USER_INFO_BYTES: usize = 5 * 1024;
+const MAX_KEYS_BYTES: usize = 50 * 1024;
+/// The longest time that keys are trusted, whatever the server says (specification, "Publishing Keys").
+const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The shortest time between two requests for the keys of one server: after a failure, and when a request
+/// names a key that is not cached.
+const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_CACHED_SERVERS: usize = 4096;
+/// The most requests of one kind at the same time.
+const MAX_CONCURRENT_REQUESTS: usize = 512;
 
 /// Homeservers on the network.
 pub struct RemoteHomeservers {
     discovery: Discovery,
     fetch: Arc<Fetch>,
     clock: Arc<dyn Clock>,
-    patience: Duration,
-    /// Apart, because asking for keys needs no account and registering must not wait for it.
-    owners_at_once: Semaphore,
-    keys_at_once: Semaphore,
-    pub(super) bound_at_once: Semaphore,
-    keys: Mutex<HashMap<ServerName, RememberedKeys>>,
+    timeout: Duration,
+    /// One semaphore for each kind of request: a stranger without an account can cause requests for keys, and
+    /// registration must not wait for those.
+    owner_requests: Semaphore,
+    key_requests: Semaphore,
+    pub(super) onbind_requests: Semaphore,
+    keys: AnswerCache<ServerName, Arc<PublicKeys>, HomeserverError>,
 }
 
 impl RemoteHomeservers {
-    /// `patience` is how long one question may take, discovery included.
-    pub fn new(discovery: Discovery, fetch: Arc<Fetch>, clock: Arc<dyn Clock>, patience: Duration) -> Self {
+    /// `timeout` bounds one request, discovery included.
+    pub fn new(discovery: Discovery, fetch: Arc<Fetch>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
+        let permits = || Semaphore::new(MAX_CONCURRENT_REQUESTS);
         Self {
             discovery,
             fetch,
             clock,
-            patience,
-            owners_at_once: Semaphore::new(AT_ONCE),
-            keys_at_once: Semaphore::new(AT_ONCE),
-            bound_at_once: Semaphore::new(AT_ONCE),
-            keys: Mutex::default(),
+            timeout,
+            owner_requests: permits(),
+            key_requests: permits(),
+            onbind_requests: permits(),
+            keys: AnswerCache::new(MAX_CACHED_SERVERS, Backoff { first: KEYS_INTERVAL, cap: KEYS_INTERVAL }),
         }
     }
 
-    /// Asks `server`, trying the places it may be at until one of them talks.
-    pub(super) async fn ask(
+    /// Sends `request` to each place of `server` in turn, until one answers.
+    pub(super) async fn send(
         &self,
-        at_once: &Semaphore,
+        permits: &Semaphore,
         server: &ServerName,
         request: Request<'_>,
-        limit: usize,
-        patience: Duration,
+        max_bytes: usize,
+        max_time: Duration,
     ) -> Result<Response, HomeserverError> {
-        let ask = async {
-            let _permit = at_once.acquire().await;
+        let send = async {
+            let _permit = permits.acquire().await;
             let mut failure = FetchError::NoAddress;
             for target in self.discovery.targets(server).await {
-                match self.fetch.send(&target, &request, limit).await {
+                match self.fetch.send(&target, &request, max_bytes).await {
                     Ok(response) => return Ok(response),
                     Err(error) => failure = error,
                 }
             }
             Err(failure)
         };
-        let answer = timeout(patience, ask).await;
-        answer
-            .map_err(|_| "it took too long".to_owned())
-            .and_then(|answer| answer.map_err(|e| e.to_string()))
-            .map_err(|reason| {
-                tracing::warn!(%server, reason, "a homeserver could not be asked");
+        let answer = timeout(max_time, send).await;
+        answer.map_err(|_| "timeout".to_owned()).and_then(|answer| answer.map_err(|e| e.to_string())).map_err(
+            |reason| {
+                tracing::warn!(%server, reason, "a request to a homeserver failed");
                 HomeserverError::Unreachable
-            })
+            },
+        )
     }
 
-    async fn ask_token_owner(
+    async fn fetch_token_owner(
         &self,
         server: &ServerName,
         token: &OpenIdToken,
@@ -114,38 +105,32 @@ impl RemoteHomeservers {
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
+        let request = Request::get(&path);
         let response =
-            self.ask(&self.owners_at_once, server, Request::get(&path), MAX_USER_INFO, self.patience).await?;
+            self.send(&self.owner_requests, server, request, MAX_USER_INFO_BYTES, self.timeout).await?;
         if response.status.is_client_error() {
             return Err(HomeserverError::Refused);
         }
-        let info = json_object(&response).ok_or_else(|| nonsense(server, HomeserverError::Unreachable))?;
+        let info = json_object(&response).ok_or_else(|| log_invalid(server, HomeserverError::Unreachable))?;
         info.get("sub").and_then(Value::as_str).and_then(UserId::parse).ok_or(HomeserverError::Refused)
     }
 
-    /// The keys of `server`, remembered as long as they are good; a failure is remembered as well,
-    /// shortly, so that whoever makes us ask cannot make us ask all the time.
-    async fn ask_keys(&self, server: &ServerName, key_id: &str) -> Result<Arc<PublicKeys>, HomeserverError> {
+    /// The keys of `server`, from the cache if `key_id` is among them or they are fresh enough.
+    async fn cached_keys(
+        &self,
+        server: &ServerName,
+        key_id: &str,
+    ) -> Result<Arc<PublicKeys>, HomeserverError> {
         let now = self.clock.now();
-        if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(server) {
-            let asked_lately = now < known.asked.after(KEYS_AGAIN);
-            let has_key = known.keys.as_ref().is_ok_and(|keys| keys.contains_key(key_id));
-            if now < known.until && (has_key || asked_lately) {
-                return known.keys.clone();
+        if let Some(cached) = self.keys.get(server, now) {
+            let is_recent = now < cached.asked.after(KEYS_INTERVAL);
+            let has_key = cached.answer.as_ref().is_ok_and(|keys| keys.contains_key(key_id));
+            if has_key || is_recent {
+                return cached.answer;
             }
         }
         let answer = self.fetch_keys(server, now).await;
-        let (keys, until) = match answer {
-            Ok((keys, until)) => (Ok(Arc::new(keys)), until),
-            Err(error) => (Err(error), now.after(KEYS_AGAIN)),
-        };
-        let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBER_SERVERS && !known.contains_key(server) {
-            let soonest = known.iter().min_by_key(|(_, keys)| keys.until).map(|(server, _)| server.clone());
-            soonest.and_then(|server| known.remove(&server));
-        }
-        known.insert(server.clone(), RememberedKeys { keys: keys.clone(), asked: now, until });
-        keys
+        self.keys.insert(server.clone(), now, answer.map(|(keys, expires)| (Arc::new(keys), expires)))
     }
 
     async fn fetch_keys(
@@ -153,12 +138,11 @@ impl RemoteHomeservers {
         server: &ServerName,
         now: Millis,
     ) -> Result<(PublicKeys, Millis), HomeserverError> {
-        let response = self
-            .ask(&self.keys_at_once, server, Request::get("/_matrix/key/v2/server"), MAX_KEYS, self.patience)
-            .await?;
+        let request = Request::get("/_matrix/key/v2/server");
+        let response = self.send(&self.key_requests, server, request, MAX_KEYS_BYTES, self.timeout).await?;
         let document =
-            json_object(&response).ok_or_else(|| nonsense(server, HomeserverError::Unreachable))?;
-        read_keys(server, &document, now).ok_or_else(|| nonsense(server, HomeserverError::Refused))
+            json_object(&response).ok_or_else(|| log_invalid(server, HomeserverError::Unreachable))?;
+        read_keys(server, &document, now).ok_or_else(|| log_invalid(server, HomeserverError::Refused))
     }
 }
 
@@ -168,7 +152,7 @@ impl Homeservers for RemoteHomeservers {
         server: &'a ServerName,
         openid_token: &'a OpenIdToken,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
-        self.ask_token_owner(server, openid_token).boxed()
+        self.fetch_token_owner(server, openid_token).boxed()
     }
 
     fn signing_keys<'a>(
@@ -176,7 +160,7 @@ impl Homeservers for RemoteHomeservers {
         server: &'a ServerName,
         key_id: &'a str,
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
-        self.ask_keys(server, key_id).boxed()
+        self.cached_keys(server, key_id).boxed()
     }
 }
 
@@ -187,9 +171,8 @@ fn json_object(response: &Response) -> Option<Map<String, Value>> {
     serde_json::from_slice(&response.body).ok()
 }
 
-/// The keys in a key document, and until when they are good; `None` if the document is not
-/// `server`'s, is signed by none of its keys, or is out of date. A key that did not sign the
-/// document is left out.
+/// The keys in a key document, and when they expire; `None` if the document is of another server, no key of
+/// its own signed it, or it has expired. A key that did not sign the document is left out.
 fn read_keys(
     server: &ServerName,
     document: &Map<String, Value>,
@@ -198,11 +181,11 @@ fn read_keys(
     if document.get("server_name")?.as_str()? != server.as_str() {
         return None;
     }
-    let until = Millis(document.get("valid_until_ts")?.as_u64()?).min(now.after(KEYS_MOST));
+    let until = Millis(document.get("valid_until_ts")?.as_u64()?).min(now.after(MAX_KEYS_LIFETIME));
     let signatures = document.get("signatures")?.get(server.as_str())?;
     let mut keys = PublicKeys::new();
     for (id, value) in document.get("verify_keys")?.as_object()? {
-        // Other algorithms may come one day; they are no reason to refuse the rest.
+        // A key of a future algorithm must not make the others unusable.
         if !id.starts_with("ed25519:") {
             continue;
         }
@@ -217,8 +200,8 @@ fn read_keys(
     (until > now && !keys.is_empty()).then_some((keys, until))
 }
 
-/// Tells the operator what the caller only hears as a refusal.
-fn nonsense(server: &ServerName, error: HomeserverError) -> HomeserverError {
-    tracing::warn!(%server, "a homeserver gave an answer that cannot be used");
+/// Logs the reason, which the caller is not told.
+fn log_invalid(server: &ServerName, error: HomeserverError) -> HomeserverError {
+    tracing::warn!(%server, "the answer of a homeserver is invalid");
     error
 }

@@ -1,7 +1,7 @@
-//! Mail: a message is made from its parts and handed to a relay, or written into a directory.
+//! Sends mails: to a relay, or as files into a directory.
 //!
-//! Headers are built by lettre and never spliced together. Nothing here decides whether somebody
-//! may be written to, and nothing of a message reaches the log.
+//! lettre builds the headers from parts; text is never spliced into them. `ops` decides who may get a mail. No
+//! part of a mail reaches the log.
 
 use std::{
     net::IpAddr,
@@ -41,63 +41,63 @@ use crate::{
     },
 };
 
-/// A mail that asks whether an address is the reader's.
+/// The mail that asks its reader to confirm an address.
 pub struct ValidationMail {
-    /// To whom.
+    /// The recipient.
     pub to: Address,
     /// The account that asked.
     pub account: UserId,
     /// The link to the confirm page.
     pub link: String,
-    /// The token, for clients that let people type it.
+    /// The token, for clients in which people type it.
     pub token: String,
     /// The brand that the client asked for, if any.
     pub brand: Option<String>,
-    /// The language it is written in.
+    /// The language of the mail.
     pub language: Language,
 }
 
-/// A mail that says: you are invited.
+/// The mail of an invitation.
 pub struct InvitationMail {
-    /// To whom.
+    /// The recipient.
     pub to: Address,
     /// The Matrix ID that invites.
     pub sender: String,
-    /// What the inviter's homeserver said of room and inviter.
+    /// What the inviter's homeserver says about room and inviter.
     pub described: Described,
     /// The link to join with.
     pub link: String,
     /// After how many days the invitation is deleted.
     pub expire_days: u32,
-    /// The language it is written in.
+    /// The language of the mail.
     pub language: Language,
 }
 
-/// A mail with the link to the reader's own page.
+/// The mail with the link to the reader's own page.
 pub struct VisitMail {
-    /// To whom.
+    /// The recipient.
     pub to: Address,
     /// The link.
     pub link: String,
-    /// The language it is written in.
+    /// The language of the mail.
     pub language: Language,
 }
 
-/// The mail was not accepted for delivery.
+/// Why a mail was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSent {
-    /// It may be if it is tried again.
-    #[error("the mail was not accepted")]
-    Now,
-    /// It may be later, and so may others: there is no talking to the relay.
+pub enum MailError {
+    /// A retry of this mail may succeed.
+    #[error("the relay did not accept the mail")]
+    Temporary,
+    /// The relay cannot be reached, so other mails would fail now as well.
     #[error("the relay cannot be reached")]
-    Unreachable,
-    /// It never will be: there is no such mailbox, or nothing can be sent to it.
-    #[error("the mail will not be accepted")]
-    Ever,
+    RelayUnreachable,
+    /// Every retry would fail: there is no such mailbox, or the relay cannot send to it.
+    #[error("the relay will never accept the mail")]
+    Permanent,
 }
 
-/// The way out for mails.
+/// Composes and sends mails.
 pub struct Mailer {
     transport: Transport,
     from: Mailbox,
@@ -112,13 +112,15 @@ enum Transport {
 }
 
 impl Mailer {
-    /// Sets up the transport and reads the templates, which must all render.
+    /// Sets up the transport, and reads and renders every template.
     ///
     /// # Errors
-    /// If a file cannot be read, a template is wrong, or the sender is no mailbox.
+    /// If a file cannot be read, a template does not render, or the sender is not a mailbox.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let from = &config.mail.from;
-        let from: Mailbox = from.parse().with_context(|| format!("mail.from: '{from}' is not a sender"))?;
+        let from: Mailbox = from.parse().with_context(|| {
+            format!("mail.from: '{from}' is not a sender; write it like 'Name <name@example.org>'")
+        })?;
         let transport = match config.mail.transport {
             MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config)?)),
             MailTransport::Directory => Transport::Directory(Spool::new(config.mail_directory(), "eml")),
@@ -128,22 +130,22 @@ impl Mailer {
         Ok(Self { transport, from, texts, server_name, base_url })
     }
 
-    /// Hands a mail to the transport that asks whether an address is the reader's.
+    /// Sends the mail that validates an address.
     ///
     /// # Errors
-    /// If it was not accepted; why is in the log, without the address.
-    pub async fn ask(&self, mail: &ValidationMail) -> Result<(), NotSent> {
+    /// If it was not accepted. The reason is in the log, without the address.
+    pub async fn send_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
         let account = account_for_mail(&mail.account);
         let about = About::Validation(Validation { token: &mail.token, account: &account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
         self.send(&mail.to, &mail.link, mail.language, brand, about).await
     }
 
-    /// Hands a mail to the transport that says that its reader is invited.
+    /// Sends the mail of an invitation.
     ///
     /// # Errors
-    /// As [`Mailer::ask`].
-    pub async fn invite(&self, mail: &InvitationMail) -> Result<(), NotSent> {
+    /// As [`Mailer::send_validation`].
+    pub async fn send_invitation(&self, mail: &InvitationMail) -> Result<(), MailError> {
         let about = About::Invitation(Invitation {
             sender: &mail.sender,
             inviter_name: mail.described.inviter_name.as_deref(),
@@ -154,11 +156,11 @@ impl Mailer {
         self.send(&mail.to, &mail.link, mail.language, None, about).await
     }
 
-    /// Hands a mail to the transport that tells the owner of an address what happened to it.
+    /// Sends the mail that tells the owner of an address that it was bound or unbound.
     ///
     /// # Errors
-    /// As [`Mailer::ask`].
-    pub async fn tell(&self, notice: &Notice) -> Result<(), NotSent> {
+    /// As [`Mailer::send_validation`].
+    pub async fn send_owner_notice(&self, notice: &Notice) -> Result<(), MailError> {
         let account = account_for_mail(&notice.user_id);
         let owned = Owned { account: &account };
         let about = match notice.change {
@@ -168,16 +170,16 @@ impl Mailer {
         self.send(&notice.address, &self.me(notice.language), notice.language, None, about).await
     }
 
-    /// Hands a mail to the transport that leads its reader to their own page.
+    /// Sends the mail with the link to its reader's own page.
     ///
     /// # Errors
-    /// As [`Mailer::ask`].
-    pub async fn welcome(&self, mail: &VisitMail) -> Result<(), NotSent> {
+    /// As [`Mailer::send_validation`].
+    pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
         let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
         self.send(&mail.to, &mail.link, mail.language, None, about).await
     }
 
-    /// The page on which everybody can ask for what is stored about them. It holds no secret.
+    /// The page on which anybody can ask for the link to their own page. It holds no secret.
     fn me(&self, language: Language) -> String {
         format!("{}/me?lang={}", self.base_url, language.as_str())
     }
@@ -189,36 +191,36 @@ impl Mailer {
         language: Language,
         brand: Option<&str>,
         about: About<'_>,
-    ) -> Result<(), NotSent> {
+    ) -> Result<(), MailError> {
         let (from, me) = (self.from.to_string(), self.me(language));
         let (server_name, address) = (self.server_name.as_str(), to.as_str());
         let variables = Variables { to: address, from: &from, link, me: &me, server_name, about };
         let rendered = self.texts.render(brand, language, &variables);
         let message = rendered.and_then(|rendered| self.compose(to, rendered, me)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
-            NotSent::Ever
+            MailError::Permanent
         })?;
-        self.hand_over(&message).await
+        self.transmit(&message).await
     }
 
-    async fn hand_over(&self, message: &Message) -> Result<(), NotSent> {
+    async fn transmit(&self, message: &Message) -> Result<(), MailError> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.send(message).await.map_err(|trouble| {
-                tracing::warn!(reason = trouble.reason(), status = trouble.status(), "a mail was not sent");
+            Transport::Smtp(relay) => relay.send(message).await.map_err(|error| {
+                tracing::warn!(reason = error.reason(), status = error.status(), "a mail was not sent");
                 match () {
-                    () if trouble.is_for_good() => NotSent::Ever,
-                    () if trouble.is_about_the_relay() => NotSent::Unreachable,
-                    () => NotSent::Now,
+                    () if error.is_permanent() => MailError::Permanent,
+                    () if error.is_unreachable() => MailError::RelayUnreachable,
+                    () => MailError::Temporary,
                 }
             }),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
-                tracing::warn!(%error, "a mail could not be written");
-                NotSent::Now
+                tracing::warn!(%error, "a mail could not be written into mail.directory");
+                MailError::Temporary
             }),
         }
     }
 
-    /// An identifier that says where the mail is from and not on which machine it was made.
+    /// A `Message-ID` with the sender's domain, because the name of the machine may not be public.
     fn message_id(&self) -> anyhow::Result<String> {
         let mut unique = [0; 16];
         getrandom::fill(&mut unique).context("the operating system has no random numbers")?;
@@ -228,11 +230,13 @@ impl Mailer {
     fn compose(&self, to: &Address, rendered: Rendered, me: String) -> anyhow::Result<Message> {
         let smtp_address = to.smtp().context("the address has no form for mail")?;
         let to = Mailbox::new(None, smtp_address.parse()?);
+        #[expect(clippy::disallowed_methods, reason = "mail programs sort by real time")]
+        let date = SystemTime::now();
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)
             .subject(rendered.subject)
-            .date(SystemTime::now())
+            .date(date)
             .message_id(Some(self.message_id()?))
             .header(AutoSubmitted)
             .header(ListUnsubscribe(me));
@@ -245,7 +249,7 @@ impl Mailer {
     }
 }
 
-/// `Auto-Submitted: auto-generated` (RFC 3834): no vacation message answers this.
+/// `Auto-Submitted: auto-generated` (RFC 3834), so that no vacation message answers.
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -263,8 +267,7 @@ impl header::Header for AutoSubmitted {
     }
 }
 
-/// `List-Unsubscribe` (RFC 2369): where to say that nothing more is to be sent. Mail programs show
-/// it as a button.
+/// `List-Unsubscribe` (RFC 2369): the page to opt out on. Mail programs show it as a button.
 #[derive(Clone)]
 struct ListUnsubscribe(String);
 
@@ -290,7 +293,8 @@ fn smtp(config: &Config) -> anyhow::Result<Relay> {
             tls = tls.add_root_certificate(Certificate::from_der(certificate.to_vec())?);
         }
     }
-    let tls = || tls.build_rustls().context("mail.smtp.extra_ca_file: this cannot be an authority");
+    let tls =
+        || tls.build_rustls().context("mail.smtp.extra_ca_file: a certificate in it cannot be an authority");
     let security = match settings.security {
         SmtpSecurity::Tls => Tls::Wrapper(tls()?),
         SmtpSecurity::Starttls => Tls::Required(tls()?),
@@ -299,13 +303,13 @@ fn smtp(config: &Config) -> anyhow::Result<Relay> {
     let password = read_password(settings.password.as_ref(), settings.password_file.as_deref())
         .context("mail.smtp.password_file")?;
     let credentials = settings.username.clone().zip(password).map(Credentials::from);
-    let patience = Duration::from_secs(settings.timeout_seconds.get().into());
+    let timeout = Duration::from_secs(settings.timeout_seconds.get().into());
     let address = (settings.host.clone(), settings.port);
-    // Relays want the name of a host; ours is public anyway, that of the machine may not be.
+    // Relays want the name of a host. The server name is public; the name of the machine may not be.
     let hello = match config.name().host() {
         Host::Dns(name) => ClientId::Domain(name.clone()),
         Host::Ip(IpAddr::V4(address)) => ClientId::Ipv4(*address),
         Host::Ip(IpAddr::V6(address)) => ClientId::Ipv6(*address),
     };
-    Ok(Relay::new(address, hello, security, credentials, patience, settings.max_connections.get() as usize))
+    Ok(Relay::new(address, hello, security, credentials, timeout, settings.max_connections.get() as usize))
 }

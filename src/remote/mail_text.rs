@@ -1,7 +1,7 @@
-//! What mails say: a subject, a text and perhaps HTML, by brand and language.
+//! Renders mails: a subject, a text and perhaps HTML, by brand and language.
 //!
-//! All templates are read and tried once at the start, so that a mistake in one is found by the
-//! operator and not by the person who waits for a mail.
+//! Bindery reads and renders every template at the start, so that the operator finds a mistake and not the
+//! recipient of a mail.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,27 +11,26 @@ use serde::Serialize;
 
 use crate::{assets::template, config::is_brand, domain::language::Language};
 
-/// What a template may use. The names are those of Sydent's templates where it has them, so that an
-/// operator's texts carry over.
+/// The variables of a template. They have Sydent's names where it has them, so that an operator can reuse
+/// templates.
 #[derive(Serialize)]
 pub struct Variables<'a> {
-    /// The address that is written to.
+    /// The recipient's address.
     pub to: &'a str,
     /// The sender of the mail.
     pub from: &'a str,
     /// The link to follow.
     pub link: &'a str,
-    /// The page on which the reader sees what is stored about them, and can say that nothing more is
-    /// to be sent to them.
+    /// The page on which the reader sees what is stored about them and can opt out.
     pub me: &'a str,
     /// The name of this server.
     pub server_name: &'a str,
-    /// What else, by what the mail is for.
+    /// The variables of this kind of mail.
     #[serde(flatten)]
     pub about: About<'a>,
 }
 
-/// What a mail is for.
+/// The kind of a mail, with its variables.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum About<'a> {
@@ -39,9 +38,9 @@ pub enum About<'a> {
     Validation(Validation<'a>),
     /// You are invited.
     Invitation(Invitation<'a>),
-    /// Your address was published.
+    /// Your address was bound.
     Bound(Owned<'a>),
-    /// Your address was withdrawn.
+    /// Your address was unbound.
     Unbound(Owned<'a>),
     /// Here is the link to your page.
     Visit(Visit),
@@ -62,7 +61,7 @@ impl About<'_> {
     }
 }
 
-/// One mail of each kind, to try templates with.
+/// One mail of each kind, to render templates with at the start.
 fn samples() -> [Variables<'static>; 5] {
     let account = "@a:b";
     let invitation = Invitation {
@@ -82,23 +81,23 @@ fn samples() -> [Variables<'static>; 5] {
     .map(|about| Variables { to: "a@b.c", from: "d@e.f", link: "l", me: "m", server_name: "s", about })
 }
 
-/// What the mail may use that asks whether an address is the reader's.
+/// The variables of a validation mail.
 #[derive(Serialize)]
 pub struct Validation<'a> {
-    /// The token, for clients that ask for it.
+    /// The token, for clients in which people type it.
     pub token: &'a str,
     /// The Matrix ID that asked.
     pub account: &'a str,
 }
 
-/// What the mail of an invitation may use.
+/// The variables of an invitation mail.
 #[derive(Serialize)]
 pub struct Invitation<'a> {
     /// The Matrix ID that invites; verified.
     pub sender: &'a str,
-    /// What the sender goes by; not verified.
+    /// The display name of the sender; not verified.
     pub inviter_name: Option<&'a str>,
-    /// What the room is called; not verified.
+    /// The name of the room; not verified.
     pub room_name: Option<&'a str>,
     /// Whether it is a space.
     pub is_space: bool,
@@ -106,21 +105,21 @@ pub struct Invitation<'a> {
     pub expire_days: u32,
 }
 
-/// What a mail may use that tells the owner of an address what happened to it.
+/// The variables of a mail to the owner of an address that was bound or unbound.
 #[derive(Serialize)]
 pub struct Owned<'a> {
-    /// The Matrix ID that the address leads to, or led to.
+    /// The Matrix ID that the address is or was bound to.
     pub account: &'a str,
 }
 
-/// What the mail may use that leads its reader to their page.
+/// The variables of the mail with the link to the reader's own page.
 #[derive(Serialize)]
 pub struct Visit {
     /// For how many minutes the link works.
     pub minutes: u64,
 }
 
-/// A mail's content.
+/// A rendered mail.
 pub struct Rendered {
     /// One line.
     pub subject: String,
@@ -140,7 +139,7 @@ impl Texts {
     /// Reads the built-in templates and those in `directory`, one subdirectory for each brand.
     ///
     /// # Errors
-    /// If a template does not parse or uses something that does not exist.
+    /// If a template is missing or does not render.
     pub fn load(directory: Option<&Path>, default_brand: &str) -> anyhow::Result<Self> {
         let mut brands = BTreeMap::from([(default_brand.to_owned(), environment(directory, default_brand)?)]);
         if let Some(directory) = directory {
@@ -163,10 +162,10 @@ impl Texts {
         Ok(texts)
     }
 
-    /// Fills the templates of a brand, or of the default brand if there is no such.
+    /// Renders the templates of a brand, or of the default brand if `brand` is unknown.
     ///
     /// # Errors
-    /// If a template fails, which loading has ruled out.
+    /// If a template does not render; [`Texts::load`] has tried them all.
     pub fn render(
         &self,
         brand: Option<&str>,
@@ -197,7 +196,7 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
     });
-    // Asked for what was not added below: a wrong name in a template.
+    // The loader is called only for templates that were not added below: a template names a wrong one.
     environment.set_loader(|name| -> Result<Option<String>, Error> {
         let known = "an HTML mail extends mail/<language>/frame.html, and that extends mail/frame.html; \
             a text includes mail/<language>/footer.txt";
@@ -207,7 +206,7 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     let mut add = |path: String| {
         let source = template(directory, brand, &path).with_context(|| format!("cannot read {path}"))?;
         let source = source.with_context(|| format!("{path} is missing"))?;
-        // Whatever an editor ends lines with, a mail's end in CRLF; lettre knows only LF.
+        // lettre turns LF into CRLF and would leave other line ends as they are.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         anyhow::Ok(environment.add_template_owned(path, source)?)
     };
@@ -217,7 +216,7 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
         let mut paths = vec![name(language, "frame", "html"), name(language, "footer", "txt")];
         for kind in KINDS {
             let [subject, text, html] = ["subject", "txt", "html"].map(|part| name(language, kind, part));
-            // A brand that says the text in its own words does not get our HTML beside it.
+            // A brand with its own text and no HTML gets no built-in HTML, which would say something else.
             let has_html = is_own(&html) || !is_own(&text);
             paths.extend([subject, text]);
             paths.extend(has_html.then_some(html));

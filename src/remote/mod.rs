@@ -1,8 +1,9 @@
-//! Everything that leaves this machine: homeservers, mail, messages to telephones.
+//! Everything that leaves this machine: requests to homeservers, mail, messages to phones.
 //!
-//! Never called inside a transaction, and never on a thread that answers requests. It implements
-//! what `ops` asks for and decides nothing about who may do what.
+//! Never called inside a transaction, and never on a thread that answers requests. It implements the traits of
+//! `ops` and decides nothing about who may do what.
 
+mod cache;
 pub mod discovery;
 pub mod dns;
 pub mod fetch;

@@ -1,7 +1,7 @@
-//! Telling a homeserver that an invited address now leads to one of its users (Server-Server API,
-//! "Third-party invites", `/3pid/onbind`).
+//! `/3pid/onbind`: tells a homeserver that an invited address is now bound to one of its users (Server-Server
+//! API, "Third-party invites").
 //!
-//! One invitation a request; when to try again is decided by whoever asks.
+//! One invitation a request. The caller decides when to retry.
 
 use std::time::{Duration, Instant};
 
@@ -16,48 +16,50 @@ use crate::{domain::server_name::ServerName, ops::HomeserverError};
 
 const PATH: &str = "/_matrix/federation/v1/3pid/onbind";
 /// The answer is an empty object; an error is short.
-const MAX_ANSWER: usize = 50 * 1024;
-/// How long telling one may take, in both ways together. A homeserver answers only after it has asked the room's homeserver, which may be far away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_ANSWER_BYTES: usize = 50 * 1024;
+/// The timeout of PUT and POST together. It is long because a homeserver answers only after it has asked the
+/// room's homeserver.
+const ONBIND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a homeserver made of it.
+/// What became of a request to `/3pid/onbind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBind {
-    /// It has taken it.
-    Taken,
-    /// It has not, or did not answer, and may later.
-    NotNow,
-    /// It has not, and never will.
-    Never,
+    /// The homeserver accepted it.
+    Delivered,
+    /// It failed, and a retry may succeed.
+    Failed,
+    /// The homeserver refused it, and would refuse a retry.
+    Refused,
 }
 
 impl RemoteHomeservers {
-    /// Tells `server`.
+    /// Tells `server`, with `body` as the specification describes it.
     pub async fn on_bind(&self, server: &ServerName, body: &Value) -> OnBind {
+        #[expect(clippy::disallowed_methods, reason = "a timeout is about real time")]
         let begun = Instant::now();
         // The specification says PUT; Synapse has only ever had POST.
-        match self.tell(server, Method::PUT, body, PATIENCE).await {
-            Ok(answer) if knows_no_put(&answer) => {
-                let rest = PATIENCE.saturating_sub(begun.elapsed());
-                verdict(self.tell(server, Method::POST, body, rest).await)
+        match self.send_on_bind(server, Method::PUT, body, ONBIND_TIMEOUT).await {
+            Ok(answer) if rejects_put(&answer) => {
+                let left = ONBIND_TIMEOUT.saturating_sub(begun.elapsed());
+                outcome(self.send_on_bind(server, Method::POST, body, left).await)
             }
-            other => verdict(other),
+            other => outcome(other),
         }
     }
 
-    async fn tell(
+    async fn send_on_bind(
         &self,
         server: &ServerName,
         method: Method,
         body: &Value,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Response, HomeserverError> {
         let request = Request { method, path: PATH, body: Some(body) };
-        self.ask(&self.bound_at_once, server, request, MAX_ANSWER, patience).await
+        self.send(&self.onbind_requests, server, request, MAX_ANSWER_BYTES, timeout).await
     }
 }
 
-fn knows_no_put(answer: &Response) -> bool {
+fn rejects_put(answer: &Response) -> bool {
     let errcode =
         || serde_json::from_slice::<Value>(&answer.body).ok()?.get("errcode")?.as_str().map(str::to_owned);
     match answer.status {
@@ -67,13 +69,13 @@ fn knows_no_put(answer: &Response) -> bool {
     }
 }
 
-fn verdict(answer: Result<Response, HomeserverError>) -> OnBind {
-    let Ok(answer) = answer else { return OnBind::NotNow };
+fn outcome(answer: Result<Response, HomeserverError>) -> OnBind {
+    let Ok(answer) = answer else { return OnBind::Failed };
     match answer.status {
-        status if status.is_success() => OnBind::Taken,
-        StatusCode::TOO_MANY_REQUESTS => OnBind::NotNow,
-        status if status.is_client_error() => OnBind::Never,
-        // Redirects are not followed: where a homeserver is, discovery says.
-        _ => OnBind::NotNow,
+        status if status.is_success() => OnBind::Delivered,
+        StatusCode::TOO_MANY_REQUESTS => OnBind::Failed,
+        status if status.is_client_error() => OnBind::Refused,
+        // A redirect is not followed: only discovery says where a homeserver is.
+        _ => OnBind::Failed,
     }
 }

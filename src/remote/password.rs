@@ -1,4 +1,4 @@
-//! The passwords with which this server logs in elsewhere.
+//! The passwords for the mail relay and the SMS gateway.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::config::Password;
 
-/// The password that was set, or the first line of the file that has it.
+/// The password in the configuration, or the first line of the password file.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -1,7 +1,6 @@
-//! Messages to telephones: a text is made from a template and handed to a gateway, or written into
-//! a directory.
+//! Sends messages to phones: to a gateway, or as files into a directory.
 //!
-//! Nothing here decides who may ask for one, and nothing of a message reaches the log.
+//! `ops` decides who may ask for a message. No part of a message reaches the log.
 
 use std::path::Path;
 
@@ -9,48 +8,48 @@ use anyhow::Context;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::{
-    sms_http::{Fields, Gateway},
+    sms_http::{Fields, HttpGateway},
     spool::Spool,
 };
 use crate::{
     assets::template,
-    config::{self, Config},
+    config::{Config, SmsTransport},
     domain::{ids::Token, language::Language, phone::PhoneNumber},
 };
 
-/// A message with a code.
+/// The message with a code.
 pub struct ValidationSms<'a> {
-    /// To whom.
+    /// The recipient.
     pub to: &'a PhoneNumber,
     /// The code.
     pub code: &'a Token,
-    /// The language it is written in.
+    /// The language of the message.
     pub language: Language,
 }
 
-/// A message with the link to the reader's own page.
+/// The message with the link to the reader's own page.
 pub struct VisitSms<'a> {
-    /// To whom.
+    /// The recipient.
     pub to: &'a PhoneNumber,
     /// The link.
     pub link: &'a str,
-    /// The language it is written in.
+    /// The language of the message.
     pub language: Language,
 }
 
-/// What a message is for; the names of the templates.
+/// What a message is for; each has a template.
 #[derive(Clone, Copy)]
 enum Kind {
     Code,
     Visit,
 }
 
-/// The message was not taken.
+/// A message was not sent. The reason is in the log.
 #[derive(Debug, thiserror::Error)]
-#[error("the message was not taken")]
-pub struct NotSent;
+#[error("the gateway did not accept the message")]
+pub struct SmsError;
 
-/// The way out for messages.
+/// Composes and sends messages.
 pub struct SmsGateway {
     transport: Transport,
     texts: Environment<'static>,
@@ -61,19 +60,19 @@ pub struct SmsGateway {
 enum Transport {
     Off,
     Directory(Spool),
-    Http(Box<Gateway>),
+    Http(Box<HttpGateway>),
 }
 
 impl SmsGateway {
-    /// Sets up the transport and reads the templates, which must all render.
+    /// Sets up the transport, and reads and renders every template.
     ///
     /// # Errors
     /// If a file cannot be read, or a template or a part of the request is wrong.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let transport = match config.sms.gateway {
-            config::Gateway::Off => Transport::Off,
-            config::Gateway::Directory => Transport::Directory(Spool::new(config.sms_directory(), "txt")),
-            config::Gateway::Http => Transport::Http(Box::new(Gateway::new(&config.sms)?)),
+            SmsTransport::Off => Transport::Off,
+            SmsTransport::Directory => Transport::Directory(Spool::new(config.sms_directory(), "txt")),
+            SmsTransport::Http => Transport::Http(Box::new(HttpGateway::new(&config.sms)?)),
         };
         let texts = texts(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (countries, server_name) = (config.sms.countries.clone(), config.server_name.clone());
@@ -89,55 +88,55 @@ impl SmsGateway {
         Ok(gateway)
     }
 
-    /// Whether messages go to the country of this number.
+    /// Whether the operator allows messages to the country of this number.
     pub fn may_write_to(&self, number: &PhoneNumber) -> bool {
         let is_named = |named: &String| named == "*" || Some(named.as_str()) == number.region();
         !matches!(self.transport, Transport::Off) && self.countries.iter().any(is_named)
     }
 
-    /// Hands a message to the gateway.
+    /// Sends the message that validates a number.
     ///
     /// # Errors
-    /// If the gateway did not say that it has it; why is in the log, without number and code.
-    pub async fn send(&self, sms: &ValidationSms<'_>) -> Result<(), NotSent> {
+    /// If the gateway did not accept it. The reason is in the log, without number and code.
+    pub async fn send_code(&self, sms: &ValidationSms<'_>) -> Result<(), SmsError> {
         let (code, path) = (sms.code.as_str(), path(Kind::Code, sms.language));
-        self.deliver(sms.to, path, context! { code }, code).await
+        self.send(sms.to, path, context! { code }, code).await
     }
 
-    /// Hands a message to the gateway that leads its reader to their own page.
+    /// Sends the message with the link to its reader's own page.
     ///
     /// # Errors
-    /// As [`SmsGateway::send`], and if the gateway has texts of its own and takes only codes.
-    pub async fn welcome(&self, sms: &VisitSms<'_>) -> Result<(), NotSent> {
+    /// As [`SmsGateway::send_code`], and if the gateway has texts of its own and accepts only codes.
+    pub async fn send_page_link(&self, sms: &VisitSms<'_>) -> Result<(), SmsError> {
         if let Transport::Http(gateway) = &self.transport
-            && !gateway.takes_texts()
+            && !gateway.accepts_texts()
         {
-            tracing::warn!("no link can be sent to a telephone: sms.http.body does not use {{text}}");
-            return Err(NotSent);
+            tracing::warn!("a link cannot be sent to a phone, because sms.http.body does not use {{text}}");
+            return Err(SmsError);
         }
         let path = path(Kind::Visit, sms.language);
-        self.deliver(sms.to, path, context! { link => sms.link }, "").await
+        self.send(sms.to, path, context! { link => sms.link }, "").await
     }
 
-    async fn deliver(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), NotSent> {
+    async fn send(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), SmsError> {
         let text = self.text(path, values).map_err(|error| {
             tracing::warn!(%error, "a message could not be composed");
-            NotSent
+            SmsError
         })?;
         let number = to.address().as_str();
         match &self.transport {
-            Transport::Off => Err(NotSent),
+            Transport::Off => Err(SmsError),
             Transport::Directory(spool) => {
                 spool.write(format!("To: +{number}\n\n{text}\n").into_bytes()).await.map_err(|error| {
-                    tracing::warn!(%error, "a message could not be written");
-                    NotSent
+                    tracing::warn!(%error, "a message could not be written into sms.directory");
+                    SmsError
                 })
             }
             Transport::Http(gateway) => {
                 let fields = Fields { number, calling_code: to.calling_code(), text: &text, code };
                 gateway.send(&fields).await.map_err(|reason| {
                     tracing::warn!(%reason, "a message was not sent");
-                    NotSent
+                    SmsError
                 })
             }
         }

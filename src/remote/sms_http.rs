@@ -1,7 +1,7 @@
-//! One HTTP request that sends a message, as the operator describes it (`docs/sms.md`).
+//! The HTTP request that sends a message, as the operator describes it (`docs/sms.md`).
 //!
-//! The operator's values are put into the texts of a finished structure, never into written JSON or
-//! a written form, so nothing in a message can change what is around it.
+//! Values are filled in before the body becomes JSON or a form, so that no text of a message can change its
+//! structure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// Answers are a few lines.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// A gateway.
-pub struct Gateway {
+/// A gateway that accepts messages over HTTP.
+pub struct HttpGateway {
     client: Client,
     request: SmsHttp,
     headers: HeaderMap,
@@ -36,7 +36,7 @@ pub struct Gateway {
     originators: BTreeMap<String, String>,
 }
 
-/// What a message is made of.
+/// The values for the placeholders of the request.
 pub struct Fields<'a> {
     /// The number, without its plus sign.
     pub number: &'a str,
@@ -48,25 +48,25 @@ pub struct Fields<'a> {
     pub code: &'a str,
 }
 
-/// Why a message was not taken. Says nothing of what was in the request or the answer.
+/// Why the gateway did not accept a message. The text shows nothing of the request or the answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// No answer in time.
-    #[error("the gateway took too long")]
-    TooLate,
-    /// No answer at all, or too much of one.
-    #[error("the gateway could not be asked: {0}")]
+pub enum GatewayError {
+    /// No answer before the timeout.
+    #[error("the gateway did not answer before sms.http.timeout_seconds")]
+    Timeout,
+    /// No answer, or one that is too large.
+    #[error("the request to the gateway failed: {0}")]
     Fetch(#[from] FetchError),
-    /// An answer that says no.
+    /// A status that is not one of success.
     #[error("the gateway answered with status {0}")]
     Status(StatusCode),
-    /// An answer that says no in other ways.
-    #[error("the gateway's answer does not say that it has taken the message (sms.http.success_pointer)")]
+    /// A body that does not say success.
+    #[error("the gateway's answer does not say success (see sms.http.success_pointer and success_values)")]
     NoSuccess,
 }
 
-impl Gateway {
-    /// Looks at everything that can be wrong before the first message.
+impl HttpGateway {
+    /// Checks the whole request before the first message.
     ///
     /// # Errors
     /// What is wrong, with its key.
@@ -99,35 +99,36 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Whether it is sent the text of a message, and not only the code in it.
-    pub fn takes_texts(&self) -> bool {
+    /// Whether the request contains the text of a message, and not only the code.
+    pub fn accepts_texts(&self) -> bool {
         self.request.body.values().any(|value| value.to_string().contains("{text}"))
     }
 
     /// Sends a message.
     ///
     /// # Errors
-    /// If the gateway did not say that it has it.
-    pub async fn send(&self, fields: &Fields<'_>) -> Result<(), Trouble> {
-        let patience = Duration::from_secs(self.request.timeout_seconds.get().into());
-        let (status, answer) = timeout(patience, self.ask(fields)).await.map_err(|_| Trouble::TooLate)??;
-        let wanted = &self.request.success_status;
-        let is_wanted =
-            if wanted.is_empty() { status.is_success() } else { wanted.contains(&status.as_u16()) };
-        if !is_wanted {
-            return Err(Trouble::Status(status));
+    /// If the gateway did not say that it accepted the message.
+    pub async fn send(&self, fields: &Fields<'_>) -> Result<(), GatewayError> {
+        let max_time = Duration::from_secs(self.request.timeout_seconds.get().into());
+        let (status, answer) =
+            timeout(max_time, self.request(fields)).await.map_err(|_| GatewayError::Timeout)??;
+        let expected = &self.request.success_status;
+        let is_expected =
+            if expected.is_empty() { status.is_success() } else { expected.contains(&status.as_u16()) };
+        if !is_expected {
+            return Err(GatewayError::Status(status));
         }
         let Some(pointer) = &self.request.success_pointer else { return Ok(()) };
-        let answer: Value = serde_json::from_slice(&answer).map_err(|_| Trouble::NoSuccess)?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(|_| GatewayError::NoSuccess)?;
         let found = answer.pointer(pointer).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
         let is_success = found.is_some_and(|found| self.request.success_values.contains(&found));
-        if is_success { Ok(()) } else { Err(Trouble::NoSuccess) }
+        if is_success { Ok(()) } else { Err(GatewayError::NoSuccess) }
     }
 
-    async fn ask(&self, fields: &Fields<'_>) -> Result<(StatusCode, Vec<u8>), FetchError> {
+    async fn request(&self, fields: &Fields<'_>) -> Result<(StatusCode, Vec<u8>), FetchError> {
         let method = match self.request.method {
             SmsMethod::Post => Method::POST,
             SmsMethod::Put => Method::PUT,
@@ -144,7 +145,7 @@ impl Gateway {
             request = request.basic_auth(username, Some(password));
         }
         let response = request.send().await.map_err(connection)?;
-        Ok((response.status(), read(response, MAX_ANSWER).await?))
+        Ok((response.status(), read(response, MAX_ANSWER_BYTES).await?))
     }
 
     fn body(&self, fields: &Fields<'_>) -> anyhow::Result<(&'static str, Vec<u8>)> {
@@ -184,7 +185,7 @@ fn headers(request: &SmsHttp, password: Option<&str>) -> anyhow::Result<HeaderMa
     Ok(headers)
 }
 
-/// Fills every text in a value.
+/// Fills every text of a JSON value.
 fn fill_all(value: &Value, values: &[(&str, &str)]) -> anyhow::Result<Value> {
     Ok(match value {
         Value::String(text) => Value::String(fill(text, values).context("sms.http.body")?),
@@ -197,15 +198,15 @@ fn fill_all(value: &Value, values: &[(&str, &str)]) -> anyhow::Result<Value> {
     })
 }
 
-/// Puts values in the place of their names in braces; what they hold is not looked at again.
+/// Replaces names in braces by their values. Braces inside a value stay as they are.
 fn fill(text: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         filled.push_str(before);
-        let (name, after) = after.split_once('}').context("a '{' without its '}'")?;
+        let (name, after) = after.split_once('}').context("a '{' has no '}'")?;
         let Some((_, value)) = values.iter().find(|(known, _)| *known == name) else {
-            bail!("there is nothing to put in the place of {{{name}}}");
+            bail!("there is no placeholder {{{name}}}; docs/sms.md lists them");
         };
         filled.push_str(value);
         rest = after;

@@ -1,13 +1,14 @@
-//! Addresses that a stranger's server name must never make this server call: loopback, private
-//! networks, link-local, documentation, multicast, and every way of writing such an IPv4 address
-//! inside an IPv6 one (IANA special-purpose address registries, RFC 6890).
+//! The filter against SSRF: Bindery never connects to a special-purpose address because of a stranger's server
+//! name. These are loopback, private networks, link-local, documentation, multicast, and every way to write such
+//! an IPv4 address inside an IPv6 one (IANA special-purpose address registries, RFC 6890).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Whether `address` may be called: it is globally reachable, or the operator made an exception.
-pub fn may_call(address: IpAddr, exceptions: &[IpNet]) -> bool {
+/// Whether Bindery may connect to `address`: it is globally reachable, or in a network that the operator
+/// excepted.
+pub fn is_allowed(address: IpAddr, exceptions: &[IpNet]) -> bool {
     let plain = address.to_canonical();
     exceptions.iter().any(|net| net.contains(&address) || net.contains(&plain)) || is_global(address)
 }
@@ -101,7 +102,7 @@ mod tests {
         ];
         for text in refused {
             let address: IpAddr = text.parse().expect("an address");
-            assert!(!may_call(address, &[]), "{text} must not be called");
+            assert!(!is_allowed(address, &[]), "{text} is allowed");
         }
     }
 
@@ -111,12 +112,12 @@ mod tests {
             ["9.9.9.9", "172.32.0.1", "100.128.0.1", "2620:fe::fe", "64:ff9b::909:909", "2002:909:909::1"]
         {
             let address: IpAddr = text.parse().expect("an address");
-            assert!(may_call(address, &[]), "{text} may be called");
+            assert!(is_allowed(address, &[]), "{text} is not allowed");
         }
         let exceptions = ["127.0.0.0/8".parse().expect("a network")];
         for text in ["127.0.0.1", "::ffff:127.0.0.1"] {
-            assert!(may_call(text.parse().expect("an address"), &exceptions), "{text} is excepted");
+            assert!(is_allowed(text.parse().expect("an address"), &exceptions), "{text} is not allowed");
         }
-        assert!(!may_call("10.0.0.1".parse().expect("an address"), &exceptions));
+        assert!(!is_allowed("10.0.0.1".parse().expect("an address"), &exceptions));
     }
 }

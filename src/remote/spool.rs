@@ -1,4 +1,4 @@
-//! A directory that mails and messages are written into instead of being sent, for development.
+//! A directory into which mails and messages are written instead of being sent, for development.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::domain::retention::SPOOL;
 
-/// The directory, which is made when it is first needed.
+/// The directory. The first write creates it.
 pub struct Spool {
     directory: PathBuf,
     extension: &'static str,
@@ -19,15 +19,16 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// A directory for files with this extension.
+    /// Writes files with this extension.
     pub fn new(directory: PathBuf, extension: &'static str) -> Self {
         Self { directory, extension, written: AtomicU64::new(0) }
     }
 
-    /// Writes one file that nobody else may read. Names sort by time, and no reader sees half of one.
+    /// Writes one file with mode 0600, atomically. Names sort by time.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Those of the file system.
+    #[expect(clippy::disallowed_methods, reason = "names sort by real time, as modification times do")]
     pub async fn write(&self, bytes: Vec<u8>) -> std::io::Result<()> {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -38,11 +39,11 @@ impl Spool {
     }
 }
 
-/// Removes the files that lie in a directory of this kind for more than a week: they hold addresses, and the
-/// policy is about them too. By the clock of the file system.
+/// Deletes files older than a week, because they contain addresses. The clock is the file system's.
 ///
 /// # Errors
-/// What the file system says.
+/// Those of the file system.
+#[expect(clippy::disallowed_methods, reason = "the age of a file is about real time")]
 pub fn remove_old(directory: &Path) -> std::io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -58,8 +59,8 @@ pub fn remove_old(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a file has a name that [`Spool::write`] gives, whole or half written. Nobody knows what else lies
-/// there.
+/// Whether [`Spool::write`] gives such names, for whole and partial files. Other files in the directory are the
+/// operator's.
 fn is_name(name: &str) -> bool {
     let is_number = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_digit());
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".partial")).unwrap_or(name);
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_lies_there_for_a_week_goes_and_nothing_of_anybody_else() {
+    async fn files_older_than_a_week_are_deleted_and_other_files_stay() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let spool = Spool::new(dir.path().to_owned(), "eml");
         let names = || {
@@ -99,6 +100,7 @@ mod tests {
         let old = names().remove(0);
         fs::write(dir.path().join(format!(".{old}.partial")), "half").expect("written");
         fs::write(dir.path().join("notes.txt"), "somebody's").expect("written");
+        #[expect(clippy::disallowed_methods, reason = "the age of a file is about real time")]
         let long_ago = SystemTime::now() - SPOOL - Duration::from_secs(60);
         for name in names() {
             let file = fs::OpenOptions::new().write(true).open(dir.path().join(name)).expect("a file");

@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::domain::{
-    outbox::{OutboxKey, Outgoing, Parcel, RETRY_MOST, wait_after},
+    backoff::Backoff,
+    outbox::{OutboxKey, Outgoing, Parcel, RETRY_FIRST, RETRY_MOST},
     server_name::host_key,
     time::{DAY, Millis},
 };
@@ -132,8 +133,9 @@ impl Lanes {
         };
         // Those of which nothing was heard for so long have nothing left to be sent.
         self.resting.retain(|_, rest| now < rest.until.after(DAY));
-        let until = now.after(wait_after(failures, destination.rests_most()));
-        self.resting.insert(destination, Rest { failures: failures.saturating_add(1), until });
+        let failures = failures.saturating_add(1);
+        let until = now.after(Backoff { first: RETRY_FIRST, cap: destination.rests_most() }.wait(failures));
+        self.resting.insert(destination, Rest { failures, until });
     }
 
     fn room(&self) -> usize {

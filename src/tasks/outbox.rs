@@ -27,7 +27,7 @@ use crate::{
         outbox::{self, Content, Fate, InvitationContent, Settled},
     },
     remote::{
-        mail::{InvitationMail, NotSent},
+        mail::{InvitationMail, MailError},
         onbind::OnBind,
     },
 };
@@ -99,6 +99,7 @@ async fn next(tasks: &Tasks, lanes: &mut Lanes) -> HashMap<Destination, Vec<Row>
 /// better. Those that were not tried stay as they are.
 async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -> Result<Ended, Failure> {
     let mut failed = Ended::Badly;
+    #[expect(clippy::disallowed_methods, reason = "how long sending takes is real time")]
     let begun = Instant::now();
     for (key, row) in rows {
         if *stop.borrow() || begun.elapsed() > LONG_ENOUGH {
@@ -132,9 +133,9 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
                 () = last_words(stop.clone()) => return None,
             };
             Some(match told {
-                OnBind::Taken => (Fate::Delivered, true),
-                OnBind::Never => (Fate::Refused, true),
-                OnBind::NotNow => (Fate::Failed, false),
+                OnBind::Delivered => (Fate::Delivered, true),
+                OnBind::Refused => (Fate::Refused, true),
+                OnBind::Failed => (Fate::Failed, false),
             })
         }
         Content::Invitation(content) => {
@@ -147,19 +148,19 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
                 expire_days: tasks.core.config.invites.expire_days.get(),
                 language,
             };
-            Some(mailed(tasks.mailer.invite(&mail).await))
+            Some(mailed(tasks.mailer.send_invitation(&mail).await))
         }
-        Content::OwnerNotice(notice) => Some(mailed(tasks.mailer.tell(&notice).await)),
+        Content::OwnerNotice(notice) => Some(mailed(tasks.mailer.send_owner_notice(&notice).await)),
     }
 }
 
 /// What became of a mail, and whether the relay answers.
-fn mailed(sent: Result<(), NotSent>) -> (Fate, bool) {
+fn mailed(sent: Result<(), MailError>) -> (Fate, bool) {
     match sent {
         Ok(()) => (Fate::Delivered, true),
-        Err(NotSent::Now) => (Fate::Failed, true),
-        Err(NotSent::Unreachable) => (Fate::Failed, false),
-        Err(NotSent::Ever) => (Fate::Refused, true),
+        Err(MailError::Temporary) => (Fate::Failed, true),
+        Err(MailError::RelayUnreachable) => (Fate::Failed, false),
+        Err(MailError::Permanent) => (Fate::Refused, true),
     }
 }
 

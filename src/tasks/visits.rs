@@ -49,9 +49,11 @@ async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
     };
     let link = own_page::link(core, &secret, language);
     let was_sent = match to {
-        Destination::Mailbox(to) => tasks.mailer.welcome(&VisitMail { to, link, language }).await.is_ok(),
+        Destination::Mailbox(to) => {
+            tasks.mailer.send_page_link(&VisitMail { to, link, language }).await.is_ok()
+        }
         Destination::Telephone(to) => {
-            tasks.sms.welcome(&VisitSms { to: &to, link: &link, language }).await.is_ok()
+            tasks.sms.send_page_link(&VisitSms { to: &to, link: &link, language }).await.is_ok()
         }
     };
     if was_sent { "sent" } else { "not_sent" }

@@ -26,6 +26,15 @@ fn shows(reply: &Reply, status: u16, outcome: &str) {
     assert_eq!(reply.headers["cache-control"], "no-store");
 }
 
+/// The cookie that an answer sets, and its attributes in alphabetical order.
+fn cookie_of(reply: &Reply) -> (&str, Vec<&str>) {
+    let mut parts = reply.headers["set-cookie"].to_str().expect("text").split("; ");
+    let cookie = parts.next().expect("a cookie");
+    let mut attributes: Vec<&str> = parts.collect();
+    attributes.sort_unstable();
+    (cookie, attributes)
+}
+
 /// A browser during a visit.
 #[derive(Clone)]
 struct Guest {

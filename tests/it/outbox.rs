@@ -186,7 +186,8 @@ async fn a_homeserver_that_says_no_is_not_asked_again() {
 
 #[tokio::test]
 async fn one_that_is_gone_holds_up_nobody_else() {
-    let (server, alice, carol) = invited(Answer::Silence).await;
+    let (mut server, alice, carol) = invited(Answer::Silence).await;
+    server.leaves_jobs();
     server.invite(&alice, ADDRESS, "!second:hs.test").await;
     server.bind(&carol, ADDRESS, "secret").await;
     server.homeserver.until_told(1).await;
@@ -320,7 +321,8 @@ async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
         relay.configure(config);
         config.limits.invite_per_address = Rate::new(100, 100);
     });
-    let server = server.await;
+    let mut server = server.await;
+    server.leaves_jobs();
     let alice = server.user("alice").await;
     let mut counts = [0, 0];
     for (stage, words, is_final) in [

@@ -234,7 +234,7 @@ async fn what_is_not_complete_is_never_put_in_use() {
     let mut preparation = Preparation::begin(&core.store, clock.now()).await.expect("begun");
     preparation.step(&core.store, 2).await.expect("filled");
     let error = preparation.put_in_use(&core.store, clock.now(), By::Server).await.expect_err("too early");
-    assert!(error.to_string().contains("not complete"), "{error}");
+    assert!(error.to_string().contains("incomplete"), "{error}");
     assert_eq!((lookup::pepper(&core), states(&core.store)), (pepper.clone(), vec![PepperState::Current]));
     assert!(audited(&core.store).is_empty());
     pepper::rotate(&core, By::Operator).await.expect("from the beginning");

@@ -77,7 +77,7 @@ async fn p3_single_and_bulk_lookup() {
 #[tokio::test]
 async fn p4_a_number_verified_for_a_homeserver_is_published_nowhere_and_goes_after_a_day() {
     let (server, data) = only_files(|config| {
-        config.sms.gateway = bindery::config::Gateway::Directory;
+        config.sms.gateway = bindery::config::SmsTransport::Directory;
         config.sms.countries = vec!["GB".to_owned()];
         config.delegation.allowed_networks = vec!["127.0.0.1/32".parse().expect("a network")];
     })

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bindery::{
-    config::{Config, Gateway as Kind, Password, SmsFormat},
+    config::{Config, Password, SmsFormat, SmsTransport},
     domain::{ids::Token, language::Language, phone::PhoneNumber},
     remote::sms::{SmsGateway, ValidationSms},
 };
@@ -30,7 +30,7 @@ fn number(text: &str) -> PhoneNumber {
 async fn send(config: &Config, to: &str) -> bool {
     let gateway = SmsGateway::new(config).expect("a gateway");
     let (to, code) = (number(to), Token::parse(CODE).expect("a code"));
-    gateway.send(&ValidationSms { to: &to, code: &code, language: Language::En }).await.is_ok()
+    gateway.send_code(&ValidationSms { to: &to, code: &code, language: Language::En }).await.is_ok()
 }
 
 /// The blocks of `docs/sms.md` under a heading that set up a gateway.
@@ -216,7 +216,7 @@ async fn the_directory_gets_a_file_that_nobody_else_may_read() {
     let dir = TempDir::new().expect("a directory");
     let mut config = config();
     config.data_dir = dir.path().join("data");
-    config.sms.gateway = Kind::Directory;
+    config.sms.gateway = SmsTransport::Directory;
     config.sms.countries = vec!["GB".to_owned()];
     assert!(send(&config, "+447400123456").await);
     let files: Vec<_> = std::fs::read_dir(config.sms_directory()).expect("a directory").collect();
@@ -232,7 +232,7 @@ fn only_named_countries_are_written_to() {
         |config: &Config, text: &str| SmsGateway::new(config).expect("a gateway").may_write_to(&number(text));
     config.sms.countries = vec!["*".to_owned()];
     assert!(!may(&config, "+447400123456"), "it is off");
-    config.sms.gateway = Kind::Directory;
+    config.sms.gateway = SmsTransport::Directory;
     assert!(may(&config, "+447400123456") && may(&config, "+12015550123"));
     config.sms.countries = vec!["US".to_owned(), "GB".to_owned()];
     assert!(may(&config, "+447400123456") && may(&config, "+12015550123"));

@@ -17,7 +17,7 @@ use self::{homeserver::Homeserver, mailbox::Mailbox, walk::Walk};
 use super::{say, serve::stop_signal};
 use crate::{
     app::{Application, Surroundings},
-    config::{Config, Gateway},
+    config::{Config, SmsTransport},
 };
 
 /// Shows the job; then serves on until Ctrl-C, unless `once`.
@@ -69,7 +69,7 @@ fn configuration(directory: &Path, homeserver: &Homeserver) -> anyhow::Result<Co
     config.homeservers.extra_ca_file = Some(homeserver.ca_file());
     config.homeservers.allowed_special_addresses = vec!["127.0.0.0/8".parse()?];
     config.mail.directory = Some(directory.join("mail"));
-    config.sms.gateway = Gateway::Directory;
+    config.sms.gateway = SmsTransport::Directory;
     config.sms.directory = Some(directory.join("sms"));
     config.sms.countries = vec!["GB".to_owned()];
     config.operator.name = "The demo".to_owned();

@@ -73,7 +73,7 @@ pub(super) async fn send_code(
         let admit = || here.core.limits.send_sms(&number, here.core.clock.now());
         let deliver = async |message: validate::Message| {
             let sms = ValidationSms { to: &number, code: &message.token, language };
-            here.sms.send(&sms).await.map_err(|_| Refusal::SmsSendError)
+            here.sms.send_code(&sms).await.map_err(|_| Refusal::SmsSendError)
         };
         validate::request_token(&here.core, token_request, admit, deliver).await
     });

@@ -90,7 +90,7 @@ pub async fn request_token(
                 brand,
                 language,
             };
-            here.mailer.ask(&mail).await.map_err(|_| Refusal::EmailSendError)
+            here.mailer.send_validation(&mail).await.map_err(|_| Refusal::EmailSendError)
         };
         validate::request_token(&here.core, token_request, || Ok(()), deliver).await
     });

@@ -154,7 +154,7 @@ pub fn submitted(
 ) -> HttpResponse {
     match outcome {
         Ok(Validated { next_link: Some(link) }) => {
-            state.pages.careful(StatusCode::SEE_OTHER).insert_header((LOCATION, link)).finish()
+            state.pages.private_response(StatusCode::SEE_OTHER).insert_header((LOCATION, link)).finish()
         }
         Ok(Validated { next_link: None }) => end(state, request, here, Outcome::Verified),
         Err(error) => end(state, request, here, Outcome::of(&error)),

@@ -73,7 +73,7 @@ impl Pages {
         content: Value,
     ) -> HttpResponse {
         match self.render(template, language, content) {
-            Ok(html) => self.careful(status).content_type("text/html; charset=utf-8").body(html),
+            Ok(html) => self.private_response(status).content_type("text/html; charset=utf-8").body(html),
             Err(error) => {
                 tracing::error!(%error, template, "a page could not be rendered");
                 HttpResponse::InternalServerError().body("Something is wrong with this server.")
@@ -81,10 +81,9 @@ impl Pages {
         }
     }
 
-    /// A response to a person, with the headers that tell the browser to be careful: links of
-    /// mails hold tokens, so nothing is kept, embedded, indexed, or told to where a person goes
-    /// next.
-    pub fn careful(&self, status: StatusCode) -> HttpResponseBuilder {
+    /// A response for one person. Its URL may contain a token, so its headers forbid to cache, embed or index
+    /// it, and to send its URL as referrer.
+    pub fn private_response(&self, status: StatusCode) -> HttpResponseBuilder {
         let mut response = HttpResponse::build(status);
         response
             .insert_header(("Content-Security-Policy", self.policy.as_str()))

@@ -105,6 +105,7 @@ async fn replace(core: &Core, by: By) -> Result<Rotated, Failure> {
     let Core { store, clock, .. } = core;
     let mut preparation = Preparation::begin(store, clock.now()).await?;
     loop {
+        #[expect(clippy::disallowed_methods, reason = "how long a step takes is real time")]
         let began = Instant::now();
         if !preparation.step(store, FILL_BATCH).await? {
             break;

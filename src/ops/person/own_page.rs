@@ -13,7 +13,6 @@ use crate::{
         language::Language,
         outbox::OutboxKey,
         phone::PhoneNumber,
-        refusal::Refusal,
         secret::SecretHash,
         threepid::Address,
         visit::{Stage, Visit},
@@ -155,23 +154,20 @@ pub fn is_link(core: &Core, secret: &Token) -> Result<bool, Failure> {
     Ok(visit(core, secret, Stage::Link)?.is_some())
 }
 
-/// Consumes a link. Returns the secret for the browser.
-///
-/// # Errors
-/// `NotFound` if the link is invalid, was used before, or has expired.
-pub async fn confirm(core: &Core, link: Token) -> Result<Token, Failure> {
+/// Consumes a link and opens the page. Returns the secret for the browser, or `None` if the link is invalid, was used
+/// before, or has expired.
+pub async fn confirm(core: &Core, link: Token) -> Result<Option<Token>, Failure> {
     let now = core.clock.now();
     let secret = Token::from_bytes(random());
     let (old, new) = (SecretHash::of(link.as_str()), SecretHash::of(secret.as_str()));
-    core.write(move |tables| {
+    let is_confirmed = core.store.write(move |tables| {
         let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
-        let visit = visit.ok_or(Refusal::NotFound("This link has been used, or has expired"))?;
+        let Some(visit) = visit else { return Ok(false) };
         tables.remove_visit(old)?;
         tables.put_visit(new, &visit.confirmed(now))?;
-        Ok(())
-    })
-    .await?;
-    Ok(secret)
+        Ok(true)
+    });
+    Ok(is_confirmed.await?.then_some(secret))
 }
 
 /// The visit of a browser. `None` if it has expired.

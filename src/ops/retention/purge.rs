@@ -178,6 +178,7 @@ async fn purge<K: Clone + Send + 'static>(
 ) -> Result<usize, Failure> {
     let (mut removed, mut after): (usize, Option<K>) = (0, None);
     loop {
+        #[expect(clippy::disallowed_methods, reason = "how long a step takes is real time")]
         let begun = Instant::now();
         let read = read.clone();
         let batch = core.store.scan(move |scan| read(scan, after.as_ref())).await?;

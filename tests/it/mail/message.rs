@@ -1,10 +1,7 @@
 //! What a mail looks like, byte by byte: its headers, its parts, its four languages, and what
 //! somebody who chooses an address or an account name cannot make of it.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use std::fmt::Write;
 
 use bindery::config::SmtpSecurity;
 use mail_parser::{MessageParser, PartType};
@@ -308,7 +305,7 @@ async fn whole_mails_are_as_they_were() {
             .replace(&mail.mail().token(), "<token>")
             .replace(&sid, "<sid>")
             .replace(server.homeserver.name(), "hs.test");
-        compare(&format!("{language}.eml.txt"), &text);
+        compare(&format!("{language}.eml"), &text);
     }
 }
 
@@ -341,19 +338,11 @@ pub(super) fn legible(raw: &[u8]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Compares with a file of `tests/data/mail`, or writes it if `UPDATE_SNAPSHOTS` is set.
-#[track_caller]
-pub(super) fn compare(name: &str, text: &str) {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mail").join(name);
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(&path, text).expect("a snapshot");
-    }
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = before.lines().zip(text.lines()).position(|(before, now)| before != now);
-    assert!(
-        before == text,
-        "{} differs, first in line {}; if that is meant, run the test with UPDATE_SNAPSHOTS=1.\n{text}",
-        path.display(),
-        differs.unwrap_or_else(|| before.lines().count().min(text.lines().count())) + 1
-    );
+/// Compares a mail with the snapshot of this name in `tests/data/mail`.
+pub(super) fn compare(name: &str, mail: &str) {
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path("../../data/mail");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, mail));
 }

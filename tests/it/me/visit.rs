@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::shows;
+use super::{cookie_of, shows};
 use crate::support::{Server, files_with};
 
 const ADDRESS: &str = "alice@example.org";
@@ -39,9 +39,8 @@ async fn scanners_change_nothing_and_the_button_works_once() {
         (303, &"/me/data?lang=fr".parse().expect("a value"))
     );
     assert_eq!(reply.headers["cache-control"], "no-store");
-    let cookie = reply.headers["set-cookie"].to_str().expect("text").to_owned();
-    let (secret, attributes) = cookie.split_once("; ").expect("attributes");
-    assert_eq!(attributes, "Path=/; Max-Age=1800; Secure; HttpOnly; SameSite=Strict");
+    let (secret, attributes) = cookie_of(&reply);
+    assert_eq!(attributes, ["HttpOnly", "Max-Age=1800", "Path=/", "SameSite=Strict", "Secure"]);
     let secret = secret.strip_prefix("__Host-visit=").expect("the name");
     assert!(secret.len() >= 43 && secret != token(&link));
     for method in [Method::GET, Method::POST] {
@@ -103,6 +102,10 @@ async fn what_leads_nowhere() {
             shows(&server.see(page, cookie).await, 200, "over");
         }
     }
+    // The cookie is found between malformed ones, which another site of the same domain may set.
+    let guest = server.guest(ADDRESS).await;
+    let beside = format!("a; =b; c=%ff; {}; d=\"; ;", guest.cookie);
+    shows(&server.see("/me/data", &beside).await, 200, "me_data");
     let garbage = server.build(Method::GET, "/me/data").header("cookie", &b"__Host-visit=\xff\xfe"[..]);
     shows(&server.send(garbage).await, 200, "over");
     for (path, allowed) in [

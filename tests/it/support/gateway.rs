@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bindery::config::{Config, Gateway as Kind};
+use bindery::config::{Config, SmsTransport};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -48,7 +48,7 @@ impl Gateway {
 
     /// Makes a server send through it, everywhere and as often as anybody likes.
     pub fn configure(&self, config: &mut Config) {
-        config.sms.gateway = Kind::Http;
+        config.sms.gateway = SmsTransport::Http;
         config.sms.countries = vec!["*".to_owned()];
         config.sms.http.url = format!("{}/send", self.base);
         config.sms.http.body =

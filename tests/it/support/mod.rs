@@ -6,6 +6,7 @@ pub mod dns;
 pub mod gateway;
 pub mod homeserver;
 pub mod invited;
+mod jobs;
 pub mod markup;
 pub mod network;
 pub mod openapi;
@@ -99,6 +100,7 @@ pub struct Server {
     client: Client,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
+    may_leave_jobs: bool,
     _dir: Arc<TempDir>,
 }
 
@@ -274,6 +276,7 @@ impl Server {
             client: client(),
             stop: Some(stop),
             thread: Some(thread),
+            may_leave_jobs: false,
             _dir: dir,
         }
     }
@@ -404,12 +407,6 @@ impl Server {
         let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": [hash] });
         let reply = self.post("/lookup", user, &body).await.ok();
         reply["mappings"][&hash].as_str().map(str::to_owned)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> Htt
     let copy = async move { export::of_address(&core, &address, By::Owner).await };
     match state.off_thread(copy).await.map(|copy| serde_json::to_vec_pretty(&copy)) {
         Ok(Ok(copy)) => {
-            let mut response = state.pages.careful(StatusCode::OK);
+            let mut response = state.pages.private_response(StatusCode::OK);
             response.insert_header((CONTENT_TYPE, "application/json"));
             response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"my-data.json\""));
             response.body(copy)

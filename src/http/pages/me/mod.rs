@@ -10,12 +10,12 @@ mod ask;
 mod data;
 mod visit;
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{
-        StatusCode,
-        header::{COOKIE, HeaderValue, LOCATION, SET_COOKIE},
-    },
+    cookie::{self, Cookie, SameSite},
+    http::{StatusCode, header::LOCATION},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ use crate::{
     ops::person::own_page,
 };
 
-/// The cookie of a visit. The prefix has browsers take it only from this very host, over TLS.
+/// The cookie of a visit. The prefix makes browsers accept it only from this host, over TLS.
 const NAME: &str = "__Host-visit";
 
 /// Somebody whose browser has the secret of a visit that is not over.
@@ -59,7 +59,7 @@ impl Visitor {
     }
 
     fn find(state: &State, request: &HttpRequest, or: StatusCode) -> Result<Self, Box<HttpResponse>> {
-        let secret = cookie(request).and_then(|text| Token::parse(&text));
+        let secret = request.cookie(NAME).and_then(|cookie| Token::parse(cookie.value()));
         let secret = secret.ok_or_else(|| Box::new(over(state, request, or)))?;
         let visit = own_page::look(&state.core, &secret);
         let visit = visit.map_err(|failure| Box::new(failed(state, request, &failure.into())))?;
@@ -86,28 +86,27 @@ impl Form {
     }
 }
 
-fn cookie(request: &HttpRequest) -> Option<String> {
-    let lines = request.headers().get_all(COOKIE).filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map(|(_, value)| value.to_owned())
-}
-
 /// Gives the browser the secret of a visit.
 fn set_cookie(response: &mut HttpResponse, secret: &Token) {
-    put_cookie(response, secret.as_str(), VISIT_PAGE.as_secs());
+    put_cookie(response, secret.as_str(), VISIT_PAGE);
 }
 
-/// Has the browser forget it.
+/// Deletes the browser's cookie.
 fn forget_cookie(response: &mut HttpResponse) {
-    put_cookie(response, "", 0);
+    put_cookie(response, "", Duration::ZERO);
 }
 
-fn put_cookie(response: &mut HttpResponse, value: &str, max_age: u64) {
-    let cookie = format!("{NAME}={value}; Path=/; Max-Age={max_age}; Secure; HttpOnly; SameSite=Strict");
-    // Secrets are of characters that a header may hold.
-    if let Ok(cookie) = HeaderValue::try_from(cookie) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
+fn put_cookie(response: &mut HttpResponse, value: &str, max_age: Duration) {
+    let max_age = cookie::time::Duration::seconds(max_age.as_secs().cast_signed());
+    let cookie = Cookie::build(NAME, value)
+        .path("/")
+        .max_age(max_age)
+        .secure(true)
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .finish();
+    // It fails only if the cookie has characters that a header cannot have; secrets have none.
+    let _ = response.add_cookie(&cookie);
 }
 
 fn empty_form(reason: Option<&str>) -> Value {
@@ -146,5 +145,5 @@ fn back(state: &State, request: &HttpRequest, done: Option<&str>) -> HttpRespons
     let language = language(state, request).as_str();
     let done = done.map(|done| format!("done={done}&")).unwrap_or_default();
     let location = format!("/me/data?{done}lang={language}");
-    state.pages.careful(StatusCode::SEE_OTHER).insert_header((LOCATION, location)).finish()
+    state.pages.private_response(StatusCode::SEE_OTHER).insert_header((LOCATION, location)).finish()
 }

@@ -1,5 +1,5 @@
-//! The link of a visit: opening it asks, because mail scanners open links; the button takes it up and
-//! gives the browser a cookie (design, section 4, rule 7).
+//! The link to a person's own page. Opening it only asks, because mail scanners open links; the button uses it
+//! up and sets a cookie (design, section 4, rule 7).
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use serde::Deserialize;
@@ -7,12 +7,11 @@ use serde_json::json;
 
 use super::{back, failed, form, set_cookie};
 use crate::{
-    domain::{ids::Token, refusal::Refusal},
+    domain::ids::Token,
     http::{
         State,
         body::{Body, query},
         caller::Caller,
-        error::ApiError,
         pages::{language, switch},
     },
     ops::person::own_page,
@@ -38,21 +37,21 @@ pub async fn open(state: Data<State>, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `POST /me/visit`: takes the link up, which works no more from then on.
+/// `POST /me/visit`: uses the link up and opens the page.
 pub async fn confirm(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
     if let Err(refusal) = state.core.limits.submit_link(caller.network(), state.core.clock.now()) {
         return failed(&state, &request, &refusal.into());
     }
     let token = body.json_or_form::<Link>().ok().and_then(|link| Token::parse(&link.token?));
     let Some(token) = token else { return useless(&state, &request) };
-    match own_page::confirm(&state.core, token).await.map_err(ApiError::from) {
-        Ok(secret) => {
+    match own_page::confirm(&state.core, token).await {
+        Ok(Some(secret)) => {
             let mut response = back(&state, &request, None);
             set_cookie(&mut response, &secret);
             response
         }
-        Err(ApiError::Refused(Refusal::NotFound(_))) => useless(&state, &request),
-        Err(error) => failed(&state, &request, &error),
+        Ok(None) => useless(&state, &request),
+        Err(failure) => failed(&state, &request, &failure.into()),
     }
 }
 
