@@ -12,6 +12,7 @@
 //! | `app` | composition: opens, binds, runs, drains |
 //! | `http` | what comes in: the API, the pages, the operator's socket |
 //! | `tasks` | what runs by itself: the outbox, deleting what is too old, replacing the pepper, links to people's own pages, lookup budgets |
+//! | `admin` | the operator's commands |
 //! | `remote` | what goes out: homeservers, mail, messages to telephones |
 //! | `ops` | what the server does, in folders by subject |
 //! | `store`, `logs` | the database; the files that say who looked up and who called |
@@ -21,6 +22,7 @@
 //! A layer uses those below it, never one above and never one beside it; a test reads the `use`
 //! lines and holds the code to that.
 
+pub mod admin;
 pub mod app;
 pub mod assets;
 pub mod cli;

@@ -98,6 +98,11 @@ impl Body {
         self.bytes.is_empty()
     }
 
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Reads JSON, whatever the content type says: many clients say nothing.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.bytes).map_err(|error| match error.classify() {

@@ -28,7 +28,7 @@ const STEP: usize = 1024;
 
 /// What a rule holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holding {
+pub struct RuleStatus {
     /// What it is about.
     pub what: String,
     /// How long that is kept, in words.
@@ -45,17 +45,17 @@ pub struct Holding {
 ///
 /// # Errors
 /// If the database fails.
-pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
+pub fn statuses(core: &Core) -> Result<Vec<RuleStatus>, Failure> {
     let (config, snapshot) = (&core.config, core.store.read());
     let counts = snapshot.counts()?;
     let idle = config.privacy.idle_account();
-    let mut holdings = vec![
-        Holding { rows: counts.associations, ..until("bindings", "until they are withdrawn") },
+    let mut statuses = vec![
+        RuleStatus { rows: counts.associations, ..until("bindings", "until they are withdrawn") },
         sessions(&snapshot)?,
         invitations(&snapshot, config.invites.lifetime())?,
         visits(&snapshot)?,
         tokens(&snapshot, idle)?,
-        Holding {
+        RuleStatus {
             rows: counts.consents,
             ..until(
                 "accepted documents",
@@ -64,24 +64,24 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         },
         outbox(&snapshot)?,
         audit(&snapshot)?,
-        Holding {
+        RuleStatus {
             rows: counts.suppressed,
             ..until("addresses not to be written to", "until that is lifted")
         },
-        Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
+        RuleStatus { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
         peppers(&snapshot),
-        Holding {
+        RuleStatus {
             rows: counts.sms_days,
             ..until("counts of messages to telephones", "until the first message of the next day")
         },
-        Holding {
+        RuleStatus {
             rows: counts.invite_days,
             ..until("counts of invitation mails", "until the first invitation of the next day")
         },
         copies(core),
     ];
     let goes = rewrite_due(&snapshot, core.clock.now())?;
-    holdings.push(Holding {
+    statuses.push(RuleStatus {
         rows: u64::from(goes.is_some()),
         oldest: snapshot.removed_since()?,
         goes,
@@ -90,11 +90,11 @@ pub fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
             &format!("until it is rewritten, {} after the last time", words(REWRITE)),
         )
     });
-    Ok(holdings)
+    Ok(statuses)
 }
 
-fn until(what: &str, rule: &str) -> Holding {
-    Holding { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
+fn until(what: &str, rule: &str) -> RuleStatus {
+    RuleStatus { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
 }
 
 /// A length of time in words, in the greatest unit of which it is a whole number.
@@ -110,7 +110,7 @@ pub fn words(length: Duration) -> String {
 }
 
 /// Counts rows of which each has an age and an end.
-struct Count(Holding);
+struct Count(RuleStatus);
 
 impl Count {
     fn of(what: &str, rule: &str) -> Self {
@@ -118,14 +118,14 @@ impl Count {
     }
 
     fn add(&mut self, since: Millis, goes: Millis) {
-        let Self(held) = self;
-        held.rows += 1;
-        held.oldest = Some(held.oldest.map_or(since, |oldest| oldest.min(since)));
-        held.goes = Some(held.goes.map_or(goes, |first| first.min(goes)));
+        let Self(status) = self;
+        status.rows += 1;
+        status.oldest = Some(status.oldest.map_or(since, |oldest| oldest.min(since)));
+        status.goes = Some(status.goes.map_or(goes, |first| first.min(goes)));
     }
 }
 
-fn sessions(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+fn sessions(snapshot: &Snapshot) -> Result<RuleStatus, StoreError> {
     let mut count = Count::of("validation sessions", &format!("{} after they last changed", words(SESSION)));
     let mut after = None;
     loop {
@@ -136,7 +136,7 @@ fn sessions(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     }
 }
 
-fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<Holding, StoreError> {
+fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<RuleStatus, StoreError> {
     let mut count =
         Count::of("invitations and their keys", &format!("{} after they were sent", words(lifetime)));
     let mut after = None;
@@ -148,7 +148,7 @@ fn invitations(snapshot: &Snapshot, lifetime: Duration) -> Result<Holding, Store
     }
 }
 
-fn visits(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+fn visits(snapshot: &Snapshot) -> Result<RuleStatus, StoreError> {
     let mut count = Count::of(
         "visits to people's own page",
         &format!("{} for the link, {} for the page", words(VISIT_LINK), words(VISIT_PAGE)),
@@ -160,7 +160,7 @@ fn visits(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     Ok(count.0)
 }
 
-fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
+fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<RuleStatus, StoreError> {
     let mut count = Count::of("access tokens", &format!("{} after the day of their last use", words(idle)));
     let mut after = None;
     loop {
@@ -171,7 +171,7 @@ fn tokens(snapshot: &Snapshot, idle: Duration) -> Result<Holding, StoreError> {
     }
 }
 
-fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+fn outbox(snapshot: &Snapshot) -> Result<RuleStatus, StoreError> {
     let mut count = Count::of(
         "what waits to be sent",
         &format!("until it arrives, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE)),
@@ -184,7 +184,7 @@ fn outbox(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     Ok(count.0)
 }
 
-fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
+fn audit(snapshot: &Snapshot) -> Result<RuleStatus, StoreError> {
     let mut count = Count::of("entries of the audit", &words(AUDIT));
     snapshot
         .audit_since(Millis(0), None)?
@@ -193,14 +193,14 @@ fn audit(snapshot: &Snapshot) -> Result<Holding, StoreError> {
     Ok(count.0)
 }
 
-fn copies(core: &Core) -> Holding {
+fn copies(core: &Core) -> RuleStatus {
     let kept = old_copies(core.config.privacy.deleted_binding());
     let mut count = Count::of("copies from before a migration", &words(kept));
     core.store.old_copies().into_iter().for_each(|made| count.add(made, made.after(kept)));
     count.0
 }
 
-fn peppers(snapshot: &Snapshot) -> Holding {
+fn peppers(snapshot: &Snapshot) -> RuleStatus {
     let mut count = Count::of(
         "peppers that were replaced",
         &format!("{} after the new one came into use", words(PEPPER_GRACE)),
