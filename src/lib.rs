@@ -13,6 +13,7 @@
 //! | `app` | the running server: start, listeners, shutdown |
 //! | `http` | incoming requests: the API, the pages, the operator's control socket |
 //! | `tasks` | background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
+//! | `admin` | the operator's commands |
 //! | `remote` | outgoing requests: homeservers, mail, messages to telephones |
 //! | `ops` | the operations, in folders by subject |
 //! | `store`, `logs` | the database; the log files of lookups and callers |
@@ -21,6 +22,7 @@
 //!
 //! A layer may use only the layers below it, not those above or beside it. `tests/it/layers.rs` checks the `use` lines.
 
+pub mod admin;
 pub mod app;
 pub mod assets;
 pub mod cli;

@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use bindery::{
+    admin::{Command, RotatePepper, RunRetention},
     app::CONTROL_SOCKET,
-    http::control::{ROTATE_PEPPER, retention},
 };
 
 use crate::{
@@ -67,10 +67,10 @@ pub fn measure(data: Data, time: Duration) -> anyhow::Result<Vec<[Cell; HEAD.len
     let work: [(&str, &(dyn Fn() -> anyhow::Result<()> + Sync)); 5] = [
         ("nothing", &rest),
         ("64 clients bind", &bind),
-        ("the pepper is replaced", &|| command(ROTATE_PEPPER)),
-        ("retention looks at every row, then the file is rewritten", &|| command(retention::RUN)),
+        ("the pepper is replaced", &|| command(RotatePepper::PATH)),
+        ("retention looks at every row, then the file is rewritten", &|| command(RunRetention::PATH)),
         // Nothing was removed since.
-        ("retention looks at every row", &|| command(retention::RUN)),
+        ("retention looks at every row", &|| command(RunRetention::PATH)),
     ];
     let (mut rows, mut alone) = (Vec::new(), None);
     for (name, work) in work {

@@ -1,15 +1,15 @@
-//! How the operator's commands reach the data: through the socket of the server that runs, or by
-//! opening the database if none does.
+//! Runs a command of `admin`: on the running server through its control socket, or on the database
+//! if no server runs.
 
 use std::{io::ErrorKind, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
 use reqwest::Client;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    admin::Command,
     app::{CONTROL_SOCKET, SystemClock},
     config::Config,
     domain::{
@@ -22,82 +22,87 @@ use crate::{
     store::{DATABASE_FILE, Store},
 };
 
-/// Enough for a command; the server has a setting for its own.
+/// The database cache of a command. `store.cache_mib` is for the server.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// What takes longest is replacing the pepper of many millions of addresses.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// Replacing the pepper of many millions of addresses takes longest.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Where the data is to be had.
-pub enum Data {
-    /// From the server that runs.
-    Server(Client),
-    /// From the database, which nobody else has open.
-    Database(Box<Core>),
+/// Runs a command.
+pub fn execute<C: Command>(config: Config, command: C) -> anyhow::Result<C::Answer> {
+    if let Some(server) = RunningServer::find(&config)? {
+        return server.execute(&command);
+    }
+    runtime()?.block_on(async { Ok(command.run(&open(config).await?).await?) })
 }
 
-impl Data {
-    /// Finds out whether a server runs, and opens the database if not.
-    pub fn find(config: Config) -> anyhow::Result<Self> {
-        if let Some(client) = server(&config)? {
-            return Ok(Self::Server(client));
-        }
-        let database = config.data_dir.join(DATABASE_FILE);
-        if !database.exists() {
-            bail!("there is no database in {}; is data_dir right?", config.data_dir.display());
-        }
-        let genesis = || ops::genesis(SystemClock.now());
-        let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let core =
-            runtime.block_on(Core::open(Arc::new(config), store, Arc::new(SystemClock), Arc::new(Nobody)))?;
-        Ok(Self::Database(Box::new(core)))
-    }
+/// The server that runs on this data directory.
+pub struct RunningServer(Client);
 
-    /// Has the server that runs do a command, or does it here: `offline` is then what it does.
+impl RunningServer {
+    /// Connects to its socket; `None` if no server runs.
     ///
     /// # Errors
-    /// What is wrong, in words.
-    pub fn run<T: DeserializeOwned>(
-        self,
-        path: &str,
-        command: &impl Serialize,
-        offline: impl AsyncFnOnce(&Core) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        match self {
-            Self::Server(client) => {
-                let answer = runtime.block_on(ask(&client, path, command))?;
-                serde_json::from_value(answer)
-                    .context("the server gave no usable answer: is it of another version?")
+    /// If the socket cannot be opened: then a server may be running.
+    pub fn find(config: &Config) -> anyhow::Result<Option<Self>> {
+        let path = config.data_dir.join(CONTROL_SOCKET);
+        match UnixStream::connect(&path) {
+            Ok(_) => {
+                // Fails only if a provider is installed already.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                Ok(Some(Self(Client::builder().unix_socket(path).timeout(COMMAND_TIMEOUT).build()?)))
             }
-            Self::Database(core) => runtime.block_on(offline(&core)),
+            // A server that crashed leaves its socket behind, and connecting to it is refused.
+            Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
         }
+    }
+
+    /// Has the server run a command.
+    ///
+    /// # Errors
+    /// The server's own error message.
+    pub fn execute<C: Command>(&self, command: &C) -> anyhow::Result<C::Answer> {
+        let request = self.0.post(format!("http://control{}", C::PATH)).body(serde_json::to_vec(command)?);
+        let (status, body) = runtime()?.block_on(async {
+            let response = request.send().await.context("the server does not answer on its socket")?;
+            anyhow::Ok((response.status(), response.bytes().await?))
+        })?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).context(OTHER_VERSION);
+        }
+        let error: Value = serde_json::from_slice(&body).context(OTHER_VERSION)?;
+        if error["errcode"] == "M_UNRECOGNIZED" {
+            bail!(OTHER_VERSION);
+        }
+        bail!("{}", error["error"].as_str().unwrap_or(OTHER_VERSION))
     }
 }
 
-/// A way to the server that runs; `None` if none does.
-///
-/// # Errors
-/// If it is not certain whether one does.
-pub fn server(config: &Config) -> anyhow::Result<Option<Client>> {
-    let path = config.data_dir.join(CONTROL_SOCKET);
-    match UnixStream::connect(&path) {
-        Ok(_) => {
-            // Only the first call installs it.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            Ok(Some(Client::builder().unix_socket(path).timeout(PATIENCE).build()?))
-        }
-        // Nobody listens, or nobody ever did.
-        Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot reach the server at {}", path.display())),
-    }
+/// Both ends have the same code, so they understand each other unless one is older.
+const OTHER_VERSION: &str =
+    "the running server and this command do not understand each other; restart the server with this version";
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// A command asks no homeserver anything.
-struct Nobody;
+/// Opens the database. The lock on the data directory keeps a server from starting meanwhile.
+async fn open(config: Config) -> anyhow::Result<Core> {
+    if !config.data_dir.join(DATABASE_FILE).exists() {
+        bail!("there is no database in {}; check data_dir", config.data_dir.display());
+    }
+    let genesis = || ops::genesis(SystemClock.now());
+    let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
+    Ok(Core::open(Arc::new(config), store, Arc::new(SystemClock), Arc::new(NoHomeservers)).await?)
+}
 
-impl Homeservers for Nobody {
+/// Commands ask no homeserver.
+struct NoHomeservers;
+
+impl Homeservers for NoHomeservers {
     fn token_owner<'a>(
         &'a self,
         _: &'a ServerName,
@@ -113,20 +118,4 @@ impl Homeservers for Nobody {
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
         Box::pin(async { Err(HomeserverError::Unreachable) })
     }
-}
-
-/// Asks the server that runs.
-///
-/// # Errors
-/// What the server says is wrong, in its words.
-pub async fn ask(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
-    let request = client.post(format!("http://control{path}")).body(serde_json::to_vec(body)?);
-    let response = request.send().await.context("the server does not answer on its socket")?;
-    let is_good = response.status().is_success();
-    let answer: Value = serde_json::from_slice(&response.bytes().await?)
-        .context("the server gave no usable answer: is it of another version?")?;
-    if !is_good {
-        bail!("{}", answer["error"].as_str().unwrap_or("the server refused"));
-    }
-    Ok(answer)
 }

@@ -1,18 +1,26 @@
-//! `bindery invitations`: what an operator does about pending invitations.
+//! `bindery invitations`.
 
 use anyhow::Context;
 
-use super::{control::Data, say};
-use crate::{
-    config::Config,
-    http::control::{CANCEL_INVITATIONS, CancelInvitations, Cancelled},
-    ops::{Core, invitation::cancel},
-};
+use super::{WithConfig, control::execute, print};
+use crate::admin::{CancelInvitations, Cancelled, input::Input};
 
-/// What is typed to say which invitations are meant.
+/// The commands about invitations.
+#[derive(clap::Subcommand)]
+pub enum InvitationsCommand {
+    /// Cancel pending invitations: one by its token, or all to an address or from a Matrix ID
+    Cancel {
+        #[command(flatten)]
+        which: CancelArguments,
+        #[command(flatten)]
+        with: WithConfig,
+    },
+}
+
+/// Which invitations to cancel.
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-pub struct Meant {
+pub struct CancelArguments {
     /// The invitation with this token
     #[arg(long)]
     token: Option<String>,
@@ -24,20 +32,25 @@ pub struct Meant {
     sender: Option<String>,
 }
 
-/// Takes invitations back: nobody can take them up any more, and all that was stored is gone.
-pub fn cancel(config: Config, meant: Meant) -> anyhow::Result<()> {
-    let meant = None
-        .or(meant.token.map(CancelInvitations::Token))
-        .or(meant.address.map(CancelInvitations::Address))
-        .or(meant.sender.map(CancelInvitations::Sender))
-        .context("say which: --token, --address or --sender")?;
-    // Before anything else, so that a slip of the pen says the same whether or not a server runs.
-    let which = meant.parse().map_err(anyhow::Error::msg)?;
-    let offline = async move |core: &Core| Ok(Cancelled { cancelled: cancel::cancel(core, which).await? });
-    let Cancelled { cancelled } = Data::find(config)?.run(CANCEL_INVITATIONS, &meant, offline)?;
+impl CancelArguments {
+    fn parse(self) -> anyhow::Result<CancelInvitations> {
+        Ok(match self {
+            Self { token: Some(text), .. } => CancelInvitations::Token(Input::from_input(&text)?),
+            Self { address: Some(text), .. } => CancelInvitations::Address(Input::from_input(&text)?),
+            Self { sender, .. } => {
+                let text = sender.context("give --token, --address or --sender")?;
+                CancelInvitations::Sender(Input::from_input(&text)?)
+            }
+        })
+    }
+}
+
+/// Runs one of them.
+pub fn run(InvitationsCommand::Cancel { which, with }: InvitationsCommand) -> anyhow::Result<()> {
+    let Cancelled { cancelled } = execute(with.load()?, which.parse()?)?;
     match cancelled {
-        0 => say("There was no such pending invitation.\n"),
-        1 => say("One invitation was cancelled.\n"),
-        many => say(&format!("{many} invitations were cancelled.\n")),
+        0 => print("No pending invitation matches, so none was cancelled.\n"),
+        1 => print("One invitation was cancelled.\n"),
+        many => print(&format!("{many} invitations were cancelled.\n")),
     }
 }

@@ -1,5 +1,5 @@
-//! `bindery log`: shows the logs of lookups and callers. It reads the files itself: whoever may read
-//! the data directory is the operator, whether or not a server runs.
+//! `bindery log`: prints the logs of lookups and callers. It reads the files itself, with and without a
+//! running server.
 
 use std::{
     io::{self, BufWriter, ErrorKind, Write},
@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{WithConfig, say};
+use super::{WithConfig, print};
 use crate::{
+    admin::input::Input,
     app::SystemClock,
     domain::{
         clock::Clock,
@@ -17,67 +18,64 @@ use crate::{
         ids::UserId,
         time::{DAY, Millis, as_millis},
     },
-    http::control::NOT_AN_ACCOUNT,
     logs::{self, CountedRow, LogKind, LookupSummary, printable},
 };
 
-/// Which log.
+/// The commands about logs.
 #[derive(clap::Subcommand)]
 pub enum LogCommand {
-    /// Who looked up how many addresses and found how many; with --json also which, as they were sent
+    /// Print who looked up how many addresses and found how many; --json also prints the hashes sent
     Lookups {
-        /// Only what this Matrix ID looked up
+        /// Only lookups by this Matrix ID
         #[arg(long)]
         account: Option<String>,
         #[command(flatten)]
-        wanted: Wanted,
+        rows: RowArguments,
     },
-    /// Which programs called from which IP addresses, and for what
-    Access(Wanted),
-    /// How often each IP address called, and how often it was refused
-    Connections(Wanted),
+    /// Print which programs called from which IP addresses, and for what
+    Access(RowArguments),
+    /// Print how often each IP address called, and how often it was refused
+    Connections(RowArguments),
 }
 
-/// Which rows, and how they are shown.
+/// Which rows, and how to print them.
 #[derive(clap::Args)]
-pub struct Wanted {
-    /// Only from this UTC day on (2027-01-15), or only the last so many days (3)
+pub struct RowArguments {
+    /// Only since this UTC day (2027-01-15), or of the last so many days (3)
     #[arg(long)]
     since: Option<String>,
-    /// Only what came from this IP address
+    /// Only requests from this IP address
     #[arg(long)]
     ip: Option<String>,
-    /// Print each row as a line of JSON, as it is stored
+    /// Print each row as a line of JSON, as it is in the log
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     with: WithConfig,
 }
 
-/// Which rows, understood.
-struct Rows {
+/// The rows to print.
+struct Filter {
     since: Millis,
     ip: Option<IpAddr>,
     account: Option<UserId>,
     json: bool,
 }
 
-impl Rows {
-    fn parse(wanted: &Wanted, account: Option<&str>) -> anyhow::Result<Self> {
-        let since = wanted.since.as_deref().map(since).transpose()?.unwrap_or(Millis(0));
-        let ip = wanted
+impl Filter {
+    fn parse(arguments: &RowArguments, account: Option<&str>) -> anyhow::Result<Self> {
+        let since = arguments.since.as_deref().map(parse_since).transpose()?.unwrap_or(Millis(0));
+        let ip = arguments
             .ip
             .as_deref()
             .map(|text| text.parse::<IpAddr>().map_err(|_| anyhow!("--ip: '{text}' is not an IP address")));
-        let account = account.map(|text| {
-            UserId::parse(text).with_context(|| format!("--account: '{text}' is {NOT_AN_ACCOUNT}"))
-        });
+        let account = account.map(|text| UserId::from_input(text).context("--account")).transpose()?;
         let ip = ip.transpose()?.map(|ip| ip.to_canonical());
-        Ok(Self { since, ip, account: account.transpose()?, json: wanted.json })
+        Ok(Self { since, ip, account, json: arguments.json })
     }
 
-    /// The text to print for a row of the log of lookups, if it is wanted.
-    fn of_lookup(&self, row: &str) -> Option<String> {
+    /// Formats a row of the log of lookups; `None` if the filter excludes it.
+    fn format_lookup(&self, row: &str) -> Option<String> {
         let lookup: LookupSummary<'_> = serde_json::from_str(row).ok()?;
         let is_wanted = lookup.ts >= self.since
             && self.ip.is_none_or(|ip| ip == lookup.ip)
@@ -91,8 +89,8 @@ impl Rows {
         is_wanted.then(|| if self.json { format!("{row}\n") } else { table() })
     }
 
-    /// The same for a row of one of the two others.
-    fn of_counted(&self, row: &str, kind: LogKind) -> Option<String> {
+    /// Formats a row of one of the other two; `None` if the filter excludes it.
+    fn format_counted(&self, row: &str, kind: LogKind) -> Option<String> {
         let CountedRow { day, ip, agent, counts } = serde_json::from_str(row).ok()?;
         let is_wanted = day >= Day::of(self.since) && self.ip.is_none_or(|wanted| ip == Some(wanted));
         let table = || {
@@ -112,21 +110,24 @@ impl Rows {
     }
 }
 
-/// Prints the rows of a log.
-pub fn show(command: LogCommand) -> anyhow::Result<()> {
-    let (kind, wanted, account) = match &command {
-        LogCommand::Lookups { account, wanted } => (LogKind::Lookup, wanted, account.as_deref()),
-        LogCommand::Access(wanted) => (LogKind::Access, wanted, None),
-        LogCommand::Connections(wanted) => (LogKind::Connection, wanted, None),
+/// Runs one of them.
+pub fn run(command: &LogCommand) -> anyhow::Result<()> {
+    let (kind, arguments, account) = match command {
+        LogCommand::Lookups { account, rows } => (LogKind::Lookup, rows, account.as_deref()),
+        LogCommand::Access(rows) => (LogKind::Access, rows, None),
+        LogCommand::Connections(rows) => (LogKind::Connection, rows, None),
     };
-    let rows = Rows::parse(wanted, account)?;
-    let data_dir = wanted.with.load()?.data_dir;
+    let filter = Filter::parse(arguments, account)?;
+    let data_dir = arguments.with.load()?.data_dir;
     if !logs::folder(&data_dir).exists() {
-        bail!("there are no logs in {}; is data_dir right, and has a server run there?", data_dir.display());
+        bail!(
+            "there are no logs in {}; check data_dir, and whether a server has run there",
+            data_dir.display()
+        );
     }
-    match print(&data_dir, kind, &rows) {
-        Ok(0) if !rows.json => say("The log has no such rows.\n"),
-        // Whoever reads the output has seen enough.
+    match print_rows(&data_dir, kind, &filter) {
+        Ok(0) if !filter.json => print("No row matches.\n"),
+        // `head` or a pager closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         outcome => {
             outcome
@@ -136,18 +137,18 @@ pub fn show(command: LogCommand) -> anyhow::Result<()> {
     }
 }
 
-/// Prints what is wanted of a log; gives how many rows that was.
-fn print(data_dir: &std::path::Path, kind: LogKind, rows: &Rows) -> io::Result<u64> {
+/// Prints the rows of a log and counts them.
+fn print_rows(data_dir: &std::path::Path, kind: LogKind, filter: &Filter) -> io::Result<u64> {
     let mut output = BufWriter::new(io::stdout().lock());
     let mut printed = 0;
-    logs::rows(&logs::folder(data_dir), kind, Day::of(rows.since), |row| {
+    logs::rows(&logs::folder(data_dir), kind, Day::of(filter.since), |row| {
         let text = match kind {
-            LogKind::Lookup => rows.of_lookup(row),
-            _ => rows.of_counted(row, kind),
+            LogKind::Lookup => filter.format_lookup(row),
+            _ => filter.format_counted(row, kind),
         };
         let Some(text) = text else { return Ok(()) };
-        if printed == 0 && !rows.json {
-            output.write_all(head(kind).as_bytes())?;
+        if printed == 0 && !filter.json {
+            output.write_all(heading(kind).as_bytes())?;
         }
         printed += 1;
         output.write_all(text.as_bytes())
@@ -156,7 +157,7 @@ fn print(data_dir: &std::path::Path, kind: LogKind, rows: &Rows) -> io::Result<u
     Ok(printed)
 }
 
-fn head(kind: LogKind) -> String {
+fn heading(kind: LogKind) -> String {
     let (day, ip) = ("day", "IP address");
     match kind {
         LogKind::Lookup => format!(
@@ -168,8 +169,7 @@ fn head(kind: LogKind) -> String {
     }
 }
 
-/// The beginning that was asked for.
-fn since(text: &str) -> anyhow::Result<Millis> {
+fn parse_since(text: &str) -> anyhow::Result<Millis> {
     if let Ok(days) = text.parse::<u32>() {
         let length = as_millis(DAY).saturating_mul(days.into());
         return Ok(Millis(SystemClock.now().0.saturating_sub(length)));

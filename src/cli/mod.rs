@@ -1,15 +1,20 @@
-//! The operator's commands: what is typed, and which function it calls.
+//! The command line: reads arguments, runs the command, prints its answer.
 //!
-//! Exit status: 0 when all is well, 1 when something failed, 2 for a command that cannot be
-//! understood, 78 (`EX_CONFIG`) for a configuration that cannot be used.
+//! Each file has the arguments of its command beside its output. What the operator's commands do is
+//! in `admin`.
+//!
+//! Exit status: 0 for success, 1 for a failure, 2 for arguments that cannot be parsed, 78
+//! (`EX_CONFIG`) for an unusable configuration.
 
+mod audit;
 mod check;
 mod control;
+#[cfg(feature = "demo")]
 mod demo;
 mod invitations;
 mod log;
-mod people;
 mod pepper;
+mod person;
 mod retention;
 mod serve;
 mod suppression;
@@ -19,13 +24,9 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{
-    app::SystemClock,
-    config::{self, Config, ConfigError},
-    domain::clock::Clock,
-};
+use crate::config::{self, Config, ConfigError};
 
-/// `EX_CONFIG` of sysexits.h: starting again will not help.
+/// `EX_CONFIG` of sysexits.h: the service manager need not restart the server.
 const EXIT_CONFIG: u8 = 78;
 
 /// A Matrix identity server in one executable.
@@ -33,122 +34,44 @@ const EXIT_CONFIG: u8 = 78;
 #[command(name = "bindery", version, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: TopCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Run the server; without a configuration, for trying out, on 127.0.0.1:8090
+enum TopCommand {
+    /// Run the server; without a configuration it listens on 127.0.0.1:8090, for a try
     Serve(WithConfig),
-    /// Show the whole job with made-up people, then keep serving until Ctrl-C
+    /// Show what Bindery does with made-up people, then keep serving until Ctrl-C
+    #[cfg(feature = "demo")]
     Demo {
-        /// End after the walk instead of serving on
+        /// Exit after the last step
         #[arg(long)]
         once: bool,
     },
-    /// Check or show the configuration
+    /// Check the configuration, or print an example
     #[command(subcommand)]
-    Config(ConfigCommand),
-    /// Print a copy of everything that is stored about somebody, as JSON
-    Export {
-        #[command(flatten)]
-        meant: people::Meant,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-    /// Erase everything that is stored about somebody
-    Erase {
-        #[command(flatten)]
-        meant: people::Meant,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-    /// Show when data was handed out or erased, and by whom
-    Audit {
-        #[command(flatten)]
-        arguments: people::AuditArguments,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-    /// See what is held and until when, and delete now what has reached its age
+    Config(check::ConfigCommand),
+    /// Print everything that is stored about a person, as JSON
+    Export(person::PersonArguments),
+    /// Erase everything that is stored about a person
+    Erase(person::PersonArguments),
+    /// Show when data was exported or erased, and by whom
+    Audit(audit::AuditArguments),
+    /// Show how long data is kept, or delete now what has expired
     #[command(subcommand)]
-    Retention(RetentionCommand),
-    /// Look after addresses whose owners want no messages any more
+    Retention(retention::RetentionCommand),
+    /// Check or lift the suppression of an address whose owner wants no messages
     #[command(subcommand)]
-    Suppression(SuppressionCommand),
-    /// Look after pending invitations, whether or not the server runs
+    Suppression(suppression::SuppressionCommand),
+    /// Cancel pending invitations
     #[command(subcommand)]
-    Invitations(InvitationsCommand),
-    /// Read who looked up, and who called, whether or not the server runs
+    Invitations(invitations::InvitationsCommand),
+    /// Read the logs of lookups and callers
     #[command(subcommand)]
     Log(log::LogCommand),
-    /// Look after the pepper that addresses are hashed with, whether or not the server runs
+    /// Replace the pepper that addresses are hashed with
     #[command(subcommand)]
-    Pepper(PepperCommand),
-}
-
-#[derive(Subcommand)]
-enum PepperCommand {
-    /// Replace it now; hashes that somebody has collected are worthless from then on
-    Rotate(WithConfig),
-}
-
-#[derive(Subcommand)]
-enum InvitationsCommand {
-    /// Take invitations back: one by its token, or all to an address or from a Matrix ID
-    Cancel {
-        #[command(flatten)]
-        meant: invitations::Meant,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-}
-
-#[derive(Subcommand)]
-enum RetentionCommand {
-    /// Print every rule with what it holds, the oldest of it, and when that goes
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-    /// Delete now what has reached its age; says that the clock is right
-    Run(WithConfig),
-}
-
-#[derive(Subcommand)]
-enum SuppressionCommand {
-    /// Say whether nothing is sent to an address; the list cannot be shown, since it holds hashes
-    Check {
-        #[command(flatten)]
-        about: Addressed,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-    /// Let an address be written to again, because its owner has asked you to
-    Lift {
-        #[command(flatten)]
-        about: Addressed,
-        #[command(flatten)]
-        with: WithConfig,
-    },
-}
-
-#[derive(clap::Args)]
-struct Addressed {
-    /// An e-mail address, or a telephone number with its country code
-    #[arg(long)]
-    address: String,
-}
-
-#[derive(Subcommand)]
-enum ConfigCommand {
-    /// Say whether the server could start with this configuration
-    Check(WithConfig),
-    /// Print every key with its default and what it is for
-    Example,
+    Pepper(pepper::PepperCommand),
 }
 
 #[derive(clap::Args)]
@@ -159,66 +82,34 @@ struct WithConfig {
 }
 
 impl WithConfig {
-    /// The configuration, with everything that it names outside itself looked at.
+    /// Loads the configuration.
     fn load(&self) -> Result<Config, ConfigError> {
-        let wrong = |problem: String| ConfigError(vec![problem]);
         let mut variables = Vec::new();
         for (name, value) in std::env::vars_os() {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => variables.push((name, value)),
                 (Ok(name), Err(_)) if name.starts_with("BINDERY_") => {
-                    return Err(wrong(format!("{name} is not text in UTF-8")));
+                    return Err(ConfigError(vec![format!("{name} is not valid UTF-8")]));
                 }
                 _ => {}
             }
         }
-        let config = config::load(self.config.as_deref(), variables.into_iter())?;
-        crate::app::check(&config).map_err(|error| wrong(format!("{error:#}")))?;
-        serve::log_filter(&config.log).map_err(|error| wrong(format!("{error:#}")))?;
+        config::load(self.config.as_deref(), variables.into_iter())
+    }
+
+    /// Loads the configuration, and reads the templates, certificates and passwords that it names.
+    /// Only a server needs them.
+    fn load_for_server(&self) -> Result<Config, ConfigError> {
+        let config = self.load()?;
+        let checked = crate::app::check(&config).and_then(|()| serve::log_filter(&config.log));
+        checked.map_err(|error| ConfigError(vec![format!("{error:#}")]))?;
         Ok(config)
     }
 }
 
-/// Runs what was typed.
+/// Runs the command in the arguments of this process.
 pub fn run() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Serve(with) => with.load().map_err(Into::into).and_then(serve::serve),
-        Command::Demo { once } => demo::demo(once),
-        Command::Config(ConfigCommand::Check(with)) => {
-            with.load().map_err(Into::into).and_then(|config| check::check(&config))
-        }
-        Command::Config(ConfigCommand::Example) => say(&config::example()),
-        Command::Invitations(InvitationsCommand::Cancel { meant, with }) => {
-            with.load().map_err(Into::into).and_then(|config| invitations::cancel(config, meant))
-        }
-        Command::Export { meant, with } => {
-            with.load().map_err(Into::into).and_then(|config| people::export(config, meant))
-        }
-        Command::Erase { meant, with } => {
-            with.load().map_err(Into::into).and_then(|config| people::erase(config, meant))
-        }
-        Command::Audit { arguments, with } => with
-            .load()
-            .map_err(Into::into)
-            .and_then(|config| people::audit(config, SystemClock.now(), arguments)),
-        Command::Retention(RetentionCommand::Status { json, with }) => {
-            with.load().map_err(Into::into).and_then(|config| retention::status(config, json))
-        }
-        Command::Retention(RetentionCommand::Run(with)) => {
-            with.load().map_err(Into::into).and_then(retention::run)
-        }
-        Command::Log(log) => log::show(log),
-        Command::Pepper(PepperCommand::Rotate(with)) => {
-            with.load().map_err(Into::into).and_then(pepper::rotate)
-        }
-        Command::Suppression(SuppressionCommand::Check { about, with }) => {
-            with.load().map_err(Into::into).and_then(|config| suppression::check(config, about.address))
-        }
-        Command::Suppression(SuppressionCommand::Lift { about, with }) => {
-            with.load().map_err(Into::into).and_then(|config| suppression::lift(config, about.address))
-        }
-    };
-    match outcome {
+    match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "bindery: {error:#}");
@@ -227,7 +118,24 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Prints to standard output.
-fn say(text: &str) -> anyhow::Result<()> {
+fn execute(command: TopCommand) -> anyhow::Result<()> {
+    match command {
+        TopCommand::Serve(with) => serve::serve(with.load_for_server()?),
+        #[cfg(feature = "demo")]
+        TopCommand::Demo { once } => demo::demo(once),
+        TopCommand::Config(command) => check::run(command),
+        TopCommand::Export(arguments) => person::export(arguments),
+        TopCommand::Erase(arguments) => person::erase(arguments),
+        TopCommand::Audit(arguments) => audit::audit(arguments),
+        TopCommand::Retention(command) => retention::run(command),
+        TopCommand::Suppression(command) => suppression::run(command),
+        TopCommand::Invitations(command) => invitations::run(command),
+        TopCommand::Log(command) => log::run(&command),
+        TopCommand::Pepper(command) => pepper::run(command),
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> anyhow::Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }

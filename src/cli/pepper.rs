@@ -1,22 +1,20 @@
-//! `bindery pepper`: what an operator does about the pepper that addresses are hashed with.
+//! `bindery pepper`.
 
-use super::{control::Data, say};
-use crate::{
-    config::Config,
-    domain::{audit::By, retention::PEPPER_GRACE},
-    http::control::ROTATE_PEPPER,
-    ops::{
-        Core,
-        lookup::pepper::{self, Rotated},
-    },
-};
+use super::{WithConfig, control::execute, print};
+use crate::{admin::RotatePepper, domain::retention::PEPPER_GRACE, ops::lookup::pepper::Rotated};
 
-/// Replaces the pepper now.
-pub fn rotate(config: Config) -> anyhow::Result<()> {
-    let offline = async |core: &Core| Ok(pepper::rotate(core, By::Operator).await?);
-    let Rotated { addresses } = Data::find(config)?.run(ROTATE_PEPPER, &(), offline)?;
+/// The commands about the pepper.
+#[derive(clap::Subcommand)]
+pub enum PepperCommand {
+    /// Replace the pepper now, which makes hashes that others have collected worthless
+    Rotate(WithConfig),
+}
+
+/// Runs one of them.
+pub fn run(PepperCommand::Rotate(with): PepperCommand) -> anyhow::Result<()> {
+    let Rotated { addresses } = execute(with.load()?, RotatePepper)?;
     let minutes = PEPPER_GRACE.as_secs() / 60;
-    say(&format!(
-        "A new pepper is in use; published addresses that are found under it: {addresses}.\nThe one before works for {minutes} more minutes. Apps ask for the new one by themselves.\n"
+    print(&format!(
+        "A new pepper is in use. Published addresses hashed with it: {addresses}.\nThe old pepper works for {minutes} more minutes. Apps fetch the new one by themselves.\n"
     ))
 }

@@ -1,31 +1,50 @@
-//! `bindery suppression`: addresses that nothing is sent to because their owners said so.
+//! `bindery suppression`: addresses whose owners have opted out of all messages.
 
-use super::{control::Data, say};
-use crate::{
-    config::Config,
-    http::control::suppression::{About, CHECK, LIFT, Suppressed, allow, look},
-};
+use super::{WithConfig, control::execute, print};
+use crate::admin::{CheckSuppression, LiftSuppression, Suppression, input::Input};
 
-/// Says whether nothing is sent to an address.
-pub fn check(config: Config, address: String) -> anyhow::Result<()> {
-    let about = About { address };
-    let address = about.parse().map_err(anyhow::Error::msg)?;
-    let offline = async move |core: &_| Ok(look(core, &address)?);
-    let Suppressed { since } = Data::find(config)?.run(CHECK, &about, offline)?;
-    match since {
-        Some(since) => say(&format!("Nothing is sent to this address since {} (UTC).\n", since.utc())),
-        None => say("This address may be written to.\n"),
-    }
+/// The commands about suppressed addresses.
+#[derive(clap::Subcommand)]
+pub enum SuppressionCommand {
+    /// Say whether an address is suppressed; the list cannot be printed, because it holds hashes
+    Check(AddressArguments),
+    /// Allow messages to an address again, because its owner has asked you to
+    Lift(AddressArguments),
 }
 
-/// Lets an address be written to again.
-pub fn lift(config: Config, address: String) -> anyhow::Result<()> {
-    let about = About { address };
-    let address = about.parse().map_err(anyhow::Error::msg)?;
-    let offline = async move |core: &_| Ok(allow(core, address).await?);
-    let Suppressed { since } = Data::find(config)?.run(LIFT, &about, offline)?;
-    match since {
-        Some(_) => say("This address may be written to again.\n"),
-        None => say("This address could be written to before; nothing has changed.\n"),
+/// The arguments of both.
+#[derive(clap::Args)]
+pub struct AddressArguments {
+    /// An e-mail address, or a telephone number with its country code
+    #[arg(long)]
+    address: String,
+    #[command(flatten)]
+    with: WithConfig,
+}
+
+/// Runs one of them.
+pub fn run(command: SuppressionCommand) -> anyhow::Result<()> {
+    match command {
+        SuppressionCommand::Check(AddressArguments { address, with }) => {
+            let config = with.load()?;
+            let address = Input::from_input(&address)?;
+            match execute(config, CheckSuppression { address })? {
+                Suppression { since: Some(since) } => print(&format!(
+                    "This address is suppressed since {} (UTC): Bindery sends nothing to it.\n",
+                    since.utc()
+                )),
+                Suppression { since: None } => print("This address is not suppressed.\n"),
+            }
+        }
+        SuppressionCommand::Lift(AddressArguments { address, with }) => {
+            let config = with.load()?;
+            let address = Input::from_input(&address)?;
+            match execute(config, LiftSuppression { address })? {
+                Suppression { since: Some(_) } => print("This address may be written to again.\n"),
+                Suppression { since: None } => {
+                    print("This address was not suppressed; nothing has changed.\n")
+                }
+            }
+        }
     }
 }

@@ -100,6 +100,11 @@ impl Body {
         self.bytes.is_empty()
     }
 
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Parses JSON and ignores the content type, because many clients send none.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.bytes).map_err(|error| match error.classify() {

@@ -1,5 +1,7 @@
 //! The commands, run as an operator runs them: the real program, its words and exit statuses.
 
+mod control;
+
 use std::{
     io::Read,
     process::{Command, Output},
@@ -41,6 +43,12 @@ fn a_wrong_configuration_is_status_78_and_says_what_to_do() {
     let output = run(&["config", "check"], &[("BINDERY_HOMESERVERS__EXTRA_CA_FILE", "/nowhere/ca.pem")]);
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("/nowhere/ca.pem"));
+    // What only a server reads cannot keep the operator from their data.
+    let environment =
+        [("BINDERY_HOMESERVERS__EXTRA_CA_FILE", "/nowhere/ca.pem"), ("BINDERY_DATA_DIR", "/nowhere")];
+    let output = run(&["retention", "status"], &environment);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is no database in /nowhere"), "{}", text(&output.stderr));
     assert_eq!(run(&["dance"], &[]).status.code(), Some(2));
 }
 
@@ -93,14 +101,16 @@ async fn config_check_says_what_has_to_be_accepted_and_how_many_would_be_asked()
             assert!(check(shorter).contains(expected), "running: {is_running}");
         }
         if is_running {
-            kill_process(Pid::from_child(&program.child), Signal::TERM).expect("a signal");
-            program.child.wait().expect("it ends");
+            program.stop();
         }
     }
     let database = dir.path().join("data/bindery.redb");
     std::fs::write(database, vec![7; 10_000]).expect("written");
     let said = check("60");
-    assert!(said.contains("cannot be said: cannot open the database"), "{said}");
+    assert!(
+        said.contains("how many accounts would be asked to accept it: cannot open the database"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -216,7 +226,7 @@ async fn an_operator_cancels_invitations_whether_or_not_the_server_runs() {
         let (first, rest) =
             if is_running { ("A@Example.org", "@nobody:hs.test") } else { ("b@example.org", &*alice) };
         assert_eq!(cancel(&["--address", first]), (Some(0), "One invitation was cancelled.\n".to_owned()));
-        let nothing = (Some(0), "There was no such pending invitation.\n".to_owned());
+        let nothing = (Some(0), "No pending invitation matches, so none was cancelled.\n".to_owned());
         assert_eq!(cancel(&["--address", first]), nothing);
         assert_eq!(cancel(&["--token", "unknown"]), nothing);
         let all = if is_running { nothing } else { (Some(0), "2 invitations were cancelled.\n".to_owned()) };
@@ -230,8 +240,7 @@ async fn an_operator_cancels_invitations_whether_or_not_the_server_runs() {
             assert!(status == Some(1) && said.contains(words), "{said}");
         }
         if is_running {
-            kill_process(Pid::from_child(&program.child), Signal::TERM).expect("a signal");
-            program.child.wait().expect("it ends");
+            program.stop();
         }
     }
     for wrong in [&[][..], &["--token", "a", "--sender", "@a:b"]] {
@@ -255,8 +264,7 @@ fn an_operator_replaces_the_pepper_whether_or_not_the_server_runs() {
         let (status, said) = rotate();
         assert!(status == Some(0) && said.starts_with("A new pepper is in use"), "{said}");
         if is_running {
-            kill_process(Pid::from_child(&program.child), Signal::TERM).expect("a signal");
-            program.child.wait().expect("it ends");
+            program.stop();
         }
     }
     let name = ServerName::parse("id.test").expect("a name");
@@ -272,6 +280,7 @@ fn an_operator_replaces_the_pepper_whether_or_not_the_server_runs() {
     assert!(snapshot.peppers().iter().all(|index| !said.contains(&index.pepper)), "{said}");
 }
 
+#[cfg(feature = "demo")]
 #[test]
 fn the_demo_walks_from_registration_to_an_empty_lookup() {
     let output = run(&["demo", "--once"], &[]);

@@ -114,6 +114,7 @@ fn each_outside_crate_stays_in_its_layer() {
         ("redb", &["store"]),
         ("bincode", &["store"]),
         ("tokio", &["store", "ops", "remote", "tasks", "http", "app", "cli"]),
+        ("clap", &["cli"]),
         ("argon2", &["domain"]),
         ("phonenumber", &["domain"]),
         ("prometheus_client", &["metrics"]),

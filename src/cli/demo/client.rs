@@ -1,39 +1,39 @@
-//! What the demo's people send, shown with its answer as it goes over the wire.
+//! The HTTP client of the demo: prints each request and each response.
 
 use anyhow::{Context, ensure};
 use reqwest::{Client as Http, Method, RequestBuilder};
 use serde_json::Value;
 
-use crate::cli::say;
+use crate::cli::print;
 
-/// A client that says what it does.
+/// A client that prints what it sends and receives.
 pub struct Client {
     http: Http,
     base: String,
 }
 
-/// An answer.
+/// A response.
 pub struct Reply {
     status: u16,
     body: String,
 }
 
 impl Reply {
-    /// The answer as JSON.
+    /// The body as JSON.
     pub fn json(&self) -> anyhow::Result<Value> {
         serde_json::from_str(&self.body).context("the answer is not JSON")
     }
 
-    /// A text in it.
+    /// A string member of the body.
     pub fn text(&self, member: &str) -> anyhow::Result<String> {
         let value = self.json()?;
         Ok(value[member].as_str().with_context(|| format!("the answer has no '{member}'"))?.to_owned())
     }
 
-    /// Says what the answer means, which has to have this status.
+    /// Requires this status, and prints what the response means.
     pub fn expect(self, status: u16, meaning: &str) -> anyhow::Result<Self> {
         ensure!(self.status == status, "expected status {status}");
-        say(&format!("   {meaning}\n"))?;
+        print(&format!("   {meaning}\n"))?;
         Ok(self)
     }
 }
@@ -55,7 +55,7 @@ impl Client {
         self.send(self.http.get(url), &format!("GET {url}"), None).await
     }
 
-    /// Sends a form of a page.
+    /// Submits a form of a page.
     pub async fn press(&self, path: &str, form: String) -> anyhow::Result<Reply> {
         let url = format!("{}{path}", self.base);
         let request = self.http.post(&url).header("content-type", "application/x-www-form-urlencoded");
@@ -89,12 +89,12 @@ impl Client {
         body: Option<String>,
     ) -> anyhow::Result<Reply> {
         let shown = body.map(|body| format!("   {body}\n")).unwrap_or_default();
-        say(&format!("\n-> {title}\n{shown}"))?;
+        print(&format!("\n-> {title}\n{shown}"))?;
         let response = request.send().await.context("the server does not answer")?;
         let reply = Reply { status: response.status().as_u16(), body: response.text().await? };
         let heading = reply.body.split_once("<h1>").and_then(|(_, rest)| rest.split_once("</h1>"));
         let shown = heading.map_or(reply.body.clone(), |(heading, _)| format!("a page: \"{heading}\""));
-        say(&format!("<- {} {shown}\n", reply.status))?;
+        print(&format!("<- {} {shown}\n", reply.status))?;
         Ok(reply)
     }
 }

@@ -1,5 +1,5 @@
-//! A homeserver double for the demo: HTTPS on loopback under an authority of its own, which knows
-//! two people, whose OpenID tokens are whose, and keeps what it is told of invitations.
+//! A homeserver double for the demo: HTTPS on loopback, with a certificate authority of its own. It
+//! has two users, confirms their OpenID tokens, and keeps the invitations that Bindery delivers.
 
 use std::{
     net::TcpListener,
@@ -23,11 +23,11 @@ pub struct Homeserver {
     ca_file: PathBuf,
     listener: TcpListener,
     tls: ServerConfig,
-    told: watch::Sender<Vec<Value>>,
+    delivered: watch::Sender<Vec<Value>>,
 }
 
 impl Homeserver {
-    /// Binds to loopback and writes the authority's certificate into `directory`.
+    /// Binds to loopback and writes the authority's certificate to `directory`.
     pub fn prepare(directory: &Path) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let name = listener.local_addr()?.to_string();
@@ -44,7 +44,7 @@ impl Homeserver {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
-        Ok(Self { name, ca_file, listener, tls, told: watch::Sender::default() })
+        Ok(Self { name, ca_file, listener, tls, delivered: watch::Sender::default() })
     }
 
     /// Its server name.
@@ -52,23 +52,23 @@ impl Homeserver {
         &self.name
     }
 
-    /// The certificate that makes it trusted.
+    /// The authority's certificate, for `homeservers.extra_ca_file`.
     pub fn ca_file(&self) -> PathBuf {
         self.ca_file.clone()
     }
 
-    /// What it is told of invitations, as it comes.
-    pub fn told(&self) -> watch::Receiver<Vec<Value>> {
-        self.told.subscribe()
+    /// The invitations delivered so far.
+    pub fn delivered(&self) -> watch::Receiver<Vec<Value>> {
+        self.delivered.subscribe()
     }
 
     /// Starts to answer.
     pub fn run(self) -> std::io::Result<Server> {
-        let (name, told) = (self.name, self.told);
+        let (name, delivered) = (self.name, self.delivered);
         let app = move || {
             App::new()
                 .app_data(web::Data::new(name.clone()))
-                .app_data(web::Data::new(told.clone()))
+                .app_data(web::Data::new(delivered.clone()))
                 .route("/_matrix/federation/v1/3pid/onbind", web::put().to(on_bind))
                 .route("/_matrix/federation/v1/openid/userinfo", web::get().to(user_info))
         };
@@ -77,8 +77,8 @@ impl Homeserver {
     }
 }
 
-async fn on_bind(body: web::Json<Value>, told: web::Data<watch::Sender<Vec<Value>>>) -> HttpResponse {
-    told.send_modify(|told| told.push(body.into_inner()));
+async fn on_bind(body: web::Json<Value>, delivered: web::Data<watch::Sender<Vec<Value>>>) -> HttpResponse {
+    delivered.send_modify(|delivered| delivered.push(body.into_inner()));
     HttpResponse::Ok().json(json!({}))
 }
 

@@ -1,4 +1,4 @@
-//! The captured mail of the demo, to be read in a browser.
+//! The mailbox of the demo: serves the captured mails to a browser.
 
 use std::{
     fmt::Write,
@@ -17,7 +17,7 @@ pub struct Mailbox {
     url: String,
 }
 
-/// A mail as a person reads it.
+/// The parts of a mail that a person reads.
 pub struct Mail {
     pub to: String,
     pub subject: String,
@@ -32,7 +32,7 @@ impl Mailbox {
         Ok(Self { directory, listener, url })
     }
 
-    /// Where to look.
+    /// The URL for the browser.
     pub fn url(&self) -> String {
         self.url.clone()
     }

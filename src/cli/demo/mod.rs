@@ -1,8 +1,8 @@
-//! `bindery demo`: the main job in front of a newcomer, with nothing else installed.
+//! `bindery demo`: shows a newcomer what Bindery does, with nothing else installed.
 //!
-//! It starts a real server on a temporary directory, a homeserver double and a mailbox, both on
-//! loopback, and walks through the job over HTTP as a client would. Nothing in it is a shortcut
-//! into the server.
+//! It starts a real server in a temporary directory, and on loopback a homeserver double and a
+//! mailbox. Then it calls the server over HTTP, step by step, as a client would. It takes no shortcut
+//! into the server. Only builds with the feature `demo` have it.
 
 mod client;
 mod homeserver;
@@ -14,15 +14,15 @@ use std::{net::TcpListener, path::Path};
 use actix_web::rt;
 
 use self::{homeserver::Homeserver, mailbox::Mailbox, walk::Walk};
-use super::{say, serve::stop_signal};
+use super::{print, serve::stop_signal};
 use crate::{
     app::{Application, Surroundings},
     config::{Config, SmsTransport},
 };
 
-/// Shows the job; then serves on until Ctrl-C, unless `once`.
+/// Runs the demo, then serves until Ctrl-C, unless `once`.
 pub fn demo(once: bool) -> anyhow::Result<()> {
-    // Only the first call installs it, and this is the first.
+    // Fails only if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir()?;
     let homeserver = Homeserver::prepare(directory.path())?;
@@ -31,7 +31,7 @@ pub fn demo(once: bool) -> anyhow::Result<()> {
     let base = config.public_base_url.clone();
     let application = Application::build(config, Surroundings::default())?;
     let name = homeserver.name().to_owned();
-    let walk = Walk::new(base.clone(), name, homeserver.told(), directory.path())?;
+    let walk = Walk::new(base.clone(), name, homeserver.delivered(), directory.path())?;
     let mut outcome = Ok(());
     application.run_until(async {
         outcome = async {
@@ -43,8 +43,8 @@ pub fn demo(once: bool) -> anyhow::Result<()> {
                 () = stop_signal() => return Ok(()),
             }
             if !once {
-                say(&format!(
-                    "\nThe server goes on: look at {base}/ and read the mail at {mails}\nCtrl-C ends it and removes everything.\n"
+                print(&format!(
+                    "\nThe server keeps running. Open {base}/ and read the mail at {mails}\nCtrl-C stops it and deletes everything.\n"
                 ))?;
                 stop_signal().await;
             }
@@ -56,7 +56,7 @@ pub fn demo(once: bool) -> anyhow::Result<()> {
 }
 
 fn configuration(directory: &Path, homeserver: &Homeserver) -> anyhow::Result<Config> {
-    // The usual port, so that links look as they will; any other if somebody has it.
+    // The default port, so that links look as in production; any free one if it is taken.
     let probe = TcpListener::bind("127.0.0.1:8090").or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
     let address = probe.local_addr()?;
     let mut config = Config {

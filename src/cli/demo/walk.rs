@@ -1,4 +1,4 @@
-//! The walk of the demo: what people do with the server, step by step, and what it means.
+//! The steps of the demo: what people do with the server, and what each answer means.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use super::{
     mailbox::{self, Mail},
 };
 use crate::{
-    cli::say,
+    cli::print,
     domain::{
         lookup::LookupHash,
         threepid::{Address, Medium},
@@ -26,36 +26,36 @@ use crate::{
 const ADDRESS: &str = "alice@example.org";
 const SECRET: &str = "a_secret_that_the_app_chose";
 const NUMBER: &str = "447400123456";
-/// How long something that happens by itself may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the outbox may take to deliver something.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The walk, and where it looks at what left the server.
+/// The steps, and where they find what the server has sent.
 pub struct Walk {
     client: Client,
     homeserver: String,
-    /// What the homeserver was told of invitations.
-    told: watch::Receiver<Vec<Value>>,
-    /// The directories with mails and with messages to telephones.
+    /// The invitations that the homeserver has received.
+    delivered: watch::Receiver<Vec<Value>>,
+    /// The directories with mails and text messages.
     mail: PathBuf,
     sms: PathBuf,
 }
 
 impl Walk {
-    /// `base` is the server's URL; `directory` is where it puts its `mail` and `sms`.
+    /// `base` is the server's URL; `directory` has its `mail` and `sms`.
     pub fn new(
         base: String,
         homeserver: String,
-        told: watch::Receiver<Vec<Value>>,
+        delivered: watch::Receiver<Vec<Value>>,
         directory: &Path,
     ) -> anyhow::Result<Self> {
         let (mail, sms) = (directory.join("mail"), directory.join("sms"));
-        Ok(Self { client: Client::new(base)?, homeserver, told, mail, sms })
+        Ok(Self { client: Client::new(base)?, homeserver, delivered, mail, sms })
     }
 
-    /// Walks from registration to a number that leads to alice.
+    /// Runs all steps, from the registration to a lookup of alice's number.
     pub async fn run(mut self) -> anyhow::Result<()> {
         let alice = format!("@alice:{}", self.homeserver);
-        say(&format!(
+        print(&format!(
             "A server runs at {}, and alice ({alice}) wants to be found by her address.\n",
             self.client.base()
         ))?;
@@ -63,23 +63,23 @@ impl Walk {
         let alices = Some(alices.as_str());
 
         let refused = self.call(Method::GET, "/hash_details", alices, None).await?;
-        refused.expect(403, "Nothing works before the privacy notice is accepted.")?;
+        refused.expect(403, "Almost nothing works before alice accepts the privacy notice.")?;
         let terms = self.call(Method::GET, "/terms", None, None).await?;
         let terms = terms.expect(200, "This is the notice to accept, in each language.")?.json()?;
         let url = terms["policies"][DOCUMENT]["en"]["url"].as_str().context("a URL")?.to_owned();
         let page = self.client.open(&url).await?;
-        page.expect(200, "alice reads it: it is made from the settings that the server runs with.")?;
+        page.expect(200, "alice reads it. The server made it from its own settings.")?;
         let accepts = || Some(json!({ "user_accepts": [url] }));
         let accepted = self.call(Method::POST, "/terms", alices, accepts()).await?;
         accepted.expect(200, "alice has accepted it; one language is enough.")?;
 
         let sid = self.confirm_address(alices).await?;
         let found = self.look_up(alices, ADDRESS).await?;
-        expect_found(&found, None, "Confirming published nothing: the address is not found.")?;
+        expect_found(&found, None, "Confirming publishes nothing: a lookup does not find the address.")?;
 
         let session = json!({ "sid": sid, "client_secret": SECRET, "mxid": alice });
         let bound = self.call(Method::POST, "/3pid/bind", alices, Some(session.clone())).await?;
-        bound.expect(200, "Now alice has published it, and the server has signed that.")?;
+        bound.expect(200, "Now alice has published it, and the server has signed the association.")?;
 
         let bobs = self.register("bob").await?;
         let bobs = Some(bobs.as_str());
@@ -91,17 +91,19 @@ impl Walk {
         let mut unbind = session.clone();
         unbind["threepid"] = json!({ "medium": "email", "address": ADDRESS });
         let unbound = self.call(Method::POST, "/3pid/unbind", alices, Some(unbind)).await?;
-        unbound.expect(200, "alice has changed her mind and taken the address back.")?;
+        unbound.expect(200, "alice has changed her mind and removed the address.")?;
         let found = self.look_up(bobs, ADDRESS).await?;
         expect_found(&found, None, "It is gone at once: bob finds nothing any more.")?;
 
         self.invite(bobs).await?;
         let bound = self.call(Method::POST, "/3pid/bind", alices, Some(session)).await?;
         bound.expect(200, "alice publishes her address again ...")?;
-        let told = timeout(PATIENCE, self.told.wait_for(|told| !told.is_empty())).await;
-        let told = told.context("the homeserver was not told in time")??.last().cloned();
-        say(&format!("\n== What her homeserver hears\n   {}\n", told.unwrap_or_default()))?;
-        say("   ... and her homeserver hears of the invitation, which is now in her app.\n")?;
+        let delivered =
+            timeout(DELIVERY_TIMEOUT, self.delivered.wait_for(|invitations| !invitations.is_empty())).await;
+        let delivered =
+            delivered.context("the homeserver did not receive the invitation in time")??.last().cloned();
+        print(&format!("\n== What her homeserver hears\n   {}\n", delivered.unwrap_or_default()))?;
+        print("   ... and her homeserver hears of the invitation, which is now in her app.\n")?;
 
         self.publish_number(alices, &alice).await?;
         let found = self.look_up(bobs, NUMBER).await?;
@@ -120,26 +122,29 @@ impl Walk {
         reply.expect(200, &meaning)?.text("token")
     }
 
-    /// Asks for a mail, reads it, and confirms on the page that it links to. Gives the session.
+    /// alice requests a mail, reads it, and confirms on the page that it links to. Returns the session.
     async fn confirm_address(&self, token: Option<&str>) -> anyhow::Result<String> {
         let body = json!({ "email": "Alice@Example.org", "client_secret": SECRET, "send_attempt": 1 });
         let reply = self.call(Method::POST, "/validate/email/requestToken", token, Some(body)).await?;
-        let reply = reply.expect(200, "A validation session has begun, and a mail is on its way.")?;
+        let reply = reply.expect(200, "A validation session has begun, and the server has sent a mail.")?;
         let sid = reply.text("sid")?;
 
         let mail = mailbox::read(&self.mail)?.pop().context("no mail came")?;
         let link = show(&mail)?;
         let page = self.client.open(&link).await?;
-        page.expect(200, "Opening the link only asks. Mail scanners open links; they confirm nothing.")?;
+        page.expect(
+            200,
+            "The link only opens a page that asks. Mail scanners open links, and must confirm nothing.",
+        )?;
         let (_, query) = link.split_once('?').context("the link has no query")?;
         let page = self.client.press("/confirm", format!("{query}&decision=confirm")).await?;
         page.expect(200, "alice has pressed Confirm.")?;
         Ok(sid)
     }
 
-    /// bob invites the address, and its mail is read.
+    /// bob invites the address, and its owner reads the mail.
     async fn invite(&self, token: Option<&str>) -> anyhow::Result<()> {
-        say("\nbob wants alice in his room, and all that he knows is her address.\n")?;
+        print("\nbob wants to invite alice to his room, and knows only her address.\n")?;
         let body = json!({
             "medium": "email",
             "address": ADDRESS,
@@ -148,13 +153,10 @@ impl Walk {
             "room_name": "Tea at five",
         });
         let reply = self.call(Method::POST, "/store-invite", token, Some(body)).await?;
-        reply.expect(
-            200,
-            "The room gets a token and two keys, and sees no more than a...@e... of the address.",
-        )?;
+        reply.expect(200, "The room gets a token and two keys. Of the address it sees only a...@e...")?;
         let comes = async {
             loop {
-                // Mails to alice about her address come in between.
+                // Skip the mails that tell alice about her binding.
                 let mut mails = mailbox::read(&self.mail)?.into_iter();
                 match mails.find(|mail| mail.text.contains("/#/room/")) {
                     Some(mail) => return anyhow::Ok(mail),
@@ -162,24 +164,25 @@ impl Walk {
                 }
             }
         };
-        let mail = timeout(PATIENCE, comes).await.context("the mail of the invitation did not come")??;
+        let mail =
+            timeout(DELIVERY_TIMEOUT, comes).await.context("the mail of the invitation did not come")??;
         show(&mail)?;
-        say("   With that link alice could join without publishing anything. She does it the other way:\n")
+        print("   With that link alice could join without publishing anything. She publishes instead:\n")
     }
 
-    /// alice validates a number with the code of a message, and publishes it.
+    /// alice validates a number with the code from a text message, and publishes it.
     async fn publish_number(&self, token: Option<&str>, user_id: &str) -> anyhow::Result<()> {
-        say("\nalice wants to be found by her telephone number, too.\n")?;
+        print("\nalice wants to be found by her telephone number, too.\n")?;
         let body = json!({
             "country": "GB", "phone_number": "07400 123456", "client_secret": SECRET, "send_attempt": 1,
         });
         let reply = self.call(Method::POST, "/validate/msisdn/requestToken", token, Some(body)).await?;
-        let reply = reply.expect(200, "The number was understood, and a message is on its way.")?;
+        let reply = reply.expect(200, "The server understands the number, and has sent a text message.")?;
         let sid = reply.text("sid")?;
         let file = std::fs::read_dir(&self.sms)?.next().context("no message came")??.path();
         let message = std::fs::read_to_string(file)?;
-        say("\n== The message\n")?;
-        message.lines().try_for_each(|line| say(&format!("   | {line}\n")))?;
+        print("\n== The message\n")?;
+        message.lines().try_for_each(|line| print(&format!("   | {line}\n")))?;
         let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|b| b.is_ascii_digit());
         let code = message.split_whitespace().find(is_code).context("no code in the message")?;
 
@@ -188,10 +191,10 @@ impl Walk {
         submitted.expect(200, "alice has typed the code.")?;
         let body = json!({ "sid": sid, "client_secret": SECRET, "mxid": user_id });
         let bound = self.call(Method::POST, "/3pid/bind", token, Some(body)).await?;
-        bound.expect(200, "Now the number leads to alice as well.").map(drop)
+        bound.expect(200, "Now the number leads to alice, too.").map(drop)
     }
 
-    /// Looks an address or a number up by its hash, as apps do.
+    /// Looks up an address or a number by its hash, as apps do.
     async fn look_up(&self, token: Option<&str>, text: &str) -> anyhow::Result<Option<String>> {
         let details = self.call(Method::GET, "/hash_details", token, None).await?;
         let details = details.expect(200, "Addresses are looked up hashed, with this pepper.")?;
@@ -215,11 +218,11 @@ impl Walk {
     }
 }
 
-/// Shows a mail; gives the link in it.
+/// Prints a mail; returns the link in it.
 fn show(mail: &Mail) -> anyhow::Result<String> {
-    say(&format!("\n== The mail to {}: {}\n", mail.to, mail.subject))?;
+    print(&format!("\n== The mail to {}: {}\n", mail.to, mail.subject))?;
     for line in mail.text.lines() {
-        say(&format!("   | {line}\n"))?;
+        print(&format!("   | {line}\n"))?;
     }
     let link = mail.text.split_whitespace().find(|word| word.starts_with("http"));
     Ok(link.context("no link in the mail")?.to_owned())
@@ -227,5 +230,5 @@ fn show(mail: &Mail) -> anyhow::Result<String> {
 
 fn expect_found(found: &Option<String>, expected: Option<&str>, meaning: &str) -> anyhow::Result<()> {
     ensure!(found.as_deref() == expected, "the lookup found {found:?}");
-    say(&format!("   {meaning}\n"))
+    print(&format!("   {meaning}\n"))
 }

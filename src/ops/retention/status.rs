@@ -30,7 +30,7 @@ const COUNT_BATCH: usize = 1024;
 
 /// The rows that a rule of retention applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holding {
+pub struct RuleStatus {
     /// What the rows are.
     pub what: String,
     /// How long they are kept, in words.
@@ -44,15 +44,15 @@ pub struct Holding {
 }
 
 /// Every rule with its rows. Counts tables in bounded steps, so that no snapshot is held for long.
-pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
+pub async fn statuses(core: &Core) -> Result<Vec<RuleStatus>, Failure> {
     let (config, counts) = (&core.config, core.store.read().counts()?);
-    let mut holdings = vec![
-        Holding { rows: counts.associations, ..until("bindings", "until they are withdrawn") },
+    let mut statuses = vec![
+        RuleStatus { rows: counts.associations, ..until("bindings", "until they are withdrawn") },
         sessions(core).await?,
         invitations(core, config.invites.lifetime()).await?,
         visits(core).await?,
         tokens(core, config.privacy.idle_account()).await?,
-        Holding {
+        RuleStatus {
             rows: counts.consents,
             ..until(
                 "accepted documents",
@@ -61,17 +61,17 @@ pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
         },
         outbox(core).await?,
         audit(core).await?,
-        Holding {
+        RuleStatus {
             rows: counts.suppressed,
             ..until("addresses that opted out", "until the opt-out is lifted")
         },
-        Holding { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
+        RuleStatus { rows: counts.budgets, ..until("lookup budgets in use", "until they are full again") },
         peppers(&core.store.read()),
-        Holding {
+        RuleStatus {
             rows: counts.sms_days,
             ..until("counts of messages to phones", "until the first message of the next day")
         },
-        Holding {
+        RuleStatus {
             rows: counts.invite_days,
             ..until("counts of invitation mails", "until the first invitation of the next day")
         },
@@ -79,7 +79,7 @@ pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
     ];
     let snapshot = core.store.read();
     let goes = rewrite_due(&snapshot, core.clock.now())?;
-    holdings.push(Holding {
+    statuses.push(RuleStatus {
         rows: u64::from(goes.is_some()),
         oldest: snapshot.removed_since()?,
         goes,
@@ -88,11 +88,11 @@ pub async fn held(core: &Core) -> Result<Vec<Holding>, Failure> {
             &format!("until the file is rewritten, {} after the last rewrite", words(REWRITE)),
         )
     });
-    Ok(holdings)
+    Ok(statuses)
 }
 
-fn until(what: &str, rule: &str) -> Holding {
-    Holding { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
+fn until(what: &str, rule: &str) -> RuleStatus {
+    RuleStatus { what: what.to_owned(), rule: rule.to_owned(), rows: 0, oldest: None, goes: None }
 }
 
 /// A duration in words, in the greatest unit of which it is a multiple.
@@ -108,7 +108,7 @@ pub fn words(length: Duration) -> String {
 }
 
 /// Counts rows that each have an age and an end.
-struct Count(Holding);
+struct Count(RuleStatus);
 
 impl Count {
     fn of(what: &str, rule: &str) -> Self {
@@ -116,10 +116,10 @@ impl Count {
     }
 
     fn add(&mut self, since: Millis, goes: Millis) {
-        let Self(held) = self;
-        held.rows += 1;
-        held.oldest = Some(held.oldest.map_or(since, |oldest| oldest.min(since)));
-        held.goes = Some(held.goes.map_or(goes, |first| first.min(goes)));
+        let Self(status) = self;
+        status.rows += 1;
+        status.oldest = Some(status.oldest.map_or(since, |oldest| oldest.min(since)));
+        status.goes = Some(status.goes.map_or(goes, |first| first.min(goes)));
     }
 }
 
@@ -130,7 +130,7 @@ async fn count<K: Clone + Send + 'static>(
     what: &str,
     rule: &str,
     read: impl Fn(&Scan<'_>, Option<&K>) -> Result<Vec<(K, Millis, Millis)>, StoreError> + Clone + Send + 'static,
-) -> Result<Holding, Failure> {
+) -> Result<RuleStatus, Failure> {
     let (mut count, mut after): (_, Option<K>) = (Count::of(what, rule), None);
     loop {
         let read = read.clone();
@@ -141,7 +141,7 @@ async fn count<K: Clone + Send + 'static>(
     }
 }
 
-async fn sessions(core: &Core) -> Result<Holding, Failure> {
+async fn sessions(core: &Core) -> Result<RuleStatus, Failure> {
     let rule = format!("{} after they last changed", words(SESSION));
     let read = |scan: &Scan<'_>, after: Option<&Sid>| {
         let batch = scan.sessions_after(after, COUNT_BATCH)?.into_iter();
@@ -150,7 +150,7 @@ async fn sessions(core: &Core) -> Result<Holding, Failure> {
     count(core, "validation sessions", &rule, read).await
 }
 
-async fn invitations(core: &Core, lifetime: Duration) -> Result<Holding, Failure> {
+async fn invitations(core: &Core, lifetime: Duration) -> Result<RuleStatus, Failure> {
     let rule = format!("{} after they were sent", words(lifetime));
     let read = move |scan: &Scan<'_>, after: Option<&Token>| {
         let batch = scan.invitations_after(after, COUNT_BATCH)?.into_iter();
@@ -159,7 +159,7 @@ async fn invitations(core: &Core, lifetime: Duration) -> Result<Holding, Failure
     count(core, "invitations and their keys", &rule, read).await
 }
 
-async fn visits(core: &Core) -> Result<Holding, Failure> {
+async fn visits(core: &Core) -> Result<RuleStatus, Failure> {
     let rule = format!("{} for the link, {} for the page", words(VISIT_LINK), words(VISIT_PAGE));
     let read = |scan: &Scan<'_>, after: Option<&SecretHash>| {
         let batch = scan.visits_after(after.copied(), COUNT_BATCH)?.into_iter();
@@ -172,7 +172,7 @@ async fn visits(core: &Core) -> Result<Holding, Failure> {
     count(core, "visits to people's own pages", &rule, read).await
 }
 
-async fn tokens(core: &Core, idle: Duration) -> Result<Holding, Failure> {
+async fn tokens(core: &Core, idle: Duration) -> Result<RuleStatus, Failure> {
     let rule = format!("{} after the day of their last use", words(idle));
     let read = move |scan: &Scan<'_>, after: Option<&SecretHash>| {
         let batch = scan.tokens_after(after.copied(), COUNT_BATCH)?.into_iter();
@@ -181,7 +181,7 @@ async fn tokens(core: &Core, idle: Duration) -> Result<Holding, Failure> {
     count(core, "access tokens", &rule, read).await
 }
 
-async fn outbox(core: &Core) -> Result<Holding, Failure> {
+async fn outbox(core: &Core) -> Result<RuleStatus, Failure> {
     let rule =
         format!("until they are sent, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE));
     let read = |scan: &Scan<'_>, after: Option<&(Millis, OutboxKey)>| {
@@ -195,7 +195,7 @@ async fn outbox(core: &Core) -> Result<Holding, Failure> {
     count(core, "queued mails and calls to homeservers", &rule, read).await
 }
 
-async fn audit(core: &Core) -> Result<Holding, Failure> {
+async fn audit(core: &Core) -> Result<RuleStatus, Failure> {
     let read = |scan: &Scan<'_>, after: Option<&u64>| {
         let batch = scan.audit_after(after.copied(), COUNT_BATCH)?.into_iter();
         Ok(batch.map(|(number, entry)| (number, entry.at, entry.at.after(AUDIT))).collect())
@@ -203,14 +203,14 @@ async fn audit(core: &Core) -> Result<Holding, Failure> {
     count(core, "entries of the audit", &words(AUDIT), read).await
 }
 
-fn copies(core: &Core) -> Holding {
+fn copies(core: &Core) -> RuleStatus {
     let kept = old_copies(core.config.privacy.deleted_binding());
     let mut count = Count::of("copies of the database from before a migration", &words(kept));
     core.store.old_copies().into_iter().for_each(|made| count.add(made, made.after(kept)));
     count.0
 }
 
-fn peppers(snapshot: &Snapshot) -> Holding {
+fn peppers(snapshot: &Snapshot) -> RuleStatus {
     let mut count =
         Count::of("previous peppers", &format!("{} after the new pepper came into use", words(PEPPER_GRACE)));
     for index in snapshot.peppers() {

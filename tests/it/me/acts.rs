@@ -195,9 +195,9 @@ async fn never_write_again_holds_until_the_operator_lifts_it() {
     };
     assert!(
         command("check", "ALICE@example.org")
-            .starts_with("Nothing is sent to this address since 2027-01-15 08:00")
+            .starts_with("This address is suppressed since 2027-01-15 08:00")
     );
-    assert_eq!(command("check", OTHER), "This address may be written to.\n");
+    assert_eq!(command("check", OTHER), "This address is not suppressed.\n");
     assert!(command("lift", "nonsense").contains("neither an e-mail address nor a telephone number"));
     assert_eq!(command("lift", ADDRESS), "This address may be written to again.\n");
     assert!(command("lift", ADDRESS).ends_with("nothing has changed.\n"));

@@ -20,11 +20,17 @@ impl Server {
 
     /// Sends a command to the operator's socket; its answer, be it a refusal.
     pub async fn control(&self, path: &str, command: &Value) -> Value {
+        self.control_text(path, command.to_string()).await.1
+    }
+
+    /// Sends a text to the operator's socket; the status and the answer.
+    pub async fn control_text(&self, path: &str, body: String) -> (u16, Value) {
         let socket = self.config.data_dir.join(bindery::app::CONTROL_SOCKET);
         let client = reqwest::Client::builder().unix_socket(socket).build().expect("a client");
-        let request = client.post(format!("http://control{path}")).body(command.to_string());
-        let answer = request.send().await.expect("an answer").bytes().await.expect("a body");
-        serde_json::from_slice(&answer).expect("JSON")
+        let request = client.post(format!("http://control{path}")).body(body);
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.expect("a body")).expect("JSON"))
     }
 
     /// Waits until monitoring sees this line.

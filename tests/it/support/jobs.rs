@@ -5,8 +5,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use bindery::http::control::retention::{STATUS, Status};
-use serde_json::Value;
+use bindery::admin::{Command, GetRetentionStatus, RetentionStatus};
 
 use super::{Server, TICK, doubles};
 
@@ -14,7 +13,7 @@ use super::{Server, TICK, doubles};
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The name of the rule that counts the rows of the outbox.
-const OUTBOX: &str = "what waits to be sent";
+pub const OUTBOX: &str = "queued mails and calls to homeservers";
 
 impl Server {
     /// Allows rows in the outbox when the test ends.
@@ -32,9 +31,10 @@ impl Server {
                 reqwest::Client::builder().unix_socket(socket).timeout(MAX_WAIT).build().expect("a client");
             let mut rows = 0;
             for _ in 0..MAX_WAIT.as_millis() / TICK.as_millis() {
-                let request = client.post(format!("http://control{STATUS}")).body(Value::Null.to_string());
+                let body = serde_json::to_vec(&GetRetentionStatus).expect("JSON");
+                let request = client.post(format!("http://control{}", GetRetentionStatus::PATH)).body(body);
                 let answer = request.send().await.expect("an answer").bytes().await.expect("a body");
-                let status: Status = serde_json::from_slice(&answer).expect("a status");
+                let status: RetentionStatus = serde_json::from_slice(&answer).expect("a status");
                 let outbox = status.rules.into_iter().find(|rule| rule.what == OUTBOX);
                 rows = outbox.expect("a rule for the outbox").rows;
                 if rows == 0 {

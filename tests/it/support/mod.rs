@@ -6,7 +6,7 @@ pub mod dns;
 pub mod gateway;
 pub mod homeserver;
 pub mod invited;
-mod jobs;
+pub mod jobs;
 pub mod markup;
 pub mod network;
 pub mod openapi;

@@ -5,6 +5,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::homeserver::Homeserver;
 
 /// The real program, started on `dir`.
@@ -33,6 +35,12 @@ impl Program {
             }
         };
         Self { child, base: format!("http://{address}"), log }
+    }
+
+    /// Stops it with SIGTERM; it must succeed.
+    pub fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a signal");
+        assert!(self.child.wait().expect("it ends").success());
     }
 }
 
