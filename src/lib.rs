@@ -9,13 +9,13 @@
 //! | layer | what it is for |
 //! | --- | --- |
 //! | `main`, `cli` | the commands |
-//! | `app` | composition: opens, binds, runs, drains |
+//! | `app` | composition: opens, binds, supervises every part, drains |
 //! | `http` | what comes in: the API, the pages, the operator's socket |
 //! | `tasks` | what runs by itself: the outbox, deleting what is too old, replacing the pepper, links to people's own pages, lookup budgets |
 //! | `remote` | what goes out: homeservers, mail, messages to telephones |
 //! | `ops` | what the server does, in folders by subject |
 //! | `store`, `logs` | the database; the files that say who looked up and who called |
-//! | `config`, `assets`, `metrics` | the settings; what is compiled in; what is counted |
+//! | `config`, `assets`, `metrics`, `parts` | the settings; what is compiled in; what is counted; threads that report their end |
 //! | `domain` | the rules, as pure values |
 //!
 //! A layer uses those below it, never one above and never one beside it; a test reads the `use`
@@ -30,6 +30,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod ops;
+pub mod parts;
 pub mod remote;
 pub mod store;
 pub mod tasks;
