@@ -239,8 +239,8 @@ impl Store {
         self.path.as_deref().map_or(Ok(()), |path| rewrite::remove_old_copies(path, kept, now))
     }
 
-    /// Waits until the database takes nothing any more, because the disk failed or is full. It
-    /// does again when it is opened again.
+    /// Waits until the database takes no more writes, because the disk failed or is full, or because the
+    /// writing thread ended. Opening it again mends that.
     pub async fn broken(&self) {
         self.writer.broken().await;
     }

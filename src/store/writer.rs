@@ -20,7 +20,10 @@ use super::{
     Snapshot, StoreError, rewrite,
     writes::{Writes, mark_uncommitted},
 };
-use crate::domain::time::Millis;
+use crate::{domain::time::Millis, parts};
+
+/// The name of the thread.
+const PART: &str = "store writer";
 
 /// How many closures share a transaction at most; also how many may wait before callers do.
 pub const MAX_BATCH: usize = 1024;
@@ -95,13 +98,9 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(MAX_BATCH);
         let broken = Arc::new(Notify::new());
-        let thread = thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn({
-                let broken = broken.clone();
-                move || run(database, place.as_ref(), waiting, &published, &broken)
-            })
-            .map_err(StoreError::new)?;
+        let (ended, told) = (broken.clone(), broken.clone());
+        let work = move || run(database, place.as_ref(), waiting, &published, &told);
+        let thread = parts::spawn_thread(PART, move || ended.notify_one(), work).map_err(StoreError::new)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), broken })
     }
 
@@ -154,6 +153,7 @@ fn run(
     broken: &Notify,
 ) {
     while let Some(first) = waiting.blocking_recv() {
+        parts::panic_if_asked(PART);
         let (mut batch, mut next) = (Vec::new(), Some(first));
         let asked = loop {
             match next {
@@ -175,8 +175,8 @@ fn run(
                 Some((place, Ok(new))) => match switch(&mut database, new, &place.path, published) {
                     Ok(()) => drop(caller.send(Ok(()))),
                     Err(error) => {
-                        tracing::error!(%error, "the rewritten database could not be put in place");
                         broken.notify_one();
+                        tracing::error!(%error, "the rewritten database could not be put in place");
                         let _ = caller.send(Err(error));
                         return;
                     }
@@ -219,10 +219,11 @@ fn write(
             Undone::Closure(error) => (error, false),
             Undone::Disk(error) => (error, true),
         };
-        tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
+        // First, because a log that cannot be written must not keep the server from ending.
         if is_broken {
             broken.notify_one();
         }
+        tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
         error
     });
     for job in batch {
