@@ -15,6 +15,7 @@ mod migrations;
 mod notices;
 mod outbox;
 mod peppers;
+mod progress;
 mod rewrite;
 mod rows;
 mod sent;
@@ -46,6 +47,7 @@ pub use self::{
     look::Look,
     migrations::SCHEMA,
     peppers::{Index, Reached},
+    progress::steps_done,
     tables::{Counts, Snapshot, Tables, Transaction},
     writer::MAX_BATCH,
     writes::Writes,
@@ -116,7 +118,10 @@ pub struct Genesis {
 fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
     let (mut builder, needed_repair) = (Database::builder(), Rc::new(Cell::new(false)));
     let seen = needed_repair.clone();
-    builder.set_repair_callback(move |_| seen.set(true));
+    builder.set_repair_callback(move |_| {
+        seen.set(true);
+        progress::step();
+    });
     (builder, needed_repair)
 }
 

@@ -21,6 +21,7 @@ use redb::{
 use super::{
     StoreError,
     codec::encode,
+    progress,
     tables::{EachTable, META, PEPPERS, each_table},
 };
 use crate::domain::time::{Millis, as_millis};
@@ -117,6 +118,7 @@ impl EachTable for Copy<'_> {
         for row in from.iter().map_err(StoreError::new)? {
             let (key, value) = row.map_err(StoreError::new)?;
             to.insert(key.value(), value.value()).map_err(StoreError::new)?;
+            progress::step();
         }
         Ok(())
     }
@@ -144,6 +146,7 @@ impl EachTable for Compare<'_> {
             let same = match (ones.next(), others.next()) {
                 (None, None) => return Ok(()),
                 (Some(one), Some(other)) => {
+                    progress::step();
                     let (one, other) = (one.map_err(StoreError::new)?, other.map_err(StoreError::new)?);
                     let is_same = |a: &[u8], b: &[u8]| a == b;
                     is_same(K::as_bytes(&one.0.value()).as_ref(), K::as_bytes(&other.0.value()).as_ref())

@@ -17,6 +17,7 @@ use redb::{Database, ReadableTable, WriteTransaction};
 use super::{
     Genesis, OpenError, StoreError,
     codec::{decode, encode},
+    progress,
     rewrite::sync_directory,
     rows::{PepperRow, SigningKeyRow},
     tables::{META, PEPPERS, SIGNING_KEYS},
@@ -65,6 +66,7 @@ pub fn bring_up_to_date(
         let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
         copied.map_err(|error| OpenError::Directory(copy, error))?;
         sync_directory(path)?;
+        progress::step();
     }
     if schema == newest {
         return Ok(());
@@ -78,6 +80,7 @@ pub fn bring_up_to_date(
         }
         put_meta(&transaction, "schema", &(version + 1))?;
         transaction.commit().map_err(StoreError::new)?;
+        progress::step();
         tracing::info!(schema = version + 1, "the database was migrated");
     }
     Ok(())

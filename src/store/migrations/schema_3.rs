@@ -11,6 +11,7 @@ use crate::{
         StoreError,
         accounts::account_number,
         codec::{decode, encode},
+        progress,
         rows::{AssociationRow, PepperRow, SessionRow, TokenRow, user_id},
         tables::{ACCOUNT_ADDRESSES, ACCOUNT_TOKENS, ASSOCIATIONS, META, PEPPERS, SESSIONS, TOKENS},
     },
@@ -114,6 +115,7 @@ fn change<K: Key + 'static>(
         for (key, row) in &step {
             table.insert(K::from_bytes(key), row.as_slice()).map_err(StoreError::new)?;
         }
+        progress::step();
         let Some((last, _)) = step.pop() else { return Ok(()) };
         reached = Some(last);
     }
