@@ -230,6 +230,15 @@ impl Store {
         self.writer.rewrite(now).await
     }
 
+    /// Waits until the writing thread takes an empty job: no transaction, no fsync. While it rewrites the file
+    /// it takes none, but [`steps_done`] grows.
+    ///
+    /// # Errors
+    /// If the thread has ended.
+    pub async fn check_writer(&self) -> Result<(), StoreError> {
+        self.writer.check().await
+    }
+
     /// When the copies were made that lie around since migrations.
     pub fn old_copies(&self) -> Vec<Millis> {
         let copies = self.path.as_deref().map(rewrite::old_copies).unwrap_or_default();

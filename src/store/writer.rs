@@ -71,6 +71,8 @@ impl<T: Send, F: FnOnce(&mut Writes<'_>) -> Result<T, StoreError> + Send> Job fo
 enum Order {
     Write(Box<dyn Job>),
     Rewrite(Millis, oneshot::Sender<Result<(), StoreError>>),
+    /// Answered at once, without a transaction.
+    Check(oneshot::Sender<()>),
 }
 
 /// Where the database lies, and how it is opened there.
@@ -127,6 +129,13 @@ impl Writer {
         answer.await.map_err(|_| gone())?
     }
 
+    /// See [`super::Store::check_writer`].
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let (caller, answer) = oneshot::channel();
+        self.order(Order::Check(caller)).await?;
+        answer.await.map_err(|_| gone())
+    }
+
     async fn order(&self, order: Order) -> Result<(), StoreError> {
         self.queue.as_ref().ok_or_else(gone)?.send(order).await.map_err(|_| gone())
     }
@@ -159,6 +168,7 @@ fn run(
             match next {
                 Some(Order::Write(job)) => batch.push(job),
                 Some(Order::Rewrite(now, caller)) => break Some((now, caller)),
+                Some(Order::Check(caller)) => drop(caller.send(())),
                 None => break None,
             }
             next = if batch.len() < MAX_BATCH { waiting.try_recv().ok() } else { None };
