@@ -15,14 +15,22 @@ pub fn spawn_thread(
     on_end: impl FnOnce() + Send + 'static,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let on_end = OnDrop(Some(on_end));
+    let on_end = OnDrop::new(on_end);
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _on_end = on_end;
         work();
     })
 }
 
-struct OnDrop<F: FnOnce()>(Option<F>);
+/// Calls a function when it is dropped, also by a panic.
+pub struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    /// Calls `on_drop` then.
+    pub const fn new(on_drop: F) -> Self {
+        Self(Some(on_drop))
+    }
+}
 
 impl<F: FnOnce()> Drop for OnDrop<F> {
     fn drop(&mut self) {
@@ -61,7 +69,8 @@ mod tests {
         for panics in [false, true] {
             let report = report.clone();
             let work = move || assert!(!panics, "on purpose");
-            let thread = spawn_thread("a part", move || drop(report.send(())), work).expect("a thread");
+            let on_end = move || report.send(()).expect("the test waits");
+            let thread = spawn_thread("a part", on_end, work).expect("a thread");
             ended.recv().expect("a report");
             assert_eq!(thread.join().is_err(), panics);
         }

@@ -1,17 +1,20 @@
 //! The operator's commands: what is typed, and which function it calls.
 //!
-//! Exit status: 0 when all is well, 1 when something failed, 2 for a command that cannot be
-//! understood, 78 (`EX_CONFIG`) for a configuration that cannot be used.
+//! Exit status: 0 for success, 1 for a failure (a part of the server that ended before its time, too), 2 for a
+//! command that cannot be understood, 78 (`EX_CONFIG`) for a configuration that cannot be used. A second Ctrl-C or
+//! SIGTERM aborts `serve` with 130 or 143, the statuses that a shell shows for a process that those signals ended.
 
 mod check;
 mod control;
 mod demo;
 mod invitations;
 mod log;
+mod logging;
 mod people;
 mod pepper;
 mod retention;
 mod serve;
+mod signals;
 mod suppression;
 mod table;
 
@@ -174,7 +177,7 @@ impl WithConfig {
         }
         let config = config::load(self.config.as_deref(), variables.into_iter())?;
         crate::app::check(&config).map_err(|error| wrong(format!("{error:#}")))?;
-        serve::log_filter(&config.log).map_err(|error| wrong(format!("{error:#}")))?;
+        logging::filter(&config.log).map_err(|error| wrong(format!("{error:#}")))?;
         Ok(config)
     }
 }
@@ -221,7 +224,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bindery: {error:#}");
+            logging::print_error(&error);
             ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
         }
     }

@@ -49,7 +49,7 @@ pub use self::{
     peppers::{Index, Reached},
     progress::steps_done,
     tables::{Counts, Snapshot, Tables, Transaction},
-    writer::MAX_BATCH,
+    writer::{MAX_BATCH, WRITER_PART},
     writes::Writes,
 };
 use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};

@@ -23,7 +23,7 @@ use super::{
 use crate::{domain::time::Millis, parts};
 
 /// The name of the thread.
-const PART: &str = "store writer";
+pub const WRITER_PART: &str = "store writer";
 
 /// How many closures share a transaction at most; also how many may wait before callers do.
 pub const MAX_BATCH: usize = 1024;
@@ -102,7 +102,8 @@ impl Writer {
         let broken = Arc::new(Notify::new());
         let (ended, told) = (broken.clone(), broken.clone());
         let work = move || run(database, place.as_ref(), waiting, &published, &told);
-        let thread = parts::spawn_thread(PART, move || ended.notify_one(), work).map_err(StoreError::new)?;
+        let thread =
+            parts::spawn_thread(WRITER_PART, move || ended.notify_one(), work).map_err(StoreError::new)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), broken })
     }
 
@@ -162,7 +163,7 @@ fn run(
     broken: &Notify,
 ) {
     while let Some(first) = waiting.blocking_recv() {
-        parts::panic_if_asked(PART);
+        parts::panic_if_asked(WRITER_PART);
         let (mut batch, mut next) = (Vec::new(), Some(first));
         let asked = loop {
             match next {
