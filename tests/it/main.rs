@@ -38,6 +38,7 @@ mod signing_keys;
 mod sms;
 mod store;
 mod story;
+mod supervision;
 mod support;
 mod terms;
 mod well_known;
