@@ -41,7 +41,7 @@ impl Workers {
     /// Waits until every worker has answered; `false` if one has ended.
     pub async fn answer(&self) -> bool {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let answers = checks.into_iter().map(async |worker| {
+        let answers = checks.into_iter().map(|worker| async move {
             let (caller, answer) = oneshot::channel();
             worker.send(caller).await.is_ok() && answer.await.is_ok()
         });
