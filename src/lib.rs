@@ -10,14 +10,14 @@
 //! | layer | what it is for |
 //! | --- | --- |
 //! | `main`, `cli` | the commands |
-//! | `app` | the running server: start, listeners, shutdown |
+//! | `app` | the running server: start, listeners, supervision, shutdown |
 //! | `http` | incoming requests: the API, the pages, the operator's control socket |
 //! | `tasks` | background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
 //! | `admin` | the operator's commands |
 //! | `remote` | outgoing requests: homeservers, mail, messages to telephones |
 //! | `ops` | the operations, in folders by subject |
 //! | `store`, `logs` | the database; the log files of lookups and callers |
-//! | `config`, `assets`, `metrics` | the settings; the embedded files; the counters for Prometheus |
+//! | `config`, `assets`, `metrics`, `parts` | the settings; the embedded files; the counters for Prometheus; threads that report their end |
 //! | `domain` | the rules, as pure values |
 //!
 //! A layer may use only the layers below it, not those above or beside it. `tests/it/layers.rs` checks the `use` lines.
@@ -32,6 +32,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod ops;
+pub mod parts;
 pub mod remote;
 pub mod store;
 pub mod tasks;

@@ -3,8 +3,9 @@
 //! Each file has the arguments of its command beside its output. What the operator's commands do is
 //! in `admin`.
 //!
-//! Exit status: 0 for success, 1 for a failure, 2 for arguments that cannot be parsed, 78
-//! (`EX_CONFIG`) for an unusable configuration.
+//! Exit status: 0 for success, 1 for a failure (also if a part of the server ended by itself), 2 for arguments
+//! that cannot be parsed, 78 (`EX_CONFIG`) for an unusable configuration. A second Ctrl-C or SIGTERM ends `serve`
+//! with 130 or 143, the statuses that a shell shows for a process that those signals ended.
 
 mod audit;
 mod check;
@@ -13,10 +14,12 @@ mod control;
 mod demo;
 mod invitations;
 mod log;
+mod logging;
 mod pepper;
 mod person;
 mod retention;
 mod serve;
+mod signals;
 mod suppression;
 mod table;
 
@@ -101,7 +104,7 @@ impl WithConfig {
     /// Only a server needs them.
     fn load_for_server(&self) -> Result<Config, ConfigError> {
         let config = self.load()?;
-        let checked = crate::app::check(&config).and_then(|()| serve::log_filter(&config.log));
+        let checked = crate::app::check(&config).and_then(|()| logging::filter(&config.log).map(|_| ()));
         checked.map_err(|error| ConfigError(vec![format!("{error:#}")]))?;
         Ok(config)
     }
@@ -112,7 +115,7 @@ pub fn run() -> ExitCode {
     match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bindery: {error:#}");
+            logging::print_error(&error);
             ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
         }
     }

@@ -12,8 +12,9 @@ mod error;
 pub mod metrics;
 mod pages;
 mod routes;
+mod workers;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, thread, time::Duration};
 
 use actix_web::{
     App, HttpServer,
@@ -21,9 +22,13 @@ use actix_web::{
     web,
 };
 
-pub use self::pages::notice_texts;
 use self::{counting::Counting, error::ApiError, pages::Pages};
+pub use self::{
+    pages::notice_texts,
+    workers::{WORKER_PART, Workers},
+};
 use crate::{
+    config::Config,
     ops::Core,
     remote::{mail::Mailer, sms::SmsGateway},
 };
@@ -58,8 +63,8 @@ impl State {
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, ApiError> {
         let finished = self.background.spawn(work).await;
-        let finished = finished.map_err(|error| {
-            tracing::error!(%error, "the work of a request panicked or was stopped; the caller gets 500");
+        let finished = finished.map_err(|_panic| {
+            tracing::error!("a request failed because its work panicked; the line before says where");
             ApiError::Internal
         })?;
         finished.map_err(Into::into)
@@ -69,17 +74,27 @@ impl State {
 /// The most connections of a worker. Even a small machine has enough memory for this many small bodies.
 const MAX_CONNECTIONS: usize = 2048;
 
-/// Starts to serve on `listeners`.
+/// How many threads answer requests.
+pub fn worker_threads(config: &Config) -> usize {
+    match config.http.workers {
+        0 => thread::available_parallelism().map_or(2, usize::from),
+        chosen => chosen,
+    }
+}
+
+/// Makes the server that answers on `listeners` while it is polled. Its workers join `workers` when they start.
 ///
 /// # Errors
-/// If a listener does not work.
-pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::Result<Server> {
-    let workers = match state.core.config.http.workers {
-        0 => std::thread::available_parallelism().map_or(2, usize::from),
-        chosen => chosen,
-    };
+/// If a listener cannot be used.
+pub fn serve(
+    state: web::Data<State>,
+    listeners: Vec<TcpListener>,
+    workers: Workers,
+) -> std::io::Result<Server> {
+    let threads = worker_threads(&state.core.config);
     let has_delegation = !state.core.config.delegation.allowed_networks.is_empty();
     let app = move || {
+        workers.add_this_thread();
         let counting = Counting::new(state.clone());
         App::new()
             .app_data(state.clone())
@@ -95,7 +110,7 @@ pub fn serve(state: web::Data<State>, listeners: Vec<TcpListener>) -> std::io::R
             .configure(|app| routes::configure(app, has_delegation))
     };
     let mut server = HttpServer::new(app)
-        .workers(workers)
+        .workers(threads)
         .max_connections(MAX_CONNECTIONS)
         .client_request_timeout(Duration::from_secs(10))
         .client_disconnect_timeout(Duration::from_secs(2))

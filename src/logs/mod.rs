@@ -20,7 +20,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -39,10 +39,16 @@ pub use self::{
 use crate::{
     config::Privacy,
     domain::{clock::Clock, ids::UserId, lookup::Algorithm, secret::Key32, time::Millis},
+    parts,
 };
 
 /// Called with a log and how many of its rows were lost.
 pub type OnLost = Box<dyn Fn(LogKind, u64) + Send + Sync>;
+
+/// The thread that writes the log of lookups.
+const LOOKUP_PART: &str = "lookup log";
+/// The thread that writes the access and connection logs.
+const ACCESS_PART: &str = "access log";
 
 /// The logs in a data directory.
 pub struct Logs {
@@ -91,19 +97,28 @@ impl Logs {
         Self { shared, threads: Mutex::default() }
     }
 
-    /// Creates the folder and starts the writing threads. A row is queued for at most `tick`.
+    /// Creates the folder and starts the writing threads. A row is queued for at most `tick`. `on_end` is called
+    /// with the name of a thread that ends, also when it panics.
     ///
     /// # Errors
     /// If the folder cannot be used.
-    pub fn start(&self, tick: Duration) -> io::Result<()> {
+    pub fn start(
+        &self,
+        tick: Duration,
+        on_end: impl Fn(&'static str) + Clone + Send + 'static,
+    ) -> io::Result<()> {
         files::prepare(&self.shared.folder)?;
         // Two threads: rewriting the ledgers takes long, and lookup rows must not wait for it.
-        let start = |name: &str, work: fn(&Shared, Duration)| {
-            let shared = self.shared.clone();
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared, tick))
+        let start = |name: &'static str, work: fn(&Shared, Duration)| {
+            let (shared, on_end) = (self.shared.clone(), on_end.clone());
+            let work = move || {
+                parts::panic_if_asked(name);
+                work(&shared, tick);
+            };
+            parts::spawn_thread(name, move || on_end(name), work)
         };
         let started =
-            [start("lookup log", Shared::write_lookups)?, start("access log", Shared::write_ledgers)?];
+            [start(LOOKUP_PART, Shared::write_lookups)?, start(ACCESS_PART, Shared::write_ledgers)?];
         lock(&self.threads).extend(started);
         Ok(())
     }
@@ -155,7 +170,7 @@ impl Logs {
         *lock(&self.shared.is_closed) = true;
         self.shared.wake.notify_all();
         for thread in lock(&self.threads).drain(..) {
-            // The panic was already reported on standard error.
+            // A panic was reported through `on_end`.
             let _ = thread.join();
         }
     }

@@ -191,11 +191,6 @@ impl Core {
         self.store.check_writer().await
     }
 
-    /// The number of steps of long work that the writer has completed, such as rows of a rewrite.
-    pub fn writer_steps(&self) -> u64 {
-        self.store.progress().steps()
-    }
-
     /// The key for keyed hashes: of session tokens, and of values that are recognised but not stored.
     pub fn session_key(&self) -> &Key32 {
         &self.session_key

@@ -42,13 +42,13 @@ pub use self::{
     error::{OpenError, StoreError},
     lookup_index::Index,
     migrations::SCHEMA,
-    progress::Progress,
+    progress::steps_done,
     read_only::ReadOnly,
     rows::{consent::AcceptedDocument, fact::Counts, pepper::FillCursor, token::StoredToken},
     snapshot::{Scan, Snapshot},
     table::Transaction,
     tables::Tables,
-    writer::MAX_BATCH,
+    writer::{MAX_BATCH, WRITER_PART},
     writes::Writes,
 };
 use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
@@ -73,7 +73,10 @@ pub struct Genesis {
 fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
     let (mut builder, needed_repair) = (Database::builder(), Rc::new(Cell::new(false)));
     let seen = needed_repair.clone();
-    builder.set_repair_callback(move |_| seen.set(true));
+    builder.set_repair_callback(move |_| {
+        seen.set(true);
+        progress::step();
+    });
     (builder, needed_repair)
 }
 
@@ -199,14 +202,10 @@ impl Store {
         self.writer.outbox_changed().await;
     }
 
-    /// Waits until the writer takes an empty job, which commits nothing. `false` if it has stopped.
+    /// Waits until the writer takes an empty job, which commits nothing. During a rewrite it takes none, but
+    /// [`steps_done`] grows. `false` if it has stopped.
     pub async fn check_writer(&self) -> bool {
         self.writer.check().await
-    }
-
-    /// The progress of the writer in long work, such as a rewrite.
-    pub fn progress(&self) -> &Progress {
-        self.writer.progress()
     }
 
     /// Rewrites the file: copies the live rows into a new file, which replaces the old one. After that, no file

@@ -1,22 +1,18 @@
-//! The progress of long work, so that a watcher can tell slow from stuck.
+//! Counts the bounded steps of work that takes long (repair, migration, rewrite), so that a watchdog can tell
+//! slow from stuck.
+//!
+//! The count belongs to the process and not to a store, because repair and migration run before there is one.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter of steps, shared by the work and its watchers.
-#[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<AtomicU64>);
+static STEPS: AtomicU64 = AtomicU64::new(0);
 
-impl Progress {
-    /// Counts a step.
-    pub fn step(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
+/// Notes that a bounded step is over.
+pub(super) fn step() {
+    STEPS.fetch_add(1, Ordering::Relaxed);
+}
 
-    /// The number of steps so far.
-    pub fn steps(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// How many steps this process has finished.
+pub fn steps_done() -> u64 {
+    STEPS.load(Ordering::Relaxed)
 }

@@ -19,7 +19,7 @@ use super::{
     StoreError,
     codec::encode,
     lookup_index::each_index,
-    progress::Progress,
+    progress,
     table::{Definition, EachTable},
     tables::{META, PEPPERS, each_table},
 };
@@ -37,15 +37,9 @@ pub fn new_file(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If the disk fails or the copy differs. The new file is removed then, and the old one is unchanged.
-pub fn copy(
-    old: &Database,
-    path: &Path,
-    cache: usize,
-    now: Millis,
-    progress: &Progress,
-) -> Result<Database, StoreError> {
+pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Database, StoreError> {
     let new_path = new_file(path);
-    let new = copy_and_compare(old, &new_path, now, progress).and_then(|()| {
+    let new = copy_and_compare(old, &new_path, now).and_then(|()| {
         // Reopened, because the copy filled its page cache.
         Ok(Database::builder().set_cache_size(cache).open(&new_path)?)
     });
@@ -71,30 +65,25 @@ pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
     Ok(File::open(directory)?.sync_all()?)
 }
 
-fn copy_and_compare(
-    old: &Database,
-    new_path: &Path,
-    now: Millis,
-    progress: &Progress,
-) -> Result<(), StoreError> {
+fn copy_and_compare(old: &Database, new_path: &Path, now: Millis) -> Result<(), StoreError> {
     remove_if_there(new_path)?;
     OpenOptions::new().create_new(true).append(true).mode(0o600).open(new_path)?;
     let new = Database::builder().set_cache_size(COPY_CACHE_BYTES).create(new_path)?;
     let from = old.begin_read()?;
     let to = new.begin_write()?;
-    let mut copy = Copy { from: &from, to: &to, names: BTreeSet::new(), progress };
+    let mut copy = Copy { from: &from, to: &to, names: BTreeSet::new() };
     for_each_table(&from, &mut copy)?;
     let copied = copy.names;
     put_rewrite_time(&to, now)?;
     to.commit()?;
-    progress.step();
+    progress::step();
     // A table that is missing from `each_table` must not be lost.
     let there = from.list_tables()?.map(|table| table.name().to_owned());
     if there.collect::<BTreeSet<_>>() != copied {
         return Err(StoreError::Inconsistent("the rewrite does not know every table"));
     }
     let made = new.begin_read()?;
-    for_each_table(&from, &mut Compare { one: &from, other: &made, progress })
+    for_each_table(&from, &mut Compare { one: &from, other: &made })
 }
 
 fn for_each_table(from: &ReadTransaction, action: &mut impl EachTable) -> Result<(), StoreError> {
@@ -114,7 +103,6 @@ struct Copy<'a> {
     from: &'a ReadTransaction,
     to: &'a WriteTransaction,
     names: BTreeSet<String>,
-    progress: &'a Progress,
 }
 
 impl EachTable for Copy<'_> {
@@ -128,7 +116,7 @@ impl EachTable for Copy<'_> {
         for row in from.iter()? {
             let (key, value) = row?;
             to.insert(key.value(), value.value())?;
-            self.progress.step();
+            progress::step();
         }
         Ok(())
     }
@@ -137,7 +125,6 @@ impl EachTable for Copy<'_> {
 struct Compare<'a> {
     one: &'a ReadTransaction,
     other: &'a ReadTransaction,
-    progress: &'a Progress,
 }
 
 impl EachTable for Compare<'_> {
@@ -153,7 +140,7 @@ impl EachTable for Compare<'_> {
         let other = self.other.open_table(table.redb())?;
         let (mut ones, mut others) = (one.iter()?, other.iter()?);
         loop {
-            self.progress.step();
+            progress::step();
             let same = match (ones.next(), others.next()) {
                 (None, None) => return Ok(()),
                 (Some(one), Some(other)) => {
@@ -199,13 +186,11 @@ mod tests {
         let transaction = old.begin_write().expect("a transaction");
         each_table(&mut Create(&transaction)).expect("created");
         transaction.commit().expect("committed");
-        copy(&old, &path, 0, Millis(1), &Progress::default()).expect("every table is known");
+        copy(&old, &path, 0, Millis(1)).expect("every table is known");
         let transaction = old.begin_write().expect("a transaction");
         transaction.open_table(TableDefinition::<u8, u8>::new("forgotten")).expect("created");
         transaction.commit().expect("committed");
-        let Err(error) = copy(&old, &path, 0, Millis(1), &Progress::default()) else {
-            panic!("one is not known")
-        };
+        let Err(error) = copy(&old, &path, 0, Millis(1)) else { panic!("one is not known") };
         let error = error.to_string();
         assert!(error.contains("every table"), "{error}");
         assert!(!new_file(&path).exists());

@@ -17,12 +17,15 @@ use redb::Database;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
-    Progress, Snapshot, StoreError,
+    Snapshot, StoreError,
     job::{Job, Pending},
     rewrite,
     writes::{Writes, mark_uncommitted},
 };
-use crate::domain::time::Millis;
+use crate::{domain::time::Millis, parts};
+
+/// The name of the thread.
+pub const WRITER_PART: &str = "store writer";
 
 /// How many closures share a transaction at most. Also the length of the queue; beyond it, callers wait.
 pub const MAX_BATCH: usize = 1024;
@@ -48,7 +51,6 @@ pub struct Writer {
     queue: Option<mpsc::Sender<Command>>,
     thread: Option<thread::JoinHandle<()>>,
     signals: Arc<Signals>,
-    progress: Progress,
 }
 
 /// The signals that the thread sends.
@@ -57,15 +59,6 @@ struct Signals {
     has_failed: watch::Sender<bool>,
     /// Notified when a commit puts a row into the outbox.
     outbox: Notify,
-}
-
-/// Sets `has_failed` when the thread ends, also by a panic.
-struct FailureGuard(Arc<Signals>);
-
-impl Drop for FailureGuard {
-    fn drop(&mut self) {
-        self.0.has_failed.send_replace(true);
-    }
 }
 
 impl Writer {
@@ -77,15 +70,13 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (queue, queued) = mpsc::channel(MAX_BATCH);
         let signals = Arc::new(Signals { has_failed: watch::Sender::new(false), outbox: Notify::new() });
-        let progress = Progress::default();
-        let writing =
-            Writing { database, place, published, signals: signals.clone(), progress: progress.clone() };
-        let guard = FailureGuard(signals.clone());
-        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
-            let _guard = guard;
-            writing.run(queued);
-        })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), signals, progress })
+        let writing = Writing { database, place, published, signals: signals.clone() };
+        let ended = signals.clone();
+        let on_end = move || {
+            ended.has_failed.send_replace(true);
+        };
+        let thread = parts::spawn_thread(WRITER_PART, on_end, move || writing.run(queued))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), signals })
     }
 
     /// See [`super::Store::failed`].
@@ -98,11 +89,6 @@ impl Writer {
     /// See [`super::Store::outbox_changed`].
     pub async fn outbox_changed(&self) {
         self.signals.outbox.notified().await;
-    }
-
-    /// See [`super::Store::progress`].
-    pub fn progress(&self) -> &Progress {
-        &self.progress
     }
 
     /// See [`super::Store::try_write`].
@@ -154,12 +140,12 @@ struct Writing {
     place: Option<Place>,
     published: Arc<ArcSwap<Snapshot>>,
     signals: Arc<Signals>,
-    progress: Progress,
 }
 
 impl Writing {
     fn run(mut self, mut queued: mpsc::Receiver<Command>) {
         while let Some(first) = queued.blocking_recv() {
+            parts::panic_if_asked(WRITER_PART);
             let (mut batch, mut next) = (Vec::new(), Some(first));
             let after = loop {
                 match next {
@@ -193,7 +179,7 @@ impl Writing {
             return true;
         };
         let (path, cache) = (path.clone(), *cache);
-        let new = match rewrite::copy(&self.database, &path, cache, now, &self.progress) {
+        let new = match rewrite::copy(&self.database, &path, cache, now) {
             Ok(new) => new,
             Err(error) => {
                 let _ = caller.send(Err(error));

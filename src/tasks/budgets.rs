@@ -1,18 +1,18 @@
-//! Writes down every few seconds, and at the end, how much of its lookup budget everybody has used.
+//! Saves every few seconds, and at the end, how much of each lookup budget is used.
 
 use tokio::sync::watch;
 
 use super::{Tasks, tick};
 use crate::ops::lookup::budget;
 
-/// Every so many looks at the clock; with one a second, a crash forgives five seconds.
-const EVERY: u32 = 5;
+/// With a tick of one second, a crash forgives the lookups of five seconds.
+const TICKS_BETWEEN_SAVES: u32 = 5;
 
-pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
+pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     loop {
-        let go_on = tick(tasks.tick * EVERY, &mut stop).await;
+        let go_on = tick(tasks.tick * TICKS_BETWEEN_SAVES, &mut stop).await;
         if let Err(error) = budget::write_down(&tasks.core).await {
-            tracing::error!(%error, "lookup budgets could not be written down");
+            tracing::error!(%error, "the used lookup budgets could not be saved; a restart now would forgive them");
         }
         if !go_on {
             return;

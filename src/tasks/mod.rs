@@ -1,11 +1,11 @@
-//! What runs by itself, as long as the server does: sending what lies in the outbox and the links
-//! that people ask for, deleting what has expired, replacing the pepper, writing down lookup budgets.
+//! What runs by itself for as long as the server does: sending the outbox and the links to people's own pages,
+//! deleting what has expired, replacing the pepper, saving lookup budgets.
 //!
-//! A task is woken by the clock or a bell, does bounded steps, and may be stopped between any two
-//! of them; what it works on is in the database.
+//! A task wakes at a tick or when it is notified, works in bounded steps, and may be stopped between any two of
+//! them. Its work is in the database, so the next start goes on. A task that ends by itself ends the server.
 
 mod budgets;
-mod lanes;
+mod destinations;
 mod outbox;
 mod retention;
 mod rotation;
@@ -13,6 +13,7 @@ mod visits;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 
 use crate::{
@@ -21,34 +22,35 @@ use crate::{
 };
 
 /// What the tasks work with.
+#[derive(Clone)]
 pub struct Tasks {
     /// The operations.
     pub core: Arc<Core>,
-    /// The way to homeservers.
+    /// Sends to homeservers.
     pub homeservers: Arc<RemoteHomeservers>,
-    /// The way out for mails.
+    /// Sends mails.
     pub mailer: Arc<Mailer>,
-    /// The way out for messages to telephones.
+    /// Sends messages to telephones.
     pub sms: Arc<SmsGateway>,
-    /// How often the clock is looked at.
+    /// The time between two looks at the clock.
     pub tick: Duration,
 }
 
 impl Tasks {
-    /// Runs until `stop` says so and what is under way has ended.
-    pub async fn run(self, stop: watch::Receiver<bool>) {
-        let tasks = Arc::new(self);
-        tokio::join!(
-            outbox::run(tasks.clone(), stop.clone()),
-            visits::run(tasks.clone(), stop.clone()),
-            retention::run(&tasks, stop.clone()),
-            rotation::run(&tasks, stop.clone()),
-            budgets::run(&tasks, stop),
-        );
+    /// Every task with its name. Each runs until `stop` is true and its work under way is finished.
+    pub fn all(self, stop: &watch::Receiver<bool>) -> [(&'static str, BoxFuture<'static, ()>); 5] {
+        let stop = || stop.clone();
+        [
+            ("outbox", outbox::run(self.clone(), stop()).boxed()),
+            ("links to own pages", visits::run(self.clone(), stop()).boxed()),
+            ("retention", retention::run(self.clone(), stop()).boxed()),
+            ("pepper rotation", rotation::run(self.clone(), stop()).boxed()),
+            ("lookup budgets", budgets::run(self, stop()).boxed()),
+        ]
     }
 }
 
-/// Waits for the next look at the clock; `false` if it is time to stop.
+/// Waits for the next tick; `false` if it is time to stop.
 async fn tick(length: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = tokio::time::sleep(length) => true,

@@ -1,11 +1,10 @@
-//! Sends what lies in the outbox, one destination after the other within itself and many
-//! destinations at once, so that one that is slow or gone holds up nothing else.
+//! Sends the outbox: one row after the other to each destination, and to many destinations at once, so that one
+//! that is slow or gone delays no other.
 //!
-//! What is sent next, and what follows from success and failure, is in `ops::outbox`.
+//! `destinations` picks the rows to send now. What follows from success and failure is in `ops::outbox`.
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +16,7 @@ use tokio::{
 
 use super::{
     Tasks,
-    lanes::{Destination, Ended, LOOK_AT, Lanes, Row},
+    destinations::{DUE_BATCH, Destination, Destinations, Outcome, Row},
     tick,
 };
 use crate::{
@@ -26,113 +25,129 @@ use crate::{
         Failure,
         outbox::{self, Content, Fate, InvitationContent, Settled},
     },
+    parts,
     remote::{
         mail::{InvitationMail, MailError},
         onbind::OnBind,
     },
 };
 
-/// In how many steps the due rows are looked through before something else has its turn.
-const STEPS: usize = 16;
-/// Nothing more is begun for a destination that has taken so long; it is the next one's turn.
-const LONG_ENOUGH: Duration = Duration::from_secs(30);
-/// How long a homeserver may still take to answer when the server stops.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How many batches of due rows are read before the task yields to other events.
+const MAX_DUE_BATCHES: usize = 16;
+/// After this time the worker of a destination sends no further row, so that others get its place.
+const MAX_TURN: Duration = Duration::from_secs(30);
+/// How long a homeserver may still take to answer an onbind call when the server stops.
+const ONBIND_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
-    let mut under_way: JoinSet<Option<(Destination, Ended)>> = JoinSet::new();
-    let mut lanes = Lanes::default();
+/// The worker of one destination.
+const WORKER_PART: &str = "outbox worker";
+
+type Worker = Result<(Destination, Outcome), Failure>;
+
+/// Returns early if a worker panics: its destination would stay busy until the next start.
+pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
+    let mut workers: JoinSet<Worker> = JoinSet::new();
+    let mut destinations = Destinations::default();
     loop {
-        for (destination, rows) in next(&tasks, &mut lanes).await {
-            lanes.begin(destination.clone());
+        for (destination, rows) in pick_due(&tasks, &mut destinations).await {
+            destinations.start(destination.clone());
             let (tasks, stop) = (tasks.clone(), stop.clone());
-            under_way.spawn(async move {
-                let ended = send_all(&tasks, rows, &stop).await.ok()?;
-                Some((destination, ended))
+            workers.spawn(async move {
+                parts::panic_if_asked(WORKER_PART);
+                Ok((destination, send_all(&tasks, rows, &stop).await?))
             });
         }
         tokio::select! {
-            Some(ended) = under_way.join_next() => match ended {
-                Ok(Some((destination, ended))) => {
-                    lanes.end(destination, ended, tasks.core.clock.now());
+            Some(ended) = workers.join_next() => match ended {
+                Ok(Ok((destination, outcome))) => {
+                    destinations.finish(destination, outcome, tasks.core.clock.now());
                 }
-                // It stays busy: what cannot be written down would be sent again and again.
-                Ok(None) => tracing::error!("a part of the outbox rests until the next start"),
-                Err(error) => tracing::error!(%error, "a part of the outbox rests until the next start"),
+                // The destination stays busy. It would get the same message at every retry, because the server
+                // cannot record that it was sent.
+                Ok(Err(error)) => tracing::error!(
+                    %error,
+                    "a message could not be read or recorded, so nothing more is sent to its destination until the next start"
+                ),
+                Err(_panic) => {
+                    tracing::error!(part = WORKER_PART, "a worker panicked; the line before says where");
+                    return;
+                }
             },
             () = outbox::changed(&tasks.core) => {}
             go_on = tick(tasks.tick, &mut stop) => if !go_on { break },
         }
     }
-    // What was handed over must also be written down, or it would be sent again.
-    while under_way.join_next().await.is_some() {}
+    // What was handed over must also be recorded, or the next start would send it again.
+    while workers.join_next().await.is_some() {}
 }
 
-/// The rows to send now, by destination. What is too far behind the rows of busy destinations is
-/// found the next time.
-async fn next(tasks: &Tasks, lanes: &mut Lanes) -> HashMap<Destination, Vec<Row>> {
-    let mut chosen = HashMap::new();
-    for _ in 0..STEPS {
-        if !lanes.have_room() {
+/// The rows to send now, by destination. A row that is too far behind the rows of busy destinations is found the
+/// next time.
+async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Destination, Vec<Row>> {
+    let mut picked = HashMap::new();
+    for _ in 0..MAX_DUE_BATCHES {
+        if !destinations.have_capacity() {
             break;
         }
-        let rows = outbox::due(&tasks.core, lanes.after().cloned(), LOOK_AT).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the outbox cannot be read");
-            Vec::new()
-        });
-        let goes_on = lanes.go_on_after(&rows);
+        let rows = outbox::due(&tasks.core, destinations.cursor().cloned(), DUE_BATCH).await.unwrap_or_else(
+            |error| {
+                tracing::error!(%error, "the outbox cannot be read");
+                Vec::new()
+            },
+        );
+        let has_more = destinations.advance_cursor(&rows);
         let now = tasks.core.clock.now();
         let (late, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|(_, row)| row.is_late(now));
         if !late.is_empty() && settle(tasks, late, Fate::Withdrawn).await.is_err() {
             break;
         }
-        lanes.choose(rows, now, &mut chosen);
-        if !goes_on {
+        destinations.pick(rows, now, &mut picked);
+        if !has_more {
             break;
         }
         yield_now().await;
     }
-    chosen
+    picked
 }
 
-/// Sends the rows of one destination, up to the first that shows that the others would fare no
-/// better. Those that were not tried stay as they are.
-async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -> Result<Ended, Failure> {
-    let mut failed = Ended::Badly;
+/// Sends the rows of one destination, up to the first failure that the others would share. Rows that were not
+/// tried stay as they are.
+async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -> Result<Outcome, Failure> {
+    let mut on_failure = Outcome::Failed;
     #[expect(clippy::disallowed_methods, reason = "how long sending takes is real time")]
-    let begun = Instant::now();
+    let started = Instant::now();
     for (key, row) in rows {
-        if *stop.borrow() || begun.elapsed() > LONG_ENOUGH {
+        if *stop.borrow() || started.elapsed() > MAX_TURN {
             break;
         }
         let sent = match outbox::content(&tasks.core, &key, &row)? {
             Some(content) => send(tasks, content, stop).await,
             None => Some((Fate::Withdrawn, true)),
         };
-        // Without an answer to write down, it is sent again after the next start.
-        let Some((fate, went_well)) = sent else { break };
+        // There is no answer to record, so the next start sends it again.
+        let Some((fate, is_reachable)) = sent else { break };
         settle(tasks, vec![(key, row)], fate).await?;
-        if !went_well {
-            return Ok(failed);
+        if !is_reachable {
+            return Ok(on_failure);
         }
-        failed = Ended::Halfway;
+        on_failure = Outcome::FailedAfterSuccess;
     }
-    Ok(Ended::Well)
+    Ok(Outcome::Succeeded)
 }
 
-/// Sends one thing; what became of it, and whether the destination is worth trying with another.
-/// `None` if the server stops before a homeserver has answered, which may take a minute.
+/// Sends one row; gives what became of it, and whether the destination is worth another try now. `None` if the
+/// server stops before a homeserver has answered.
 async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> Option<(Fate, bool)> {
     match content {
         Content::OnBind(user_id, body) => {
             let Some(server) = ServerName::parse(user_id.server_name()) else {
                 return Some((Fate::Refused, true));
             };
-            let told = tokio::select! {
-                told = tasks.homeservers.on_bind(&server, &body) => told,
-                () = last_words(stop.clone()) => return None,
+            let answer = tokio::select! {
+                answer = tasks.homeservers.on_bind(&server, &body) => answer,
+                () = onbind_shutdown(stop.clone()) => return None,
             };
-            Some(match told {
+            Some(match answer {
                 OnBind::Delivered => (Fate::Delivered, true),
                 OnBind::Refused => (Fate::Refused, true),
                 OnBind::Failed => (Fate::Failed, false),
@@ -148,14 +163,14 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
                 expire_days: tasks.core.config.invites.expire_days.get(),
                 language,
             };
-            Some(mailed(tasks.mailer.send_invitation(&mail).await))
+            Some(mail_fate(tasks.mailer.send_invitation(&mail).await))
         }
-        Content::OwnerNotice(notice) => Some(mailed(tasks.mailer.send_owner_notice(&notice).await)),
+        Content::OwnerNotice(notice) => Some(mail_fate(tasks.mailer.send_owner_notice(&notice).await)),
     }
 }
 
 /// What became of a mail, and whether the relay answers.
-fn mailed(sent: Result<(), MailError>) -> (Fate, bool) {
+fn mail_fate(sent: Result<(), MailError>) -> (Fate, bool) {
     match sent {
         Ok(()) => (Fate::Delivered, true),
         Err(MailError::Temporary) => (Fate::Failed, true),
@@ -164,24 +179,24 @@ fn mailed(sent: Result<(), MailError>) -> (Fate, bool) {
     }
 }
 
-/// Ready shortly after it is time to stop.
-async fn last_words(mut stop: watch::Receiver<bool>) {
-    // Whoever would have said so may be gone.
+/// Ready when the server has been stopping for [`ONBIND_SHUTDOWN_TIMEOUT`].
+async fn onbind_shutdown(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and then the server stops, too.
     let _ = stop.wait_for(|stop| *stop).await;
-    sleep(LAST_WORDS).await;
+    sleep(ONBIND_SHUTDOWN_TIMEOUT).await;
 }
 
-/// Writes down what became of rows, and says so where an operator looks.
+/// Records what became of rows, and logs what an operator should know.
 async fn settle(tasks: &Tasks, rows: Vec<Row>, fate: Fate) -> Result<(), Failure> {
     let kinds: Vec<_> = rows.iter().map(|(key, _)| key.kind).collect();
     let settled = outbox::settle(&tasks.core, rows, fate).await.inspect_err(|error| {
-        tracing::error!(%error, "what was sent could not be written down");
+        tracing::error!(%error, "the result of sending a message could not be recorded");
     })?;
     for (kind, settled) in kinds.into_iter().zip(settled) {
         let kind = kind.as_str();
         match settled {
-            Settled::GivenUp => tracing::warn!(kind, "given up, its time is over"),
-            Settled::Refused => tracing::warn!(kind, "refused by the other side, and not tried again"),
+            Settled::GivenUp => tracing::warn!(kind, "a message was given up after its last retry"),
+            Settled::Refused => tracing::warn!(kind, "the other side refused a message; it is not retried"),
             Settled::Delivered | Settled::Waiting | Settled::Withdrawn => {}
         }
         tasks.core.metrics.count_outbox(kind, settled.as_str());

@@ -1,7 +1,7 @@
-//! Makes the periods true: a round at the start and then every ten minutes, by the clock.
+//! Deletes what has expired: one round at the start and then one every ten minutes, by the clock.
 //!
-//! A wrong clock would delete what is not old, so when the clock has gone a day further than time
-//! has, or back, the rounds stop with an alarm until it is right again, or the operator says that it is.
+//! A wrong clock would delete what is not old. So rounds halt with an alarm when the clock jumps by more than a
+//! day, until it is right again or the operator confirms it.
 
 use std::time::Duration;
 
@@ -18,25 +18,25 @@ use crate::{
     remote::spool,
 };
 
-/// For how long a server may have been off without the operator being asked whether the time is right.
-const LONG_OFF: Duration = Duration::from_secs(31 * DAY.as_secs());
+/// After a longer downtime, the operator must confirm that the clock is right.
+const MAX_DOWNTIME: Duration = Duration::from_secs(31 * DAY.as_secs());
 
-pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
+pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let core = &tasks.core;
     let mut next = core.clock.now();
-    let mut sight = Sight::at_start(core);
+    let mut guard = ClockGuard::at_start(core);
     loop {
         let now = core.clock.now();
-        sight.look(core, now, real_time());
-        // By a clock that is not believed, a token would seem to be unused for years, or used in some to come.
+        guard.check(core, now, time_since_boot());
+        // A wrong clock would make tokens look unused for years, or used in years to come.
         if !core.retention.is_halted()
             && let Err(error) = tokens::note_uses(core, now).await
         {
-            tracing::error!(%error, "it could not be noted which tokens were used");
+            tracing::error!(%error, "the last use of tokens could not be saved; tokens in use may expire too early");
         }
         if now >= next && !core.retention.is_halted() {
             tokio::select! {
-                () = round(tasks, now) => {}
+                () = round(&tasks, now) => {}
                 // Between two steps; the next start goes on.
                 _ = stop.wait_for(|stop| *stop) => return,
             }
@@ -50,51 +50,52 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// What the clock said when it was last believed.
-struct Sight {
+/// Compares the clock with the time since boot, which no one can set, and halts rounds after a jump.
+struct ClockGuard {
+    /// The clock at the last check that it passed.
     clock: Millis,
-    real: Duration,
-    /// How much further than time the clock may have gone since.
-    ahead: Duration,
-    is_doubted: bool,
+    /// The time since boot then.
+    since_boot: Duration,
+    /// How much further than the time since boot the clock may have moved.
+    tolerance: Duration,
+    is_suspect: bool,
 }
 
-impl Sight {
-    /// A machine may start with a clock that was never set, and then has one that is.
+impl ClockGuard {
+    /// Continues from the last round of the previous run. A new database has none: a machine may start with a
+    /// clock that was never set and set it a moment later.
     fn at_start(core: &Core) -> Self {
-        let (now, real) = (core.clock.now(), real_time());
         let last_round = retention::last_round(core).ok().flatten();
-        let ahead = if last_round.is_some() { LONG_OFF } else { DAY };
-        Self { clock: last_round.unwrap_or(now), real, ahead, is_doubted: false }
+        let tolerance = if last_round.is_some() { MAX_DOWNTIME } else { DAY };
+        let clock = last_round.unwrap_or_else(|| core.clock.now());
+        Self { clock, since_boot: time_since_boot(), tolerance, is_suspect: false }
     }
 
-    /// Looks at the clock, and has rounds rest for as long as it is not believed: until it is right
-    /// again, or the operator says that it is.
-    fn look(&mut self, core: &Core, now: Millis, real: Duration) {
-        let is_likely = self.is_likely(now, real);
-        match (is_likely, self.is_doubted) {
+    fn check(&mut self, core: &Core, now: Millis, since_boot: Duration) {
+        let is_plausible = self.is_plausible(now, since_boot);
+        match (is_plausible, self.is_suspect) {
             (false, false) => {
-                self.is_doubted = true;
+                self.is_suspect = true;
                 core.retention.halt();
                 tracing::error!(
-                    "the clock has jumped by more than a day: nothing is deleted for its age until it is right again, or until you say that it is: 'bindery retention run'"
+                    "the clock has jumped by more than a day, so nothing that expires is deleted: set the clock, or confirm that it is right with 'bindery retention run'"
                 );
             }
             (true, true) => {
                 core.retention.resume();
-                tracing::info!("the clock is right again, and so is deleting what has reached its age");
+                tracing::info!("the clock is right again, and what has expired is deleted again");
             }
             _ => {}
         }
-        if is_likely || !core.retention.is_halted() {
-            *self = Self { clock: now, real, ahead: DAY, is_doubted: false };
+        if is_plausible || !core.retention.is_halted() {
+            *self = Self { clock: now, since_boot, tolerance: DAY, is_suspect: false };
         }
         core.metrics.show_retention_halted(core.retention.is_halted());
     }
 
-    fn is_likely(&self, now: Millis, real: Duration) -> bool {
-        let expected = self.clock.after(real.saturating_sub(self.real));
-        now.after(DAY) >= expected && now <= expected.after(self.ahead)
+    fn is_plausible(&self, now: Millis, since_boot: Duration) -> bool {
+        let expected = self.clock.after(since_boot.saturating_sub(self.since_boot));
+        now.after(DAY) >= expected && now <= expected.after(self.tolerance)
     }
 }
 
@@ -109,31 +110,35 @@ async fn round(tasks: &Tasks, now: Millis) {
     };
     let unlinked = spawn_blocking(unlink).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     if let Err(error) = &unlinked {
-        tracing::error!(%error, "a log, or a mail that was written into a file, could not be removed at its age");
+        tracing::error!(%error, "an expired log file or mail file could not be deleted; check the permissions in data_dir");
     }
     match deleted {
         Ok(deleted) if unlinked.is_ok() => {
-            tracing::debug!(?deleted, "what had reached its age was deleted");
+            tracing::debug!(?deleted, "what had expired was deleted");
             core.metrics.show_retention_round(now);
         }
         Ok(_) => {}
-        Err(error) => tracing::error!(%error, "what has reached its age could not be deleted"),
+        Err(error) => {
+            tracing::error!(%error, "what has expired could not be deleted; the next round retries it");
+        }
     }
     match retention::is_overdue(core) {
         Ok(is_overdue) => {
             core.metrics.show_rewrite_overdue(is_overdue);
             if is_overdue {
                 tracing::error!(
-                    "what was removed is in the database for longer than privacy.deleted_binding_days, because the file could not be rewritten: see the errors before this one"
+                    "the bytes of deleted rows are in the database file for longer than privacy.deleted_binding_days, because the rewrite fails: see the errors before this line"
                 );
             }
         }
-        Err(error) => tracing::error!(%error, "it is not known whether the database must be rewritten"),
+        Err(error) => {
+            tracing::error!(%error, "the database could not be asked whether its rewrite is overdue")
+        }
     }
 }
 
-/// The time since the machine started, sleep included, which nobody can set.
-fn real_time() -> Duration {
+/// The time since the machine started, sleep included.
+fn time_since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
@@ -145,15 +150,15 @@ mod tests {
     #[test]
     fn a_day_more_or_less_is_a_jump() {
         let (start, hour) = (Millis(1_800_000_000_000), Duration::from_secs(3600));
-        let sight = |ahead| Sight { clock: start, real: hour, ahead, is_doubted: false };
-        let likely = |now, real| sight(DAY).is_likely(now, real);
-        assert!(likely(start.after(hour), 2 * hour));
-        assert!(likely(start.after(25 * hour), 2 * hour));
-        assert!(!likely(start.after(25 * hour + Duration::from_millis(1)), 2 * hour));
-        assert!(likely(start.before(23 * hour).expect("a time"), 2 * hour));
-        assert!(!likely(start.before(24 * hour).expect("a time"), 2 * hour));
-        assert!(likely(start.after(90 * DAY), 90 * DAY + hour), "the machine slept");
-        assert!(sight(LONG_OFF).is_likely(start.after(31 * DAY), hour), "it was off for a month");
-        assert!(!sight(LONG_OFF).is_likely(start.after(32 * DAY), hour));
+        let guard = |tolerance| ClockGuard { clock: start, since_boot: hour, tolerance, is_suspect: false };
+        let is_plausible = |now, since_boot| guard(DAY).is_plausible(now, since_boot);
+        assert!(is_plausible(start.after(hour), 2 * hour));
+        assert!(is_plausible(start.after(25 * hour), 2 * hour));
+        assert!(!is_plausible(start.after(25 * hour + Duration::from_millis(1)), 2 * hour));
+        assert!(is_plausible(start.before(23 * hour).expect("a time"), 2 * hour));
+        assert!(!is_plausible(start.before(24 * hour).expect("a time"), 2 * hour));
+        assert!(is_plausible(start.after(90 * DAY), 90 * DAY + hour), "the machine slept");
+        assert!(guard(MAX_DOWNTIME).is_plausible(start.after(31 * DAY), hour), "it was off for a month");
+        assert!(!guard(MAX_DOWNTIME).is_plausible(start.after(32 * DAY), hour));
     }
 }

@@ -1,15 +1,14 @@
-//! Replaces the pepper when it has been in use for its time, and forgets the one before when nobody
-//! may use it any more.
+//! Replaces the pepper when its period is over, and deletes the previous one when its grace period is.
 
 use tokio::sync::watch;
 
 use super::{Tasks, tick};
 use crate::ops::lookup::pepper;
 
-/// For how many looks at the clock there is a rest after a failure.
-const REST: u32 = 60;
+/// How many ticks pass before a rotation that failed is retried.
+const TICKS_BEFORE_RETRY: u32 = 60;
 
-pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
+pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     loop {
         let kept = tokio::select! {
             kept = pepper::keep(&tasks.core) => kept,
@@ -19,7 +18,7 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
         let pause = match kept {
             Ok(kept) => {
                 if kept.forgotten {
-                    tracing::info!("the previous pepper is forgotten");
+                    tracing::info!("the previous pepper was deleted");
                 }
                 if let Some(rotated) = kept.rotated {
                     tracing::info!(addresses = rotated.addresses, "a new pepper is in use");
@@ -27,8 +26,8 @@ pub async fn run(tasks: &Tasks, mut stop: watch::Receiver<bool>) {
                 tasks.tick
             }
             Err(error) => {
-                tracing::error!(%error, "the pepper could not be replaced");
-                tasks.tick * REST
+                tracing::error!(%error, "the pepper could not be replaced; the server retries it in a minute");
+                tasks.tick * TICKS_BEFORE_RETRY
             }
         };
         if !tick(pause, &mut stop).await {

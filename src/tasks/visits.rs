@@ -1,10 +1,6 @@
-//! Sends the link to their own page to those who have asked for it, if something is stored about
-//! them (`ops::visits`).
+//! Sends people the link to their own page, if something is stored about them (`ops::person::own_page`).
 //!
-//! Whoever asked was answered long before, so what happens here tells them nothing, however long it
-//! takes.
-
-use std::sync::Arc;
+//! The request was answered long before, so the time that this takes tells its sender nothing.
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -14,26 +10,40 @@ use crate::{
     remote::{mail::VisitMail, sms::VisitSms},
 };
 
-/// How many are looked at and written to at the same time.
-const AT_ONCE: usize = 4;
+/// How many links are prepared and sent at the same time.
+const MAX_CONCURRENT_LINKS: usize = 4;
 
-pub async fn run(tasks: Arc<Tasks>, mut stop: watch::Receiver<bool>) {
-    let mut under_way = JoinSet::new();
+pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
+    let mut sending = JoinSet::new();
     loop {
         tokio::select! {
-            Some(_) = under_way.join_next() => {}
-            Some(asked) = tasks.core.visits.next(), if under_way.len() < AT_ONCE => {
+            Some(sent) = sending.join_next() => count(&tasks, sent.ok()),
+            Some(asked) = tasks.core.visits.next(), if sending.len() < MAX_CONCURRENT_LINKS => {
                 let tasks = tasks.clone();
-                under_way.spawn(async move { tasks.core.metrics.count_visit(invite(&tasks, asked).await) });
+                sending.spawn(async move { send_link(&tasks, asked).await });
             }
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    while under_way.join_next().await.is_some() {}
+    while let Some(sent) = sending.join_next().await {
+        count(&tasks, sent.ok());
+    }
 }
 
-/// Sends the link if there is one; what came of it.
-async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
+/// Counts what became of a request; `None` after a panic.
+fn count(tasks: &Tasks, sent: Option<&'static str>) {
+    // Anybody can send a request. One that makes the code panic must not end the server.
+    let outcome = sent.unwrap_or_else(|| {
+        tracing::error!(
+            "a link to an own page was not sent, because sending it panicked; the line before says where"
+        );
+        "failed"
+    });
+    tasks.core.metrics.count_visit(outcome);
+}
+
+/// Sends the link if there is one; gives the outcome for the metric.
+async fn send_link(tasks: &Tasks, asked: Asked) -> &'static str {
     let core = &tasks.core;
     let (to, language) = (asked.to.clone(), asked.language);
     let secret = match own_page::begin(core, asked).await {
@@ -43,7 +53,7 @@ async fn invite(tasks: &Tasks, asked: Asked) -> &'static str {
         Ok(Begun::Limited) => return "limited",
         Ok(Begun::Ceiling) => return "ceiling",
         Err(error) => {
-            tracing::error!(%error, "a visit could not begin");
+            tracing::error!(%error, "a link to an own page could not be prepared");
             return "failed";
         }
     };

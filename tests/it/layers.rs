@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Each layer may use those below it.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["config", "assets", "metrics"],
+    &["config", "assets", "metrics", "parts"],
     &["store", "logs"],
     &["ops"],
     &["remote"],

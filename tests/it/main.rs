@@ -39,6 +39,7 @@ mod signing_keys;
 mod sms;
 mod store;
 mod story;
+mod supervision;
 mod support;
 mod terms;
 mod well_known;

@@ -9,14 +9,12 @@ mod homeserver;
 mod mailbox;
 mod walk;
 
-use std::{net::TcpListener, path::Path};
-
-use actix_web::rt;
+use std::{net::TcpListener, path::Path, pin::pin};
 
 use self::{homeserver::Homeserver, mailbox::Mailbox, walk::Walk};
-use super::{print, serve::stop_signal};
+use super::{print, signals::Signals};
 use crate::{
-    app::{Application, Surroundings},
+    app::{Application, Environment},
     config::{Config, SmsTransport},
 };
 
@@ -29,24 +27,26 @@ pub fn demo(once: bool) -> anyhow::Result<()> {
     let mailbox = Mailbox::prepare(directory.path().join("mail"))?;
     let config = configuration(directory.path(), &homeserver)?;
     let base = config.public_base_url.clone();
-    let application = Application::build(config, Surroundings::default())?;
+    let application = Application::build(config, Environment::default())?;
     let name = homeserver.name().to_owned();
     let walk = Walk::new(base.clone(), name, homeserver.delivered(), directory.path())?;
+    let signals = Signals::start()?;
     let mut outcome = Ok(());
     application.run_until(async {
         outcome = async {
-            rt::spawn(homeserver.run()?);
+            tokio::spawn(homeserver.run()?);
             let mails = mailbox.url();
-            rt::spawn(mailbox.run()?);
+            let mut stop = pin!(signals.stop());
+            tokio::spawn(mailbox.run()?);
             tokio::select! {
                 walked = walk.run() => walked?,
-                () = stop_signal() => return Ok(()),
+                stopped = &mut stop => return stopped,
             }
             if !once {
                 print(&format!(
                     "\nThe server keeps running. Open {base}/ and read the mail at {mails}\nCtrl-C stops it and deletes everything.\n"
                 ))?;
-                stop_signal().await;
+                stop.await?;
             }
             Ok(())
         }

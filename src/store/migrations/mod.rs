@@ -20,6 +20,7 @@ use super::{
     Genesis, OpenError, StoreError,
     codec::{decode, encode},
     lookup_index::PepperRow,
+    progress,
     rewrite::sync_directory,
     rows::signing_key::SigningKeyRow,
     tables::{META, PEPPERS, SIGNING_KEYS},
@@ -67,6 +68,7 @@ pub fn bring_up_to_date(
         let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
         copied.map_err(|error| OpenError::Directory(copy, error))?;
         sync_directory(path)?;
+        progress::step();
     }
     if schema == newest {
         return Ok(());
@@ -80,6 +82,7 @@ pub fn bring_up_to_date(
         }
         put_meta(&transaction, "schema", &(version + 1))?;
         transaction.commit()?;
+        progress::step();
         tracing::info!(schema = version + 1, "the database was migrated");
     }
     Ok(())

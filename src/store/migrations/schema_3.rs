@@ -11,6 +11,7 @@ use crate::{
         StoreError,
         codec::{decode, encode},
         lookup_index::PepperRow,
+        progress,
         rows::{
             account_number, association::AssociationRow, read_user_id, session::SessionRow, token::TokenRow,
         },
@@ -114,6 +115,7 @@ fn change<K: Key + 'static>(
         for (key, row) in &batch {
             table.insert(K::from_bytes(key), row.as_slice())?;
         }
+        progress::step();
         let Some((last, _)) = batch.pop() else { return Ok(()) };
         cursor = Some(last);
     }

@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use bindery::{
-    app::{Application, Surroundings},
+    app::{Application, Environment},
     config::{Config, MailTransport},
 };
 use reqwest::Method;
@@ -258,7 +258,7 @@ fn refusal(dir: &TempDir) -> String {
     config.http.listen = vec!["127.0.0.1:0".to_owned()];
     config.mail.templates_dir = Some(dir.path().to_owned());
     let checked = bindery::app::check(&config).expect_err("config check says it too");
-    let built = Application::build(config, Surroundings::default()).err().expect("it does not start");
+    let built = Application::build(config, Environment::default()).err().expect("it does not start");
     assert_eq!(format!("{checked:#}"), format!("{built:#}"));
     format!("{built:#}")
 }

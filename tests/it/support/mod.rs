@@ -31,7 +31,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindery::{
-    app::{Application, Surroundings},
+    app::{Application, Environment},
     config::Config,
     domain::{
         clock::Clock,
@@ -249,15 +249,15 @@ impl Server {
         config.terms.insert("terms".to_owned(), terms("1"));
         change(&mut config);
         config.check().expect("a good configuration");
-        let surroundings =
-            Surroundings { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports(), tick };
+        let environment =
+            Environment { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports(), tick };
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (built, started) = std::sync::mpsc::channel();
         // The server has runtimes of its own, so it is built on a thread outside the test's.
         let thread = std::thread::spawn({
             let config = config.clone();
             move || {
-                let application = Application::build(config, surroundings)?;
+                let application = Application::build(config, environment)?;
                 let addresses = (application.addresses()[0], application.metrics_addresses()[0]);
                 built.send(addresses).expect("the test waits");
                 application.run_until(async { drop(stopped.await) })

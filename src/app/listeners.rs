@@ -1,0 +1,128 @@
+//! The sockets: binding them, and finding out whether requests to them are answered.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+/// The name of the operator's socket in the data directory.
+pub const CONTROL_SOCKET: &str = "control.sock";
+
+/// How long a listener may take to answer the first request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request that the HTTP library itself answers with 400. It shows that workers run, and no log counts it.
+const PROBE: &[u8] = b"?\r\n\r\n";
+
+/// How many file descriptors an idle server uses, its connections not included, and some to spare.
+const MIN_DESCRIPTORS: u64 = 64;
+/// How many more it uses for each thread that answers requests.
+const DESCRIPTORS_PER_WORKER: u64 = 4;
+
+/// Refuses a limit of open files that is too low to answer requests.
+///
+/// # Errors
+/// What to raise.
+pub fn require_descriptors(workers: usize) -> anyhow::Result<()> {
+    let needed = MIN_DESCRIPTORS + DESCRIPTORS_PER_WORKER * workers as u64;
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < needed => bail!(
+            "the limit of open files is {limit}, and {workers} HTTP workers need at least {needed} and one more for each connection: raise it with LimitNOFILE= in the systemd unit, or with 'ulimit -n'"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Listens on what a setting names.
+///
+/// # Errors
+/// If an address cannot be listened on.
+pub fn bind(key: &str, addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
+    let bind = |address: &String| {
+        let cannot = || format!("cannot listen on {address}; is another server there? ({key})");
+        TcpListener::bind(address).with_context(cannot)
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// Where they listen.
+pub fn addresses_of(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+/// Listens on the operator's socket. A crash may have left one behind; the lock on the directory says that no
+/// other process serves there.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn bind_control(data_dir: &Path) -> anyhow::Result<UnixListener> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    let _ = std::fs::remove_file(&path);
+    UnixListener::bind(&path).with_context(|| format!("cannot create the socket {}", path.display()))
+}
+
+/// Sends a request to each listener and waits for the answer.
+///
+/// # Errors
+/// If one answers nothing.
+pub async fn require_answers(addresses: &[SocketAddr], control: &Path) -> anyhow::Result<()> {
+    for address in addresses {
+        require_answer(TcpStream::connect(reachable(*address)), &address.to_string()).await?;
+    }
+    require_answer(UnixStream::connect(control), &control.display().to_string()).await
+}
+
+async fn require_answer<S: AsyncRead + AsyncWrite + Unpin>(
+    connect: impl Future<Output = io::Result<S>>,
+    listener: &str,
+) -> anyhow::Result<()> {
+    let too_few = || {
+        format!(
+            "{listener} answers no request; is the limit of open files (ulimit -n, LimitNOFILE=) too low?"
+        )
+    };
+    let mut stream = match within(connect).await {
+        Ok(stream) => stream,
+        Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            return Err(error).with_context(too_few);
+        }
+        // The listener is there, so a firewall is in between. That must not keep the server from starting.
+        Err(error) => {
+            tracing::warn!(%error, listener, "the server cannot connect to its own listener to check it; does a firewall forbid that?");
+            return Ok(());
+        }
+    };
+    let answer = async {
+        stream.write_all(PROBE).await?;
+        stream.read_u8().await
+    };
+    within(answer).await.map(drop).with_context(too_few)
+}
+
+async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The loopback address in place of "any address".
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}

@@ -1,0 +1,230 @@
+//! The operator's log on standard error. A log that cannot be written takes nothing down and delays no request.
+//!
+//! Lines go into a bounded queue, and one thread writes them. When standard error fails or blocks, the thread tries
+//! again and again; lines for which the queue has no room are counted, and the log says how many were lost as soon
+//! as it can be written again.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    panic::PanicHookInfo,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// How many bytes of lines the queue holds.
+const MAX_QUEUED: usize = 1 << 20;
+/// The pause after a write that failed.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the end of the process waits for the last lines to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the log shows.
+pub fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
+    // The HTTP library tells of its threads, and of every malformed request at the level of errors. An operator
+    // needs neither, and anybody could fill the log.
+    EnvFilter::try_new(format!("actix_server=warn,actix_http::h1::dispatcher=off,{}", log.level))
+        .with_context(|| format!("log.level: '{}' is not a level", log.level))
+}
+
+/// Starts logging. Dropping the result waits a moment for the last lines.
+pub fn start(log: &Log) -> anyhow::Result<Flush> {
+    let filter = filter(log)?;
+    // A descriptor of its own, because a write that blocks holds the lock of the standard one.
+    let file = File::from(io::stderr().as_fd().try_clone_to_owned().context("standard error")?);
+    QUEUE.lock().is_open = true;
+    thread::Builder::new().name("log".to_owned()).spawn(move || QUEUE.write_to(file))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(|| QueueWriter);
+    match log.format {
+        LogFormat::Text => subscriber.with_ansi(false).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Flush)
+}
+
+/// Logs where a panic was, but not its message, which may quote an address.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = thread::current().name().unwrap_or_default().to_owned();
+    tracing::error!(thread, location, "a panic: this is a bug in Bindery; please report this line");
+}
+
+/// Prints an error that ends the program, after the lines of the log.
+pub fn print_error(error: &anyhow::Error) {
+    let line = format!("bindery: {error:#}\n");
+    let is_open = QUEUE.lock().is_open;
+    if is_open {
+        QUEUE.push(line.as_bytes());
+        flush();
+    } else {
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// Waits until the queued lines are written, for a moment at most.
+pub fn flush() {
+    let state = QUEUE.lock();
+    let is_busy = |state: &mut Queued| state.is_writing || !state.lines.is_empty();
+    drop(QUEUE.changed.wait_timeout_while(state, FLUSH_TIMEOUT, is_busy));
+}
+
+/// Flushes the log when it is dropped.
+pub struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Takes one line for each call.
+struct QueueWriter;
+
+impl Write for QueueWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        QUEUE.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The process has one standard error.
+static QUEUE: Queue = Queue::new();
+
+struct Queue {
+    queued: Mutex<Queued>,
+    changed: Condvar,
+}
+
+struct Queued {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// How many lines were lost since the start.
+    lost: u64,
+    is_writing: bool,
+    is_open: bool,
+}
+
+impl Queue {
+    const fn new() -> Self {
+        let queued = Queued { lines: VecDeque::new(), bytes: 0, lost: 0, is_writing: false, is_open: false };
+        Self { queued: Mutex::new(queued), changed: Condvar::new() }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut queued = self.lock();
+        if queued.bytes + line.len() > MAX_QUEUED {
+            queued.lost += 1;
+            return;
+        }
+        queued.bytes += line.len();
+        queued.lines.push_back(line.to_owned());
+        drop(queued);
+        self.changed.notify_all();
+    }
+
+    /// Writes lines as they come, for ever.
+    fn write_to(&self, mut file: impl Write) {
+        let mut told = 0;
+        loop {
+            let queued = self.lock();
+            let waited = self.changed.wait_while(queued, |queued| queued.lines.is_empty());
+            let mut queued = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(line) = queued.lines.pop_front() else { continue };
+            queued.bytes -= line.len();
+            queued.is_writing = true;
+            drop(queued);
+            write_until_written(&mut file, &line);
+            let mut queued = self.lock();
+            queued.is_writing = false;
+            let lost = queued.lost;
+            drop(queued);
+            self.changed.notify_all();
+            if lost > told {
+                told = lost;
+                tracing::error!(
+                    lost,
+                    "lines of this log were lost since the start, because standard error was full, slow or closed"
+                );
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A full disk may take half a line and the rest later.
+fn write_until_written(file: &mut impl Write, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(written) if written > 0 => rest = &rest[written..],
+            _ => thread::sleep(RETRY_INTERVAL),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    };
+
+    use super::*;
+
+    /// Takes a few bytes at a time, and nothing while it is full.
+    struct Disk {
+        is_full: &'static AtomicBool,
+        written: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.is_full.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(5);
+            self.written.send(bytes[..taken].to_owned()).expect("the test reads");
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_delays_no_line_and_loses_only_what_the_queue_cannot_hold() {
+        static QUEUE: Queue = Queue::new();
+        static IS_FULL: AtomicBool = AtomicBool::new(true);
+        let (written, lines) = mpsc::channel();
+        let disk = Disk { is_full: &IS_FULL, written };
+        thread::spawn(move || QUEUE.write_to(disk));
+        QUEUE.push(b"the first line\n");
+        (0..2000).for_each(|_| QUEUE.push(&[b'x'; 1000]));
+        assert!(QUEUE.lock().lost > 900);
+        IS_FULL.store(false, Ordering::SeqCst);
+        let mut all = Vec::new();
+        while all.len() < 15 {
+            all.extend(lines.recv().expect("it is written"));
+        }
+        assert!(all.starts_with(b"the first line\n"));
+    }
+}
