@@ -35,7 +35,7 @@ row, which is made once a day, rest between their steps.";
 const CONNECTIONS: usize = 16;
 
 /// Nothing takes longer.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// Measures one database. The pepper is another one afterwards, so nothing may be measured after it.
 pub fn measure(data: Data, time: Duration) -> anyhow::Result<Vec<[Cell; HEAD.len()]>> {
@@ -110,7 +110,7 @@ fn during(
         });
         let mut requests = requests.iter().cycle();
         let next = || if done.load(Ordering::Relaxed) { None } else { requests.next() };
-        let round = load.run(PATIENCE, next)?;
+        let round = load.run(MAX_WAIT, next)?;
         let took = working.join().ok().context("a thread panicked")??;
         Ok((round, took))
     })

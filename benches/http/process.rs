@@ -23,7 +23,7 @@ use crate::constant;
 pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_bindery");
 
 /// A server that takes longer than this to start has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// Which side of a measurement runs where.
 #[derive(Clone, Copy)]
@@ -107,7 +107,7 @@ impl Server {
             if let Some(status) = server.child.try_wait()? {
                 bail!("a server ended at its start: {status}");
             }
-            ensure!(started.elapsed() < PATIENCE, "a server does not answer");
+            ensure!(started.elapsed() < MAX_WAIT, "a server does not answer");
             std::thread::sleep(Duration::from_micros(200));
         }
         server.ready_after = started.elapsed();
@@ -164,7 +164,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 fn answers(address: SocketAddr) -> bool {
     let ping = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(MAX_WAIT))?;
         stream.write_all(b"GET /_matrix/identity/v2 HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;

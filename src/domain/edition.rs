@@ -43,21 +43,21 @@ impl Edition {
     /// The edition that comes after `history`.
     pub fn following(history: &[Self], facts: Facts, now: Millis) -> Self {
         let number = history.last().map_or(1, |last| last.number + 1);
-        let consent = Consent::to(&facts, history).offered;
+        let consent = RequiredConsent::to(&facts, history).offered;
         Self { number, version: facts.version(), consent, published: now, facts }
     }
 }
 
 /// The versions that people must have agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Consent {
+pub struct RequiredConsent {
     /// The version that Bindery offers for consent.
     pub offered: Version,
     /// Every version whose acceptance is enough, including the offered one.
     pub enough: Vec<Version>,
 }
 
-impl Consent {
+impl RequiredConsent {
     /// Decides what people must have agreed to, from the current facts and the published editions.
     pub fn to(facts: &Facts, history: &[Edition]) -> Self {
         let mut kept: Vec<Version> = Vec::new();
@@ -155,7 +155,7 @@ mod tests {
                 let before = history.last().cloned();
                 let edition = Edition::following(&history, facts.clone(), Millis(0));
                 history.push(edition.clone());
-                let consent = Consent::to(&facts, &history);
+                let consent = RequiredConsent::to(&facts, &history);
                 prop_assert_eq!(&consent.offered, &edition.consent, "publishing offers what was announced");
                 prop_assert!(consent.enough.contains(&consent.offered));
                 let offered = Name::Version(consent.offered.clone()).find(&history).expect("it can be read");

@@ -67,7 +67,7 @@ pub struct Facts {
 /// A difference between two sets of facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Change {
+pub enum FactChange {
     /// Another controller is responsible, or their contact has changed.
     Controller,
     /// Another identity server now holds the associations that are published here.
@@ -108,7 +108,7 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl FactChange {
     /// Whether people must give consent again before this change holds for them.
     pub fn is_for_the_worse(&self) -> bool {
         match self {
@@ -123,34 +123,34 @@ impl Change {
 
 impl Facts {
     /// The changes since `before`.
-    pub fn changes_since(&self, before: &Self) -> Vec<Change> {
+    pub fn changes_since(&self, before: &Self) -> Vec<FactChange> {
         let mut changes = Vec::new();
         if self.controller != before.controller {
-            changes.push(Change::Controller);
+            changes.push(FactChange::Controller);
         }
         let (new, former) = (self.peers.difference(&before.peers), before.peers.difference(&self.peers));
-        changes.extend(new.map(|name| Change::NewPeer { name: name.clone() }));
-        changes.extend(former.map(|name| Change::FormerPeer { name: name.clone() }));
+        changes.extend(new.map(|name| FactChange::NewPeer { name: name.clone() }));
+        changes.extend(former.map(|name| FactChange::FormerPeer { name: name.clone() }));
         if self.lookup_log != before.lookup_log {
-            changes.push(Change::LookupLog { from: before.lookup_log, to: self.lookup_log });
+            changes.push(FactChange::LookupLog { from: before.lookup_log, to: self.lookup_log });
         }
         let every: BTreeSet<Period> = self.periods.keys().chain(before.periods.keys()).copied().collect();
         for period in every {
             let (from, to) = (before.days(period), self.days(period));
-            changes.extend((from != to).then_some(Change::Period { period, from, to }));
+            changes.extend((from != to).then_some(FactChange::Period { period, from, to }));
         }
         let new = self.processors.difference(&before.processors);
-        changes.extend(new.map(|processor| Change::NewProcessor { name: processor.name.clone() }));
+        changes.extend(new.map(|processor| FactChange::NewProcessor { name: processor.name.clone() }));
         // A processor whose purpose or URL changed keeps its name: report it as new, not as former too.
         let still = |name: &str| self.processors.iter().any(|processor| processor.name == name);
         let former = before.processors.iter().filter(|processor| !still(&processor.name));
-        changes.extend(former.map(|processor| Change::FormerProcessor { name: processor.name.clone() }));
+        changes.extend(former.map(|processor| FactChange::FormerProcessor { name: processor.name.clone() }));
         changes
     }
 
     /// Whether a person who agreed to `agreed` must give consent again.
     pub fn are_worse_than(&self, agreed: &Self) -> bool {
-        self.changes_since(agreed).iter().any(Change::is_for_the_worse)
+        self.changes_since(agreed).iter().any(FactChange::is_for_the_worse)
     }
 
     /// The version of these facts: 12 hexadecimal characters, the same for the same facts.

@@ -12,7 +12,7 @@ use super::{
     ids::{Token, UserId},
     invitation::Described,
     language::Language,
-    retention::{GIVE_UP, GIVE_UP_NOTICE},
+    retention::{GIVE_UP, GIVE_UP_OWNER_MAIL},
     secret::Key32,
     threepid::Address,
     time::{HOUR, Millis},
@@ -29,16 +29,16 @@ pub struct OutboxKey {
     /// What the row sends.
     pub kind: Kind,
     /// The token of the invitation that it belongs to. A notice has a keyed hash here, see
-    /// [`OutboxKey::of_notice`].
+    /// [`OutboxKey::of_owner_mail`].
     pub token: Token,
 }
 
 impl OutboxKey {
     /// The key of the notice to the owner of an address: a keyed hash, so that each address has at most one
     /// notice and a newer one replaces an older one.
-    pub fn of_notice(address: &Address, key: &Key32) -> Self {
+    pub fn of_owner_mail(address: &Address, key: &Key32) -> Self {
         let (medium, text) = (address.medium().as_str().as_bytes(), address.as_str().as_bytes());
-        Self { kind: Kind::OwnerNotice, token: Token::from_bytes(key.mac(&[b"owner notice", medium, text])) }
+        Self { kind: Kind::OwnerMail, token: Token::from_bytes(key.mac(&[b"owner notice", medium, text])) }
     }
 }
 
@@ -50,12 +50,12 @@ pub enum Kind {
     /// The mail that tells the owner of an address that they are invited.
     InvitationMail,
     /// The mail that tells the owner of an address that it was published or withdrawn.
-    OwnerNotice,
+    OwnerMail,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::OnBind, Self::InvitationMail, Self::OwnerNotice];
+    pub const ALL: [Self; 3] = [Self::OnBind, Self::InvitationMail, Self::OwnerMail];
     /// The kinds that belong to an invitation and are deleted with it.
     pub const OF_INVITATION: [Self; 2] = [Self::OnBind, Self::InvitationMail];
 
@@ -64,7 +64,7 @@ impl Kind {
         match self {
             Self::OnBind => 1,
             Self::InvitationMail => 2,
-            Self::OwnerNotice => 3,
+            Self::OwnerMail => 3,
         }
     }
 
@@ -78,7 +78,7 @@ impl Kind {
         match self {
             Self::OnBind => "onbind",
             Self::InvitationMail => "invitation_mail",
-            Self::OwnerNotice => "owner_notice",
+            Self::OwnerMail => "owner_notice",
         }
     }
 
@@ -86,29 +86,29 @@ impl Kind {
     pub fn give_up(self) -> Duration {
         match self {
             Self::OnBind | Self::InvitationMail => GIVE_UP,
-            Self::OwnerNotice => GIVE_UP_NOTICE,
+            Self::OwnerMail => GIVE_UP_OWNER_MAIL,
         }
     }
 }
 
 /// The message of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parcel {
+pub enum Payload {
     /// See [`Kind::OnBind`]; the Matrix ID that the address is now bound to.
     OnBind(UserId),
     /// See [`Kind::InvitationMail`]; the room and the inviter as the mail describes them.
     InvitationMail(Described),
-    /// See [`Kind::OwnerNotice`].
-    OwnerNotice(Notice),
+    /// See [`Kind::OwnerMail`].
+    OwnerMail(OwnerMail),
 }
 
 /// A notice to the owner of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct OwnerMail {
     /// The address.
     pub address: Address,
     /// What happened to it.
-    pub change: Change,
+    pub change: BindingChange,
     /// The Matrix ID that it is or was bound to.
     pub user_id: UserId,
     /// The language of the mail.
@@ -117,20 +117,20 @@ pub struct Notice {
 
 /// What happened to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
+pub enum BindingChange {
     /// It was published.
     Bound,
     /// It was withdrawn.
     Unbound,
 }
 
-impl Parcel {
+impl Payload {
     /// The kind of the message.
     pub fn kind(&self) -> Kind {
         match self {
             Self::OnBind(_) => Kind::OnBind,
             Self::InvitationMail(_) => Kind::InvitationMail,
-            Self::OwnerNotice(_) => Kind::OwnerNotice,
+            Self::OwnerMail(_) => Kind::OwnerMail,
         }
     }
 }
@@ -139,7 +139,7 @@ impl Parcel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// The message.
-    pub parcel: Parcel,
+    pub payload: Payload,
     /// When the row was queued.
     pub since: Millis,
     /// How many tries have failed.
@@ -150,8 +150,8 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// A row that is due at once.
-    pub fn new(parcel: Parcel, now: Millis) -> Self {
-        Self { parcel, since: now, failures: 0, due: now }
+    pub fn new(payload: Payload, now: Millis) -> Self {
+        Self { payload, since: now, failures: 0, due: now }
     }
 
     /// The row after another failure; `None` when it is time to give up.
@@ -166,12 +166,12 @@ impl Outgoing {
     /// Whether Bindery must delete the row unsent. A notice may be the last row about its owner, so it is
     /// deleted after a day even if the relay is down.
     pub fn is_late(&self, now: Millis) -> bool {
-        self.parcel.kind() == Kind::OwnerNotice && now >= self.until()
+        self.payload.kind() == Kind::OwnerMail && now >= self.until()
     }
 
     /// When Bindery stops retrying.
     pub fn until(&self) -> Millis {
-        self.since.after(self.parcel.kind().give_up())
+        self.since.after(self.payload.kind().give_up())
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn waits_grow_to_an_hour_and_end_after_a_week() {
         let start = Millis(1_800_000_000_000);
-        let mut row = Outgoing::new(Parcel::InvitationMail(Described::default()), start);
+        let mut row = Outgoing::new(Payload::InvitationMail(Described::default()), start);
         let (mut now, mut waits) = (start, Vec::new());
         while let Some(next) = row.clone().after_failure(now) {
             waits.push((next.due.0 - now.0) / 1000);

@@ -127,7 +127,7 @@ pub const GIVE_UP: Duration = Duration::from_secs(7 * DAY.as_secs());
 
 /// Like [`GIVE_UP`], for notices to the owner of an address: a notice may be the last data about the person
 /// (P8).
-pub const GIVE_UP_NOTICE: Duration = DAY;
+pub const GIVE_UP_OWNER_MAIL: Duration = DAY;
 
 /// How long lookups may use the previous pepper, so that a client that fetched it just before the rotation need
 /// not fetch again. Then Bindery deletes it with its index (P3).
@@ -161,7 +161,7 @@ const OLD_COPIES: Duration = Duration::from_secs(7 * DAY.as_secs());
 /// When the file was copied, removed rows in it may have been waiting for the rewrite, and a notice for its
 /// delivery. So the copy must be deleted that much earlier.
 pub fn old_copies(deleted_binding: Duration) -> Duration {
-    OLD_COPIES.min(deleted_binding.saturating_sub(GIVE_UP_NOTICE + REWRITE + 2 * ROUND))
+    OLD_COPIES.min(deleted_binding.saturating_sub(GIVE_UP_OWNER_MAIL + REWRITE + 2 * ROUND))
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
         for days in least.as_secs() / DAY.as_secs()..=30 {
             let deleted = Duration::from_secs(days * DAY.as_secs());
             let kept = old_copies(deleted);
-            assert!(!kept.is_zero() && GIVE_UP_NOTICE + REWRITE + ROUND + kept + ROUND <= deleted);
+            assert!(!kept.is_zero() && GIVE_UP_OWNER_MAIL + REWRITE + ROUND + kept + ROUND <= deleted);
         }
         assert_eq!(old_copies(30 * DAY), 7 * DAY);
     }

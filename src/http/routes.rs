@@ -87,11 +87,11 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
                 .route(post().to(me::erase)),
         )
         .service(
-            at("/me/silence", "GET, HEAD, POST")
-                .route(get().to(me::silence_question))
-                .route(post().to(me::silence)),
+            at("/me/suppress", "GET, HEAD, POST")
+                .route(get().to(me::suppress_question))
+                .route(post().to(me::suppress)),
         )
-        .service(at("/me/language", "POST").route(post().to(me::speak)))
+        .service(at("/me/language", "POST").route(post().to(me::set_language)))
         .service(at("/me/close", "POST").route(post().to(me::close)))
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));

@@ -120,7 +120,7 @@ pub struct Core {
     pub retention: retention::Switch,
     tokens: account::tokens::Tokens,
     /// Requests for the link to a person's own page.
-    pub visits: person::own_page::Queue,
+    pub visits: person::own_page::LinkRequests,
 }
 
 impl Core {
@@ -167,7 +167,7 @@ impl Core {
             metrics,
             retention: retention::Switch::default(),
             tokens: account::tokens::Tokens::default(),
-            visits: person::own_page::Queue::default(),
+            visits: person::own_page::LinkRequests::default(),
         })
     }
 }

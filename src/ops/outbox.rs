@@ -12,7 +12,7 @@ use crate::domain::{
     ids::UserId,
     invitation::{Described, Invitation},
     language::Language,
-    outbox::{Notice, OutboxKey, Outgoing, Parcel},
+    outbox::{OutboxKey, Outgoing, OwnerMail, Payload},
     time::Millis,
 };
 
@@ -49,7 +49,7 @@ pub enum Content {
     /// The mail of an invitation.
     Invitation(Box<InvitationContent>),
     /// The mail to the owner of an address.
-    OwnerNotice(Box<Notice>),
+    OwnerMail(Box<OwnerMail>),
 }
 
 /// The content of an invitation mail.
@@ -72,14 +72,14 @@ pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Co
     }
     let invitation = snapshot.invitation(&key.token)?;
     let invitation = invitation.filter(|invitation| is_pending(core, invitation));
-    Ok(match (&row.parcel, invitation) {
-        (Parcel::OwnerNotice(notice), _) => {
+    Ok(match (&row.payload, invitation) {
+        (Payload::OwnerMail(notice), _) => {
             let is_late = row.is_late(core.clock.now());
             let may_leave = !is_late && suppressed_since(&snapshot, &notice.address)?.is_none();
-            may_leave.then(|| Content::OwnerNotice(Box::new(notice.clone())))
+            may_leave.then(|| Content::OwnerMail(Box::new(notice.clone())))
         }
         (_, None) => None,
-        (Parcel::OnBind(user_id), Some(invitation)) => {
+        (Payload::OnBind(user_id), Some(invitation)) => {
             drop(snapshot);
             let mut signed = invitation.claim(user_id);
             let key = &core.signing_keys[0];
@@ -87,7 +87,7 @@ pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Co
             has_form.expect("strings have a canonical form");
             Some(Content::OnBind(user_id.clone(), invitation.onbind(user_id, signed)))
         }
-        (Parcel::InvitationMail(described), Some(invitation)) => {
+        (Payload::InvitationMail(described), Some(invitation)) => {
             if suppressed_since(&snapshot, &invitation.address)?.is_some() {
                 return Ok(None);
             }
@@ -170,13 +170,13 @@ pub async fn settle(
                 settled.push(Settled::Withdrawn);
                 continue;
             }
-            settled.push(match (fate, &row.parcel) {
+            settled.push(match (fate, &row.payload) {
                 // The homeserver has the invitation now, so it need not be kept here.
-                (Fate::Delivered, Parcel::OnBind(_)) => {
+                (Fate::Delivered, Payload::OnBind(_)) => {
                     tables.remove_invitation(&key.token)?;
                     Settled::Delivered
                 }
-                (Fate::Delivered, Parcel::InvitationMail(_) | Parcel::OwnerNotice(_)) => {
+                (Fate::Delivered, Payload::InvitationMail(_) | Payload::OwnerMail(_)) => {
                     tables.remove_outgoing(&key)?;
                     Settled::Delivered
                 }

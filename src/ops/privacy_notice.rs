@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     domain::{
-        edition::{Consent, Edition, Texts},
+        edition::{Edition, RequiredConsent, Texts},
         ids::UserId,
         language::Language,
         notice::Facts,
@@ -66,7 +66,7 @@ impl Planned {
         if !self.documents.is_empty() {
             return self.documents.iter().map(|(id, document)| Required::just(id, document)).collect();
         }
-        let consent = Consent::to(&self.facts, editions);
+        let consent = RequiredConsent::to(&self.facts, editions);
         let version = consent.offered.as_str().to_owned();
         let languages = Language::ALL.map(|language| {
             let code = language.as_str().to_owned();

@@ -33,7 +33,7 @@ use crate::{
         invitation::Described,
         language::Language,
         mail_names::account_for_mail,
-        outbox::{Change, Notice},
+        outbox::{BindingChange, OwnerMail},
         retention::VISIT_LINK,
         secret::url_text,
         server_name::Host,
@@ -160,12 +160,12 @@ impl Mailer {
     ///
     /// # Errors
     /// As [`Mailer::send_validation`].
-    pub async fn send_owner_notice(&self, notice: &Notice) -> Result<(), MailError> {
+    pub async fn send_owner_notice(&self, notice: &OwnerMail) -> Result<(), MailError> {
         let account = account_for_mail(&notice.user_id);
         let owned = Owned { account: &account };
         let about = match notice.change {
-            Change::Bound => About::Bound(owned),
-            Change::Unbound => About::Unbound(owned),
+            BindingChange::Bound => About::Bound(owned),
+            BindingChange::Unbound => About::Unbound(owned),
         };
         self.send(&notice.address, &self.me(notice.language), notice.language, None, about).await
     }

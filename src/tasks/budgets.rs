@@ -11,7 +11,7 @@ const TICKS_BETWEEN_SAVES: u32 = 5;
 pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     loop {
         let go_on = tick(tasks.tick * TICKS_BETWEEN_SAVES, &mut stop).await;
-        if let Err(error) = budget::write_down(&tasks.core).await {
+        if let Err(error) = budget::store_changes(&tasks.core).await {
             tracing::error!(%error, "the used lookup budgets could not be saved; a restart now would forgive them");
         }
         if !go_on {

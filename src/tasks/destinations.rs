@@ -10,7 +10,7 @@ use std::{
 
 use crate::domain::{
     backoff::Backoff,
-    outbox::{OutboxKey, Outgoing, Parcel, RETRY_FIRST, RETRY_MOST},
+    outbox::{OutboxKey, Outgoing, Payload, RETRY_FIRST, RETRY_MOST},
     server_name::host_key,
     time::{DAY, Millis},
 };
@@ -36,10 +36,10 @@ pub enum Destination {
 }
 
 impl Destination {
-    fn of(parcel: &Parcel) -> Self {
-        match parcel {
-            Parcel::InvitationMail(_) | Parcel::OwnerNotice(_) => Self::Relay,
-            Parcel::OnBind(user_id) => Self::Homeserver(host_key(user_id.server_name())),
+    fn of(payload: &Payload) -> Self {
+        match payload {
+            Payload::InvitationMail(_) | Payload::OwnerMail(_) => Self::Relay,
+            Payload::OnBind(user_id) => Self::Homeserver(host_key(user_id.server_name())),
         }
     }
 
@@ -92,7 +92,7 @@ impl Destinations {
     pub fn pick(&self, rows: Vec<Row>, now: Millis, picked: &mut HashMap<Destination, Vec<Row>>) {
         let mut capacity = self.capacity().saturating_sub(count_homeservers(picked.keys()));
         for (key, row) in rows {
-            let destination = Destination::of(&row.parcel);
+            let destination = Destination::of(&row.payload);
             let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|backoff| now < backoff.until);
             if self.busy.contains(&destination) || is_in_backoff() {
                 continue;
@@ -157,17 +157,17 @@ mod tests {
 
     const NOW: Millis = Millis(1_800_000_000_000);
 
-    fn row(number: usize, parcel: Parcel) -> Row {
+    fn row(number: usize, payload: Payload) -> Row {
         let token = Token::parse(&format!("{number:06}")).expect("a token");
-        (OutboxKey { kind: parcel.kind(), token }, Outgoing::new(parcel, NOW))
+        (OutboxKey { kind: payload.kind(), token }, Outgoing::new(payload, NOW))
     }
 
     fn to(number: usize, server: &str) -> Row {
-        row(number, Parcel::OnBind(UserId::parse(&format!("@a:{server}")).expect("a user ID")))
+        row(number, Payload::OnBind(UserId::parse(&format!("@a:{server}")).expect("a user ID")))
     }
 
     fn mail(number: usize) -> Row {
-        row(number, Parcel::InvitationMail(Described::default()))
+        row(number, Payload::InvitationMail(Described::default()))
     }
 
     fn picked(destinations: &Destinations, rows: Vec<Row>, now: Millis) -> HashMap<Destination, Vec<Row>> {

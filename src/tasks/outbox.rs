@@ -165,7 +165,7 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
             };
             Some(mail_fate(tasks.mailer.send_invitation(&mail).await))
         }
-        Content::OwnerNotice(notice) => Some(mail_fate(tasks.mailer.send_owner_notice(&notice).await)),
+        Content::OwnerMail(notice) => Some(mail_fate(tasks.mailer.send_owner_notice(&notice).await)),
     }
 }
 

@@ -30,7 +30,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
         guard.check(core, now, time_since_boot());
         // A wrong clock would make tokens look unused for years, or used in years to come.
         if !core.retention.is_halted()
-            && let Err(error) = tokens::note_uses(core, now).await
+            && let Err(error) = tokens::store_uses(core, now).await
         {
             tracing::error!(%error, "the last use of tokens could not be saved; tokens in use may expire too early");
         }

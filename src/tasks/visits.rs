@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::Tasks;
 use crate::{
-    ops::person::own_page::{self, Asked, Begun, Destination},
+    ops::person::own_page::{self, LinkOutcome, LinkRequest, Recipient},
     remote::{mail::VisitMail, sms::VisitSms},
 };
 
@@ -43,15 +43,15 @@ fn count(tasks: &Tasks, sent: Option<&'static str>) {
 }
 
 /// Sends the link if there is one; gives the outcome for the metric.
-async fn send_link(tasks: &Tasks, asked: Asked) -> &'static str {
+async fn send_link(tasks: &Tasks, asked: LinkRequest) -> &'static str {
     let core = &tasks.core;
     let (to, language) = (asked.to.clone(), asked.language);
-    let secret = match own_page::begin(core, asked).await {
-        Ok(Begun::Link(secret)) => secret,
-        Ok(Begun::NothingStored) => return "nothing_stored",
-        Ok(Begun::Suppressed) => return "suppressed",
-        Ok(Begun::Limited) => return "limited",
-        Ok(Begun::Ceiling) => return "ceiling",
+    let secret = match own_page::begin_visit(core, asked).await {
+        Ok(LinkOutcome::Link(secret)) => secret,
+        Ok(LinkOutcome::NothingStored) => return "nothing_stored",
+        Ok(LinkOutcome::Suppressed) => return "suppressed",
+        Ok(LinkOutcome::Limited) => return "limited",
+        Ok(LinkOutcome::Ceiling) => return "ceiling",
         Err(error) => {
             tracing::error!(%error, "a link to an own page could not be prepared");
             return "failed";
@@ -59,10 +59,10 @@ async fn send_link(tasks: &Tasks, asked: Asked) -> &'static str {
     };
     let link = own_page::link(core, &secret, language);
     let was_sent = match to {
-        Destination::Mailbox(to) => {
+        Recipient::Mailbox(to) => {
             tasks.mailer.send_page_link(&VisitMail { to, link, language }).await.is_ok()
         }
-        Destination::Telephone(to) => {
+        Recipient::Phone(to) => {
             tasks.sms.send_page_link(&VisitSms { to: &to, link: &link, language }).await.is_ok()
         }
     };

@@ -42,7 +42,7 @@ OPEN = [
 # What an owner may open while they visit their page.
 VISIT = [
     ("me-data", "/me/data?lang={}", "me_data"),
-    ("me-silence", "/me/silence?lang={}", "me_silence"),
+    ("me-suppress", "/me/suppress?lang={}", "me_suppress"),
     ("me-erase", "/me/erase?lang={}", "me_erase"),
 ]
 TEXTS = Path(__file__).resolve().parents[2] / "assets/i18n/en.toml"
@@ -101,7 +101,7 @@ def visits_of_owners(world: World) -> None:
         _enter(world)
         _open_each(world, language, VISIT)
         _open(world, f"/me/data?lang={language}")
-        _do(world, language, "language", "spoken")
+        _do(world, language, "language", "language_changed")
         world.browser.submit({}, form="form[action^='/me/close']")
         _look(world, language, "me-closed", "me_closed")
 
@@ -116,8 +116,8 @@ def deeds_of_owners(world: World) -> None:
         try:
             _do(world, language, "withdraw", "withdrawn")
             _invite(world, world.people["kim"], OWNERS[language])
-            _open(world, f"/me/silence?lang={language}")
-            _do(world, language, "silence", "silenced")
+            _open(world, f"/me/suppress?lang={language}")
+            _do(world, language, "suppress", "suppressed")
         finally:
             world.mailbox.failing = False
         _open(world, f"/me/erase?lang={language}")

@@ -184,13 +184,13 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
     assert_eq!(take(&core, 10_000), Ok(()));
     clock.back(400 * DAY);
     assert_eq!(refused(take(&core, 10_000)), 2 * DAY, "not more than to fill it");
-    budget::write_down(&core).await.expect("written");
+    budget::store_changes(&core).await.expect("written");
     let row = async |core: &Core| stored(&core.store).await[0].1.is_full_at();
     assert!(row(&core).await <= clock.now().after(2 * DAY).0 * 1000);
     clock.back(400 * DAY);
     drop(core);
     let core = core_on(open(storage), clock.clone()).await;
-    budget::write_down(&core).await.expect("written");
+    budget::store_changes(&core).await.expect("written");
     assert!(
         row(&core).await <= clock.now().after(2 * DAY).0 * 1000,
         "also for somebody who does not come back"
@@ -212,10 +212,10 @@ async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
             .expect("enough for all");
     }
     assert_eq!(rows(&core).await, 0);
-    budget::write_down(&core).await.expect("written");
+    budget::store_changes(&core).await.expect("written");
     assert_eq!(rows(&core).await, 4001, "an account and a homeserver each, and the address");
     let syncs = storage.state().images.len();
-    budget::write_down(&core).await.expect("written");
+    budget::store_changes(&core).await.expect("written");
     assert_eq!(storage.state().images.len(), syncs, "nothing has changed, so nothing is written");
 
     let bytes = storage.state().images.last().expect("an image").bytes.clone();
@@ -226,11 +226,11 @@ async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
     assert!(none_left(&crashed).is_err());
 
     clock.forward(Duration::from_secs(40 * 18));
-    budget::write_down(&core).await.expect("written");
+    budget::store_changes(&core).await.expect("written");
     assert_eq!(rows(&core).await, 1, "the address looked up eighty thousand");
     assert!(core.store.read().has_removed().expect("readable"));
     clock.forward(2 * DAY);
-    budget::write_down(&core).await.expect("written");
+    budget::store_changes(&core).await.expect("written");
     assert_eq!(rows(&core).await, 0);
 }
 

@@ -13,7 +13,7 @@ use bindery::{
         ids::{ClientSecret, RoomId, Sid, Token, UserId},
         invitation::{Described, Invitation},
         language::Language,
-        outbox::{Change, Kind, Notice, OutboxKey, Outgoing, Parcel},
+        outbox::{BindingChange, Kind, OutboxKey, Outgoing, OwnerMail, Payload},
         secret::{Key32, SecretHash},
         session::Session,
         threepid::Address,
@@ -93,8 +93,8 @@ async fn invitations_of(store: &Store, number: usize) -> (bool, usize) {
     for token in &tokens {
         let key = OutboxKey { kind: Kind::OnBind, token: token.clone() };
         let row = snapshot.outgoing(&key).expect("readable");
-        let expected = is_bound.then(|| Parcel::OnBind(user_id.clone()));
-        assert_eq!(row.map(|row| row.parcel), expected, "person {number}: lost, or too early");
+        let expected = is_bound.then(|| Payload::OnBind(user_id.clone()));
+        assert_eq!(row.map(|row| row.payload), expected, "person {number}: lost, or too early");
         let times = due.iter().filter(|(_, other)| *other == key).count();
         assert_eq!(times, usize::from(is_bound), "person {number}: once and not twice");
     }
@@ -168,7 +168,7 @@ async fn frozen_while_invited_addresses_are_published() {
 /// How many rows there are of a person and of the account that invited them, counted row by row.
 fn rows_of(store: &Store, user: &UserId, address: &Address) -> [usize; 8] {
     let snapshot = store.read();
-    let of_notice = OutboxKey::of_notice(address, &snapshot.session_key().expect("readable"));
+    let of_owner_mail = OutboxKey::of_owner_mail(address, &snapshot.session_key().expect("readable"));
     [
         usize::from(snapshot.association(address).expect("readable").is_some()),
         snapshot.tokens_of(user).expect("readable").len(),
@@ -177,7 +177,7 @@ fn rows_of(store: &Store, user: &UserId, address: &Address) -> [usize; 8] {
         snapshot.invitations_from(user).expect("readable").len(),
         snapshot.invitations_to(address).expect("readable").len(),
         snapshot.visits_of(address).expect("readable").len(),
-        usize::from(snapshot.outgoing(&of_notice).expect("readable").is_some()),
+        usize::from(snapshot.outgoing(&of_owner_mail).expect("readable").is_some()),
     ]
 }
 
@@ -208,10 +208,14 @@ async fn an_erasure_is_whole_at_every_sync() {
             };
             tables.put_invitation(&invitation)?;
         }
-        let notice =
-            Notice { address: own.clone(), change: Change::Bound, user_id: person, language: Language::En };
-        let key = OutboxKey::of_notice(&own, &tables.session_key()?);
-        tables.put_outgoing(&key, &Outgoing::new(Parcel::OwnerNotice(notice), Millis(1)))
+        let notice = OwnerMail {
+            address: own.clone(),
+            change: BindingChange::Bound,
+            user_id: person,
+            language: Language::En,
+        };
+        let key = OutboxKey::of_owner_mail(&own, &tables.session_key()?);
+        tables.put_outgoing(&key, &Outgoing::new(Payload::OwnerMail(notice), Millis(1)))
     });
     filled.await.expect("written");
     let all = rows_of(&core.store, &user_id, &address);

@@ -12,7 +12,7 @@ use bindery::{
         invitation::Invitation,
         language::Language,
         lookup::LookupHash,
-        outbox::{Kind, OutboxKey, Outgoing, Parcel},
+        outbox::{Kind, OutboxKey, Outgoing, Payload},
         secret::{Key32, SecretHash},
         server_name::ServerName,
         session::Session,
@@ -135,7 +135,7 @@ async fn write_database(path: &Path) {
             token: token.clone(),
         };
         tables.put_invitation(&invitation)?;
-        let outgoing = Outgoing::new(Parcel::OnBind(owner.clone()), Millis(1));
+        let outgoing = Outgoing::new(Payload::OnBind(owner.clone()), Millis(1));
         tables.put_outgoing(&OutboxKey { kind: Kind::OnBind, token }, &outgoing)?;
         tables.count_sms(7)?;
         let facts = Config::default().notice().facts;
@@ -195,7 +195,7 @@ async fn old_databases_still_open() {
         assert!(snapshot.invitation_by_key(&invitation.ephemeral_key).expect("readable").is_some());
         let due = store.scan(|scan| scan.due(Millis(1), None, 9)).await.expect("readable");
         let outgoing = snapshot.outgoing(&due[0].1).expect("readable").expect("it is there");
-        assert_eq!(outgoing.parcel, Parcel::OnBind(association.user_id));
+        assert_eq!(outgoing.payload, Payload::OnBind(association.user_id));
         assert_eq!(snapshot.sms_sent(7).expect("readable"), 1);
         if path.ends_with("schema-2.redb") {
             assert!(snapshot.editions().expect("readable").is_empty(), "there were none before schema 3");

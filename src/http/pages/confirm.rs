@@ -107,7 +107,7 @@ pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
         });
         state.pages.show(StatusCode::OK, template, language(&state, &request), page)
     };
-    match mailed_link::look_at(&state.core, &sid, &token) {
+    match mailed_link::read_link(&state.core, &sid, &token) {
         Ok(Link::Ask(account)) => question("confirm.html", account, None),
         Ok(Link::Used(account)) => question("outcome.html", account, Some("used")),
         Ok(Link::Expired) => end(Outcome::Expired),

@@ -13,7 +13,7 @@ use crate::{
         day::Day,
         edition::{Edition, Name},
         language::Language,
-        notice::Change,
+        notice::FactChange,
     },
     http::{State, error::ApiError},
     ops::privacy_notice,
@@ -35,7 +35,7 @@ pub async fn editions(state: Data<State>, request: HttpRequest) -> HttpResponse 
 fn row(edition: &Edition, before: Option<&Edition>) -> Value {
     let changes = before.map(|before| edition.facts.changes_since(&before.facts)).unwrap_or_default();
     // If the operator turns the lookup log off, that change is listed; a period of 0 days is not.
-    let is_end = |change: &Change| matches!(change, Change::Period { to: 0, .. });
+    let is_end = |change: &FactChange| matches!(change, FactChange::Period { to: 0, .. });
     let changes: Vec<Value> = changes.iter().filter(|change| !is_end(change)).map(change).collect();
     json!({
         "number": edition.number,
@@ -46,7 +46,7 @@ fn row(edition: &Edition, before: Option<&Edition>) -> Value {
     })
 }
 
-fn change(change: &Change) -> Value {
+fn change(change: &FactChange) -> Value {
     let mut value = json!(change);
     value["worse"] = json!(change.is_for_the_worse());
     value

@@ -38,7 +38,7 @@ const TEMPLATES: &[&str] = &[
     "me_data.html",
     "me_button.html",
     "me_erase.html",
-    "me_silence.html",
+    "me_suppress.html",
     "me_outcome.html",
 ];
 

@@ -149,7 +149,7 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
 
 /// Stores the day of last use of tokens, in bounded steps. `now` is the time that the caller has checked for a
 /// clock jump. If a write fails, the next call stores the remaining uses.
-pub async fn note_uses(core: &Core, now: Millis) -> Result<(), Failure> {
+pub async fn store_uses(core: &Core, now: Millis) -> Result<(), Failure> {
     let used: Vec<_> = mem::take(&mut *core.tokens.used()).into_iter().collect();
     for (done, step) in used.chunks(USES_BATCH).enumerate() {
         let step = step.to_vec();

@@ -4,7 +4,7 @@
 //! The token in the link is the only proof that the person needs. Nothing here publishes an address.
 
 use super::{
-    owner_mail::OwnerMail,
+    owner_mail::OwnerMailQueue,
     validate::{Validated, present},
     withdraw::withdraw_association,
 };
@@ -49,7 +49,7 @@ pub enum Link {
 }
 
 /// Reads the state of a mailed link. Does not consume it.
-pub fn look_at(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure> {
+pub fn read_link(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure> {
     if *token != Session::link_token(sid, &core.session_key) {
         return Ok(Link::Invalid);
     }
@@ -71,7 +71,7 @@ fn link_state(session: Session, now: Millis) -> Link {
 /// # Errors
 /// `NoValidSession` if the token is invalid, `SessionExpired` if the session has ended already.
 pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure> {
-    let (now, owner_mail) = (core.clock.now(), OwnerMail::of(core));
+    let (now, owner_mail) = (core.clock.now(), OwnerMailQueue::of(core));
     if token != Session::link_token(&sid, &core.session_key) {
         return Err(Refusal::NoValidSession.into());
     }

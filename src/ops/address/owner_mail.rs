@@ -9,7 +9,7 @@ use crate::{
     domain::{
         association::Association,
         language::Language,
-        outbox::{Change, Notice, OutboxKey, Outgoing, Parcel},
+        outbox::{BindingChange, OutboxKey, Outgoing, OwnerMail, Payload},
         threepid::{Address, Medium},
         time::Millis,
     },
@@ -19,7 +19,7 @@ use crate::{
 
 /// Whether the owner of an address would get a mail about an unbind now.
 pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
-    if !OwnerMail::of(core).reach(address) {
+    if !OwnerMailQueue::of(core).reach(address) {
         return Ok(false);
     }
     let tables = core.store.read();
@@ -28,12 +28,12 @@ pub fn will_hear(core: &Core, address: &Address) -> Result<bool, StoreError> {
 
 /// Whether owners are notified, and the time, for the closure that makes the change.
 #[derive(Clone, Copy)]
-pub struct OwnerMail {
+pub struct OwnerMailQueue {
     is_on: bool,
     now: Millis,
 }
 
-impl OwnerMail {
+impl OwnerMailQueue {
     /// The operator's setting.
     pub fn of(core: &Core) -> Self {
         Self { is_on: core.config.privacy.notify_owners, now: core.clock.now() }
@@ -49,15 +49,15 @@ impl OwnerMail {
         self,
         tables: &mut Writes<'_>,
         association: &Association,
-        change: Change,
+        change: BindingChange,
         language: Language,
     ) -> Result<(), StoreError> {
         let Association { address, user_id, .. } = association.clone();
         if !self.reach(&address) {
             return Ok(());
         }
-        let key = OutboxKey::of_notice(&address, &tables.session_key()?);
-        let notice = Notice { address, change, user_id, language };
-        tables.put_outgoing(&key, &Outgoing::new(Parcel::OwnerNotice(notice), self.now))
+        let key = OutboxKey::of_owner_mail(&address, &tables.session_key()?);
+        let notice = OwnerMail { address, change, user_id, language };
+        tables.put_outgoing(&key, &Outgoing::new(Payload::OwnerMail(notice), self.now))
     }
 }

@@ -1,12 +1,12 @@
 //! Binding: publishing that an address belongs to a Matrix ID (specification, Identity Service API,
 //! `/3pid/bind`; design, P6). A bind also queues the pending invitations of the address.
 
-use super::{owner_mail::OwnerMail, validate::validated_session};
+use super::{owner_mail::OwnerMailQueue, validate::validated_session};
 use crate::{
     domain::{
         association::Association,
         ids::{ClientSecret, Sid, UserId},
-        outbox::Change,
+        outbox::BindingChange,
         refusal::Refusal,
     },
     ops::{Core, Failure, account::tokens::Authenticated, invitation},
@@ -28,7 +28,7 @@ pub async fn bind(
         return Err(Refusal::Forbidden("You can publish addresses for your own Matrix ID only").into());
     }
     let (now, lifetime) = (core.clock.now(), core.config.invites.lifetime());
-    let owner_mail = OwnerMail::of(core);
+    let owner_mail = OwnerMailQueue::of(core);
     core.write(move |tables| {
         account.check(tables)?;
         let (session, _) = validated_session(tables, &sid, &secret, now)?;
@@ -42,7 +42,7 @@ pub async fn bind(
         tables.put_association(&association, session.language)?;
         invitation::queue_onbind(tables, &association, lifetime, now)?;
         if is_new {
-            owner_mail.queue(tables, &association, Change::Bound, session.language)?;
+            owner_mail.queue(tables, &association, BindingChange::Bound, session.language)?;
         }
         Ok(association)
     })

@@ -2,14 +2,14 @@
 //! P10).
 
 use super::{
-    owner_mail::OwnerMail,
+    owner_mail::OwnerMailQueue,
     validate::{User, validated_session},
 };
 use crate::{
     domain::{
         audit::{By, Deed},
         ids::{ClientSecret, Sid, UserId},
-        outbox::Change,
+        outbox::BindingChange,
         refusal::Refusal,
         threepid::Address,
     },
@@ -32,7 +32,7 @@ pub async fn unbind_by_session(
     user_id: UserId,
     address: Address,
 ) -> Result<(), Failure> {
-    let (now, owner_mail) = (core.clock.now(), OwnerMail::of(core));
+    let (now, owner_mail) = (core.clock.now(), OwnerMailQueue::of(core));
     core.write(move |tables| {
         let validated = validated_session(tables, &sid, &secret, now);
         let (session, _) = validated.map_err(unproved)?;
@@ -70,7 +70,7 @@ pub async fn unbind_by_homeserver(
     address: Address,
 ) -> Result<(), Failure> {
     verify(core, request, &user_id).await?;
-    let owner_mail = OwnerMail::of(core);
+    let owner_mail = OwnerMailQueue::of(core);
     let removed =
         core.store.write(move |tables| withdraw_association(tables, &user_id, &address, owner_mail));
     Ok(removed.await?)
@@ -80,7 +80,7 @@ pub async fn unbind_by_homeserver(
 /// address, otherwise the account could bind it again at once. Returns whether there was an association.
 pub async fn withdraw_by_owner(core: &Core, address: Address, by: By) -> Result<bool, Failure> {
     let (entry, owner_mail) =
-        (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMail::of(core));
+        (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMailQueue::of(core));
     let removed = core.store.write(move |tables| {
         let Some(association) = tables.association(&address)? else { return Ok(false) };
         withdraw_association(tables, &association.user_id, &address, owner_mail)?;
@@ -98,13 +98,13 @@ pub(in crate::ops) fn withdraw_association(
     tables: &mut Writes<'_>,
     user_id: &UserId,
     address: &Address,
-    owner_mail: OwnerMail,
+    owner_mail: OwnerMailQueue,
 ) -> Result<(), StoreError> {
     let found = tables.association(address)?.filter(|association| association.user_id == *user_id);
     if let (Some(association), Some(language)) = (found, tables.language_of(address)?) {
         tables.remove_association(address)?;
         invitation::remove_onbind(tables, address)?;
-        owner_mail.queue(tables, &association, Change::Unbound, language)?;
+        owner_mail.queue(tables, &association, BindingChange::Unbound, language)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         association::Association,
         invitation::Invitation,
-        outbox::{Kind, OutboxKey, Outgoing, Parcel},
+        outbox::{Kind, OutboxKey, Outgoing, Payload},
         threepid::Address,
         time::Millis,
     },
@@ -30,10 +30,10 @@ pub(in crate::ops) fn queue_onbind(
 ) -> Result<(), StoreError> {
     for token in tables.invitations_to(&association.address)? {
         if tables.invitation(&token)?.is_some_and(|invitation| !invitation.is_expired(lifetime, now)) {
-            let parcel = Parcel::OnBind(association.user_id.clone());
-            let key = OutboxKey { kind: parcel.kind(), token };
-            if tables.outgoing(&key)?.is_none_or(|row| row.parcel != parcel) {
-                tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
+            let payload = Payload::OnBind(association.user_id.clone());
+            let key = OutboxKey { kind: payload.kind(), token };
+            if tables.outgoing(&key)?.is_none_or(|row| row.payload != payload) {
+                tables.put_outgoing(&key, &Outgoing::new(payload, now))?;
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::{
         ids::{RoomId, Token, UserId},
         invitation::{Described, Invitation, display_name},
         mail_names::{as_read, localpart_may_be_shown, name_for_mail},
-        outbox::{OutboxKey, Outgoing, Parcel},
+        outbox::{OutboxKey, Outgoing, Payload},
         refusal::Refusal,
         server_name::is_at_or_below,
         signing::PublicKey,
@@ -71,9 +71,9 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         }
         ceiling::count_invitation(tables, most, now)?;
         tables.put_invitation(&invitation)?;
-        let parcel = Parcel::InvitationMail(described);
-        let key = OutboxKey { kind: parcel.kind(), token: invitation.token };
-        tables.put_outgoing(&key, &Outgoing::new(parcel, now))?;
+        let payload = Payload::InvitationMail(described);
+        let key = OutboxKey { kind: payload.kind(), token: invitation.token };
+        tables.put_outgoing(&key, &Outgoing::new(payload, now))?;
         Ok(())
     });
     written.await.inspect_err(|failure| ceiling::log_if_reached(failure, "invites.daily_ceiling", most))?;

@@ -9,7 +9,7 @@ pub mod ceiling;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use self::buckets::{Buckets, Take};
-use super::{lookup::budget::Budgets, person::own_page::Destination};
+use super::{lookup::budget::Budgets, person::own_page::Recipient};
 use crate::{
     config,
     domain::{
@@ -201,10 +201,10 @@ impl Limits {
 
     /// Counts a link to this address, whether or not anything is stored about it: the limit must not reveal
     /// that. It does not count against the codes sent to the same number: otherwise anyone could use up that limit.
-    pub fn visit_to(&self, network: Network, to: &Destination, now: Millis) -> Result<(), Refusal> {
+    pub fn visit_to(&self, network: Network, to: &Recipient, now: Millis) -> Result<(), Refusal> {
         let (rates, address) = (&self.rates, to.address().as_str());
         let mut takes = vec![self.of("visit address", address, rates.visit_per_address, 1)];
-        if let Destination::Telephone(_) = to {
+        if let Recipient::Phone(_) = to {
             takes.push(self.of("sms ip", network, rates.sms_per_ip, 1));
         }
         self.take(now, &takes)

@@ -130,7 +130,7 @@ fn keys(key: &Key32) -> (u64, u64) {
 }
 
 /// Stores the budgets that have changed since the last call.
-pub async fn write_down(core: &Core) -> Result<(), Failure> {
+pub async fn store_changes(core: &Core) -> Result<(), Failure> {
     let budgets = &core.budgets;
     for batch in budgets.changes(core.clock.now()).chunks(STORE_BATCH) {
         let changes = batch.to_vec();

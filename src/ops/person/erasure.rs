@@ -16,7 +16,7 @@ use crate::{
     },
     ops::{
         Core, Failure,
-        address::{owner_mail::OwnerMail, withdraw::withdraw_association},
+        address::{owner_mail::OwnerMailQueue, withdraw::withdraw_association},
     },
     store::{StoreError, Writes},
 };
@@ -40,7 +40,7 @@ impl Erased {
 /// Erases everything about an address, except its opt-out from messages, which is stored as a hash.
 pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Erased, Failure> {
     let (entry, owner_mail) =
-        (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMail::of(core));
+        (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMailQueue::of(core));
     let erased = core.store.write(move |tables| {
         let mut erased = Erased::default();
         erase_of_address(tables, &address, owner_mail, &mut erased)?;
@@ -54,7 +54,7 @@ pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Eras
 /// tokens, consents and sessions, and the invitations that it sent.
 pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, Failure> {
     let subject = subject(&core.session_key, user.as_str());
-    let (entry, owner_mail) = (entry(core, by, Deed::Erasure, subject), OwnerMail::of(core));
+    let (entry, owner_mail) = (entry(core, by, Deed::Erasure, subject), OwnerMailQueue::of(core));
     let erased = core.store.write(move |tables| {
         let mut erased = Erased::default();
         for association in tables.associations_of(&user)? {
@@ -77,11 +77,11 @@ pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, 
 fn erase_of_address(
     tables: &mut Writes<'_>,
     address: &Address,
-    owner_mail: OwnerMail,
+    owner_mail: OwnerMailQueue,
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
     // The withdrawal below queues a mail. A mail about an earlier change must not follow it.
-    let queued = OutboxKey::of_notice(address, &tables.session_key()?);
+    let queued = OutboxKey::of_owner_mail(address, &tables.session_key()?);
     erased.others += usize::from(tables.remove_outgoing(&queued)?);
     if let Some(association) = tables.association(address)? {
         withdraw_association(tables, &association.user_id, address, owner_mail)?;

@@ -201,13 +201,13 @@ fn add_received(
             export.waiting_to_be_sent.extend(row.map(waiting));
         }
     }
-    let notice = snapshot.outgoing(&OutboxKey::of_notice(address, &core.session_key))?;
+    let notice = snapshot.outgoing(&OutboxKey::of_owner_mail(address, &core.session_key))?;
     export.waiting_to_be_sent.extend(notice.map(waiting));
     Ok(())
 }
 
 fn waiting(row: Outgoing) -> Waiting {
-    let kind = row.parcel.kind().as_str();
+    let kind = row.payload.kind().as_str();
     Waiting { kind, since: row.since.0, due: row.due.0, until: row.until().0 }
 }
 

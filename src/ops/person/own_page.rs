@@ -25,61 +25,61 @@ use crate::{
 const MAX_QUEUED: usize = 256;
 
 /// A request for the link to the own page of an address.
-pub struct Asked {
+pub struct LinkRequest {
     /// Where to send the link.
-    pub to: Destination,
+    pub to: Recipient,
     /// The language of the message.
     pub language: Language,
     /// Called when a message is about to be sent. Returns whether the rate limits allow it.
-    pub may_leave: Box<dyn FnOnce() -> bool + Send>,
+    pub is_within_limits: Box<dyn FnOnce() -> bool + Send>,
 }
 
 /// Where to send a link.
 #[derive(Clone)]
-pub enum Destination {
+pub enum Recipient {
     /// To a mailbox.
     Mailbox(Address),
     /// To a phone.
-    Telephone(PhoneNumber),
+    Phone(PhoneNumber),
 }
 
-impl Destination {
+impl Recipient {
     /// The address that the link is for.
     pub fn address(&self) -> &Address {
         match self {
             Self::Mailbox(address) => address,
-            Self::Telephone(number) => number.address(),
+            Self::Phone(number) => number.address(),
         }
     }
 }
 
 /// Requests that were answered but not processed yet.
-pub struct Queue {
-    sender: mpsc::Sender<Asked>,
-    receiver: Mutex<mpsc::Receiver<Asked>>,
+pub struct LinkRequests {
+    sender: mpsc::Sender<LinkRequest>,
+    receiver: Mutex<mpsc::Receiver<LinkRequest>>,
 }
 
-impl Default for Queue {
+impl Default for LinkRequests {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         Self { sender, receiver: Mutex::new(receiver) }
     }
 }
 
-impl Queue {
+impl LinkRequests {
     /// Queues a request. `false` if the queue is full.
-    pub fn put(&self, asked: Asked) -> bool {
+    pub fn put(&self, asked: LinkRequest) -> bool {
         self.sender.try_send(asked).is_ok()
     }
 
     /// Waits for the next request.
-    pub async fn next(&self) -> Option<Asked> {
+    pub async fn next(&self) -> Option<LinkRequest> {
         self.receiver.lock().await.recv().await
     }
 }
 
 /// The result of a request.
-pub enum Begun {
+pub enum LinkOutcome {
     /// The secret of the link to send.
     Link(Token),
     /// Nothing is stored about the address.
@@ -94,14 +94,14 @@ pub enum Begun {
 
 /// Begins a visit if something is stored about the address and it has not opted out. A message to a phone is
 /// counted here, before it is sent.
-pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
-    let Asked { to, may_leave, .. } = asked;
+pub async fn begin_visit(core: &Core, asked: LinkRequest) -> Result<LinkOutcome, Failure> {
+    let LinkRequest { to, is_within_limits, .. } = asked;
     let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
     if let Some(answer) = reason_against(&core.store.read(), &address)? {
         return Ok(answer);
     }
-    if !may_leave() {
-        return Ok(Begun::Limited);
+    if !is_within_limits() {
+        return Ok(LinkOutcome::Limited);
     }
     let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
@@ -110,33 +110,33 @@ pub async fn begin(core: &Core, asked: Asked) -> Result<Begun, Failure> {
         if let Some(answer) = reason_against(tables, &address)? {
             return Ok(Some(answer));
         }
-        if let Destination::Telephone(_) = to {
+        if let Recipient::Phone(_) = to {
             match ceiling::count_sms(tables, most, now) {
-                Err(Failure::Refused(_)) => return Ok(Some(Begun::Ceiling)),
+                Err(Failure::Refused(_)) => return Ok(Some(LinkOutcome::Ceiling)),
                 counted => counted?,
             }
         }
         tables.put_visit(hash, &Visit::by_link(address, now))?;
         Ok(None)
     });
-    Ok(refused.await?.unwrap_or(Begun::Link(secret)))
+    Ok(refused.await?.unwrap_or(LinkOutcome::Link(secret)))
 }
 
 /// The reason why no link may be sent to an address, if there is one.
 fn reason_against<T: Transaction>(
     tables: &Tables<T>,
     address: &Address,
-) -> Result<Option<Begun>, StoreError> {
+) -> Result<Option<LinkOutcome>, StoreError> {
     Ok(match () {
-        () if !is_known(tables, address)? => Some(Begun::NothingStored),
-        () if suppressed_since(tables, address)?.is_some() => Some(Begun::Suppressed),
+        () if !is_known(tables, address)? => Some(LinkOutcome::NothingStored),
+        () if suppressed_since(tables, address)?.is_some() => Some(LinkOutcome::Suppressed),
         () => None,
     })
 }
 
 /// Whether anything is stored about an address, apart from an opt-out.
 fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<bool, StoreError> {
-    let owner_mail = OutboxKey::of_notice(address, &tables.session_key()?);
+    let owner_mail = OutboxKey::of_owner_mail(address, &tables.session_key()?);
     Ok(tables.association(address)?.is_some()
         || !tables.invitations_to(address)?.is_empty()
         || tables.outgoing(&owner_mail)?.is_some()
@@ -171,7 +171,7 @@ pub async fn confirm(core: &Core, link: Token) -> Result<Option<Token>, Failure>
 }
 
 /// The visit of a browser. `None` if it has expired.
-pub fn look(core: &Core, secret: &Token) -> Result<Option<Visit>, Failure> {
+pub fn find_visit(core: &Core, secret: &Token) -> Result<Option<Visit>, Failure> {
     visit(core, secret, Stage::Page)
 }
 

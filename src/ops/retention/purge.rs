@@ -80,7 +80,7 @@ pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
 pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
     let is_over = move |row: &Outgoing| {
         now.before(RETRY_MOST).is_some_and(|then| row.is_late(then))
-            || is_from_the_future(row.since, row.parcel.kind().give_up(), now)
+            || is_from_the_future(row.since, row.payload.kind().give_up(), now)
     };
     purge(
         core,

@@ -14,7 +14,7 @@ use crate::{
         lookup::PepperState,
         outbox::OutboxKey,
         retention::{
-            AUDIT, GIVE_UP, GIVE_UP_NOTICE, PEPPER_GRACE, REWRITE, SESSION, VISIT_LINK, VISIT_PAGE,
+            AUDIT, GIVE_UP, GIVE_UP_OWNER_MAIL, PEPPER_GRACE, REWRITE, SESSION, VISIT_LINK, VISIT_PAGE,
             old_copies,
         },
         secret::SecretHash,
@@ -182,8 +182,11 @@ async fn tokens(core: &Core, idle: Duration) -> Result<RuleStatus, Failure> {
 }
 
 async fn outbox(core: &Core) -> Result<RuleStatus, Failure> {
-    let rule =
-        format!("until they are sent, at most {}; mails to owners {}", words(GIVE_UP), words(GIVE_UP_NOTICE));
+    let rule = format!(
+        "until they are sent, at most {}; mails to owners {}",
+        words(GIVE_UP),
+        words(GIVE_UP_OWNER_MAIL)
+    );
     let read = |scan: &Scan<'_>, after: Option<&(Millis, OutboxKey)>| {
         let mut batch = Vec::new();
         for (due, key) in scan.due(Millis(u64::MAX), after, COUNT_BATCH)? {

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         invitation::Described,
         language::Language,
-        outbox::{Change, Kind, Notice, OutboxKey, Outgoing, Parcel},
+        outbox::{BindingChange, Kind, OutboxKey, Outgoing, OwnerMail, Payload},
         threepid::{Address, Medium},
         time::Millis,
     },
@@ -24,52 +24,52 @@ use crate::{
 /// A value of `outbox`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OutboxRow {
-    parcel: ParcelRow,
+    payload: PayloadRow,
     since: Millis,
     failures: u32,
     due: Millis,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum ParcelRow {
+enum PayloadRow {
     OnBind { user_id: String },
     InvitationMail { room_name: Option<String>, inviter_name: Option<String>, is_space: bool },
-    OwnerNotice { address: String, change: Change, user_id: String, language: Language },
+    OwnerMail { address: String, change: BindingChange, user_id: String, language: Language },
 }
 
 impl OutboxRow {
     fn of(outgoing: &Outgoing) -> Self {
-        let parcel = match &outgoing.parcel {
-            Parcel::OnBind(user_id) => ParcelRow::OnBind { user_id: user_id.as_str().to_owned() },
-            Parcel::InvitationMail(described) => {
+        let payload = match &outgoing.payload {
+            Payload::OnBind(user_id) => PayloadRow::OnBind { user_id: user_id.as_str().to_owned() },
+            Payload::InvitationMail(described) => {
                 let Described { room_name, inviter_name, is_space } = described.clone();
-                ParcelRow::InvitationMail { room_name, inviter_name, is_space }
+                PayloadRow::InvitationMail { room_name, inviter_name, is_space }
             }
-            Parcel::OwnerNotice(Notice { address, change, user_id, language }) => ParcelRow::OwnerNotice {
+            Payload::OwnerMail(OwnerMail { address, change, user_id, language }) => PayloadRow::OwnerMail {
                 address: address.as_str().to_owned(),
                 change: *change,
                 user_id: user_id.as_str().to_owned(),
                 language: *language,
             },
         };
-        Self { parcel, since: outgoing.since, failures: outgoing.failures, due: outgoing.due }
+        Self { payload, since: outgoing.since, failures: outgoing.failures, due: outgoing.due }
     }
 }
 
 pub(in crate::store) fn read(row: &[u8]) -> Result<Outgoing, StoreError> {
-    let OutboxRow { parcel, since, failures, due } = decode(row)?;
-    let parcel = match parcel {
-        ParcelRow::OnBind { user_id } => Parcel::OnBind(read_user_id(&user_id)?),
-        ParcelRow::InvitationMail { room_name, inviter_name, is_space } => {
-            Parcel::InvitationMail(Described { room_name, inviter_name, is_space })
+    let OutboxRow { payload, since, failures, due } = decode(row)?;
+    let payload = match payload {
+        PayloadRow::OnBind { user_id } => Payload::OnBind(read_user_id(&user_id)?),
+        PayloadRow::InvitationMail { room_name, inviter_name, is_space } => {
+            Payload::InvitationMail(Described { room_name, inviter_name, is_space })
         }
-        ParcelRow::OwnerNotice { address, change, user_id, language } => {
+        PayloadRow::OwnerMail { address, change, user_id, language } => {
             // Owners are notified by mail only.
             let (address, user_id) = (Address::kept(Medium::Email, &address), read_user_id(&user_id)?);
-            Parcel::OwnerNotice(Notice { address, change, user_id, language })
+            Payload::OwnerMail(OwnerMail { address, change, user_id, language })
         }
     };
-    Ok(Outgoing { parcel, since, failures, due })
+    Ok(Outgoing { payload, since, failures, due })
 }
 
 pub(in crate::store) fn read_key(kind: u8, token: &str) -> Result<OutboxKey, StoreError> {

@@ -263,7 +263,7 @@ async fn invite(
     [stored["token"].as_str().expect("a token").to_owned(), key.to_owned()]
 }
 
-/// Opens the page of the invited person, silences the address, and asks again for it and for one that
+/// Opens the page of the invited person, suppresses the address, and asks again for it and for one that
 /// nobody has; gives the token of the link and the secret of the browser.
 async fn visit(server: &Process, relay: &Relay) -> [String; 2] {
     let client = client();
@@ -286,7 +286,7 @@ async fn visit(server: &Process, relay: &Relay) -> [String; 2] {
     let page = page.send().await.expect("an answer").text().await.expect("text");
     let (_, form) = page.split_once("name=\"form\" value=\"").expect("a form");
     let form = form.split_once('"').expect("its end").0;
-    for path in ["/me/export", "/me/language", "/me/silence", "/me/withdraw"] {
+    for path in ["/me/export", "/me/language", "/me/suppress", "/me/withdraw"] {
         send(path, &cookie, format!("form={form}&language=fr&sure=yes")).await;
     }
     for address in [ask, "address=secret-place@nobody.example"] {

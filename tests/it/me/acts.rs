@@ -16,7 +16,7 @@ const BUTTONS: [(&str, &[(&str, &str)]); 6] = [
     ("/me/export", &[]),
     ("/me/withdraw", &[]),
     ("/me/erase", &[("sure", "yes")]),
-    ("/me/silence", &[("sure", "yes")]),
+    ("/me/suppress", &[("sure", "yes")]),
     ("/me/language", &[("language", "de")]),
     ("/me/close", &[]),
 ];
@@ -61,7 +61,7 @@ async fn nobody_else_presses_the_buttons() {
         shows(&server.fill(path, Some(&guest.cookie), fields).await, 403, "over");
     }
     // Without the second question, or with nonsense for a language, nothing happens either.
-    for path in ["/me/erase", "/me/silence"] {
+    for path in ["/me/erase", "/me/suppress"] {
         shows(&server.act(&guest, path, &[]).await, 403, "over");
         shows(&server.act(&guest, path, &[("sure", "no")]).await, 403, "over");
     }
@@ -156,23 +156,23 @@ async fn never_write_again_holds_until_the_operator_lifts_it() {
     let guest = server.guest(ADDRESS).await;
     let page = server.see("/me/data", &guest.cookie).await;
     assert!(
-        page.text.contains("href=\"/me/silence?lang=en\"") && !page.text.contains("action=\"/me/silence")
+        page.text.contains("href=\"/me/suppress?lang=en\"") && !page.text.contains("action=\"/me/suppress")
     );
-    let question = server.see("/me/silence", &guest.cookie).await;
-    shows(&question, 200, "me_silence");
+    let question = server.see("/me/suppress", &guest.cookie).await;
+    shows(&question, 200, "me_suppress");
     assert!(question.text.contains(ADDRESS) && question.text.contains("href=\"/me/data?lang=en\""));
-    let reply = server.act(&guest, "/me/silence", &[("sure", "yes")]).await;
+    let reply = server.act(&guest, "/me/suppress", &[("sure", "yes")]).await;
     assert_eq!(
         (reply.status.as_u16(), reply.headers["location"].as_bytes()),
-        (303, &b"/me/data?done=silenced&lang=en"[..])
+        (303, &b"/me/data?done=suppressed&lang=en"[..])
     );
-    let page = server.see("/me/data?done=silenced", &guest.cookie).await;
+    let page = server.see("/me/data?done=suppressed", &guest.cookie).await;
     assert!(
         page.text.contains("Nothing is sent to your address since <time datetime=\"2027-01-15 08:00Z\">2027-01-15 08:00 UTC</time>."),
         "{}",
         page.text
     );
-    assert!(!page.text.contains("href=\"/me/silence"));
+    assert!(!page.text.contains("href=\"/me/suppress"));
     let sent = server.mails().len();
     let wanted = json!({ "email": "Alice@example.org", "client_secret": "new", "send_attempt": 1 });
     let request = async || server.post("/validate/email/requestToken", &alice, &wanted).await;
@@ -221,7 +221,7 @@ async fn who_wants_no_mail_is_not_told_either_and_who_erases_is_told_once_more()
         server.until_counted(&counted("delivered", 1)).await;
         let guest = server.guest(ADDRESS).await;
         if is_silent {
-            server.act(&guest, "/me/silence", &[("sure", "yes")]).await;
+            server.act(&guest, "/me/suppress", &[("sure", "yes")]).await;
         }
         let before = server.mails().len();
         let question = server.see("/me/erase", &guest.cookie).await.text;

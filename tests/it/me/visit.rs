@@ -98,7 +98,7 @@ async fn what_leads_nowhere() {
         "=;=;=",
         &"a".repeat(4000),
     ] {
-        for page in ["/me/data", "/me/erase", "/me/silence"] {
+        for page in ["/me/data", "/me/erase", "/me/suppress"] {
             shows(&server.see(page, cookie).await, 200, "over");
         }
     }
@@ -115,7 +115,7 @@ async fn what_leads_nowhere() {
         ("/me/erase", "GET, HEAD, POST"),
         ("/me/export", "POST"),
         ("/me/withdraw", "POST"),
-        ("/me/silence", "GET, HEAD, POST"),
+        ("/me/suppress", "GET, HEAD, POST"),
         ("/me/language", "POST"),
         ("/me/close", "POST"),
     ] {
@@ -139,7 +139,7 @@ async fn every_page_speaks_every_language_and_leads_to_the_others() {
     let mut pages = vec![("/me?".to_owned(), None), (link.to_owned(), None)];
     let other = server.guest(ADDRESS).await;
     pages.extend(
-        ["/me/data?", "/me/data?done=silenced&", "/me/erase?", "/me/silence?"]
+        ["/me/data?", "/me/data?done=suppressed&", "/me/erase?", "/me/suppress?"]
             .map(|path| (path.to_owned(), Some(&other.cookie))),
     );
     for (path, cookie) in pages {

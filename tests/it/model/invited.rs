@@ -6,7 +6,7 @@ use bindery::{
     domain::{
         ids::{RoomId, UserId},
         invitation::Described,
-        outbox::{Kind, OutboxKey, Parcel},
+        outbox::{Kind, OutboxKey, Payload},
         refusal::Refusal,
     },
     ops::{
@@ -95,7 +95,7 @@ impl Invited {
                     assert!(content.invitation.address == address(one.address));
                     Fate::Delivered
                 }
-                Some(Content::OwnerNotice(_)) => panic!("owners are not told here"),
+                Some(Content::OwnerMail(_)) => panic!("owners are not told here"),
                 None => {
                     assert!(one.age >= LIFETIME_HOURS, "it may still be taken up");
                     Fate::Withdrawn
@@ -103,7 +103,7 @@ impl Invited {
             };
             let settled = outbox::settle(core, vec![(key.clone(), row)], fate).await.expect("written");
             match (settled[0], key.kind) {
-                (_, Kind::InvitationMail | Kind::OwnerNotice) | (Settled::Waiting, _) => {}
+                (_, Kind::InvitationMail | Kind::OwnerMail) | (Settled::Waiting, _) => {}
                 (Settled::Delivered, _) => drop(self.0.remove(&token)),
                 (Settled::GivenUp | Settled::Refused | Settled::Withdrawn, _) => one.told = None,
             }
@@ -124,9 +124,9 @@ impl Invited {
             for token in snapshot.invitations_to(&address(at)).expect("readable") {
                 stored.push(token.as_str().to_owned());
                 let key = OutboxKey { kind: Kind::OnBind, token };
-                let parcel = snapshot.outgoing(&key).expect("readable").map(|row| row.parcel);
+                let payload = snapshot.outgoing(&key).expect("readable").map(|row| row.payload);
                 let told = self.0.get(key.token.as_str()).and_then(|one| one.told);
-                assert_eq!(parcel, told.map(|who| Parcel::OnBind(user(who))));
+                assert_eq!(payload, told.map(|who| Payload::OnBind(user(who))));
             }
             let known = self.0.iter().filter(|(_, one)| one.address == at).map(|(token, _)| token.clone());
             stored.sort_unstable();

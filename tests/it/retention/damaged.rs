@@ -9,7 +9,7 @@ use bindery::{
         ids::RoomId,
         invitation::Described,
         language::Language,
-        outbox::{Change, Notice, OutboxKey, Outgoing, Parcel},
+        outbox::{BindingChange, OutboxKey, Outgoing, OwnerMail, Payload},
         secret::SecretHash,
         visit::Visit,
     },
@@ -149,9 +149,9 @@ async fn what_was_to_be_sent_by_a_wrong_clock_does_not_stay() {
     let (now, key) = (core.clock.now(), core.store.read().session_key().expect("a key"));
     let write = |number: u8, at| {
         let (address, user_id) = (address(number), user(number));
-        let key = OutboxKey::of_notice(&address, &key);
-        let notice = Notice { address, change: Change::Bound, user_id, language: Language::En };
-        let row = Outgoing::new(Parcel::OwnerNotice(notice), at);
+        let key = OutboxKey::of_owner_mail(&address, &key);
+        let notice = OwnerMail { address, change: BindingChange::Bound, user_id, language: Language::En };
+        let row = Outgoing::new(Payload::OwnerMail(notice), at);
         core.store.write(move |tables| tables.put_outgoing(&key, &row))
     };
     write(1, now.after(400 * DAY)).await.expect("written");

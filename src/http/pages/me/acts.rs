@@ -73,8 +73,8 @@ pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> Http
     }
 }
 
-/// `POST /me/silence`: nothing is sent to the address any more.
-pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+/// `POST /me/suppress`: nothing is sent to the address any more.
+pub async fn suppress(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, form) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
         Err(page) => return *page,
@@ -83,13 +83,13 @@ pub async fn silence(state: Data<State>, request: HttpRequest, body: Body) -> Ht
         return over(&state, &request, StatusCode::FORBIDDEN);
     }
     match suppression::suppress(&state.core, visitor.visit.address, By::Owner).await {
-        Ok(()) => back(&state, &request, Some("silenced")),
+        Ok(()) => back(&state, &request, Some("suppressed")),
         Err(failure) => failed(&state, &request, &failure.into()),
     }
 }
 
 /// `POST /me/language`: mails come in another language.
-pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+pub async fn set_language(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, form) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
         Err(page) => return *page,
@@ -97,9 +97,9 @@ pub async fn speak(state: Data<State>, request: HttpRequest, body: Body) -> Http
     let chosen = form.language.as_deref().and_then(Language::parse);
     let Some(chosen) = chosen else { return over(&state, &request, StatusCode::FORBIDDEN) };
     let (core, address) = (state.core.clone(), visitor.visit.address);
-    let spoken = async move { language::set_language(&core, address, chosen).await };
-    match state.off_thread(spoken).await {
-        Ok(()) => back(&state, &request, Some("spoken")),
+    let changed = async move { language::set_language(&core, address, chosen).await };
+    match state.off_thread(changed).await {
+        Ok(()) => back(&state, &request, Some("language_changed")),
         Err(error) => failed(&state, &request, &error),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         threepid::{Address, MAX_EMAIL_CHARS},
     },
     http::{State, body::Body, caller::Caller, pages::language},
-    ops::person::own_page::{Asked, Destination},
+    ops::person::own_page::{LinkRequest, Recipient},
 };
 
 /// `GET /me`
@@ -51,30 +51,32 @@ fn is_plausible(typed: &str) -> bool {
     typed.chars().count() <= MAX_EMAIL_CHARS && (typed.contains('@') || typed.starts_with('+'))
 }
 
-fn destination(typed: &str) -> Option<Destination> {
+fn destination(typed: &str) -> Option<Recipient> {
     if typed.contains('@') {
-        return Address::email(typed).map(Destination::Mailbox);
+        return Address::email(typed).map(Recipient::Mailbox);
     }
     // In the international form, so the country does not matter.
-    PhoneNumber::parse(typed, "GB").map(Destination::Telephone)
+    PhoneNumber::parse(typed, "GB").map(Recipient::Phone)
 }
 
-/// Has somebody looked for; what is refused here is refused in silence.
-fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Destination) {
+/// Queues the request for a link. The person gets the same answer if a limit refuses it.
+fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Recipient) {
     let now = state.core.clock.now();
     if state.core.limits.visit_to(caller.network(), &to, now).is_err() {
         return state.core.metrics.count_visit("limited");
     }
     let here = state.clone();
     let number = match &to {
-        Destination::Telephone(number) if !state.sms.may_write_to(number) => {
+        Recipient::Phone(number) if !state.sms.may_write_to(number) => {
             return state.core.metrics.count_visit("not_served");
         }
-        Destination::Telephone(number) => Some(number.clone()),
-        Destination::Mailbox(_) => None,
+        Recipient::Phone(number) => Some(number.clone()),
+        Recipient::Mailbox(_) => None,
     };
-    let may_leave = move || number.is_none_or(|number| here.core.limits.visit_sms(&number, now).is_ok());
-    let asked = Asked { to, language: language(state, request), may_leave: Box::new(may_leave) };
+    let is_within_limits =
+        move || number.is_none_or(|number| here.core.limits.visit_sms(&number, now).is_ok());
+    let asked =
+        LinkRequest { to, language: language(state, request), is_within_limits: Box::new(is_within_limits) };
     if !state.core.visits.put(asked) {
         state.core.metrics.count_visit("queue_full");
     }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What the page may say was done; the names of texts.
-const DONE: [&str; 3] = ["withdrawn", "silenced", "spoken"];
+const DONE: [&str; 3] = ["withdrawn", "suppressed", "language_changed"];
 
 /// `GET /me/data`
 pub async fn data(state: Data<State>, request: HttpRequest) -> HttpResponse {
@@ -60,14 +60,14 @@ pub async fn erase_question(state: Data<State>, request: HttpRequest) -> HttpRes
     state.pages.show(StatusCode::OK, "me_erase.html", language(&state, &request), page)
 }
 
-/// `GET /me/silence`: asks once more.
-pub async fn silence_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
+/// `GET /me/suppress`: asks once more.
+pub async fn suppress_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
     let visitor = match Visitor::of(&state, &request) {
         Ok(visitor) => visitor,
         Err(page) => return *page,
     };
-    let page = question(&state, &visitor, "silence");
-    state.pages.show(StatusCode::OK, "me_silence.html", language(&state, &request), page)
+    let page = question(&state, &visitor, "suppress");
+    state.pages.show(StatusCode::OK, "me_suppress.html", language(&state, &request), page)
 }
 
 fn question(state: &State, visitor: &Visitor, what: &str) -> Value {

@@ -21,9 +21,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use self::{
-    acts::{close, erase, export, silence, speak, withdraw},
+    acts::{close, erase, export, set_language, suppress, withdraw},
     ask::{ask, send},
-    data::{data, erase_question, silence_question},
+    data::{data, erase_question, suppress_question},
     visit::{confirm, open},
 };
 use super::{language, switch};
@@ -61,7 +61,7 @@ impl Visitor {
     fn find(state: &State, request: &HttpRequest, or: StatusCode) -> Result<Self, Box<HttpResponse>> {
         let secret = request.cookie(NAME).and_then(|cookie| Token::parse(cookie.value()));
         let secret = secret.ok_or_else(|| Box::new(over(state, request, or)))?;
-        let visit = own_page::look(&state.core, &secret);
+        let visit = own_page::find_visit(&state.core, &secret);
         let visit = visit.map_err(|failure| Box::new(failed(state, request, &failure.into())))?;
         let visit = visit.ok_or_else(|| Box::new(over(state, request, or)))?;
         let limited = state.core.limits.own_page(&visit.address, state.core.clock.now());
