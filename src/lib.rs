@@ -11,8 +11,7 @@
 //! | --- | --- |
 //! | `main`, `cli` | the commands |
 //! | `app` | the running server: start, listeners, supervision, shutdown |
-//! | `http` | incoming requests: the API, the pages, the operator's control socket |
-//! | `tasks` | background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
+//! | `http`, `tasks` | incoming requests: the API, the pages, the operator's control socket; background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
 //! | `admin` | the operator's commands |
 //! | `remote` | outgoing requests: homeservers, mail, messages to telephones |
 //! | `ops` | the operations, in folders by subject |

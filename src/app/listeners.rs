@@ -1,9 +1,10 @@
 //! The sockets: binding them, and finding out whether requests to them are answered.
 
 use std::{
+    fs::Permissions,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::Path,
     time::Duration,
 };
@@ -22,8 +23,11 @@ use tokio::{
 /// The name of the operator's socket in the data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
-/// How long a listener may take to answer the first request.
+/// How long a listener may take to answer a request of the check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the check asks a listener that does not answer. A flood of connections may delay the start, but
+/// must not end it at once.
+const ANSWER_ATTEMPTS: usize = 6;
 
 /// A request that the HTTP library itself answers with 400. It shows that workers run, and no log counts it.
 const PROBE: &[u8] = b"?\r\n\r\n";
@@ -53,7 +57,11 @@ pub fn require_descriptors(workers: usize) -> anyhow::Result<()> {
 /// If an address cannot be listened on.
 pub fn bind(key: &str, addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
     let bind = |address: &String| {
-        let cannot = || format!("cannot listen on {address}; is another server there? ({key})");
+        let cannot = || {
+            format!(
+                "cannot listen on {address}: if another program uses it, stop that program or change {key}"
+            )
+        };
         TcpListener::bind(address).with_context(cannot)
     };
     addresses.iter().map(bind).collect()
@@ -72,7 +80,11 @@ pub fn addresses_of(listeners: &[TcpListener]) -> Vec<SocketAddr> {
 pub fn bind_control(data_dir: &Path) -> anyhow::Result<UnixListener> {
     let path = data_dir.join(CONTROL_SOCKET);
     let _ = std::fs::remove_file(&path);
-    UnixListener::bind(&path).with_context(|| format!("cannot create the socket {}", path.display()))
+    // The mode of the directory already keeps others out. An operator may open it to a group for backups.
+    let owner_only = || std::fs::set_permissions(&path, Permissions::from_mode(0o600));
+    UnixListener::bind(&path)
+        .and_then(|listener| owner_only().map(|()| listener))
+        .with_context(|| format!("cannot create the socket {}", path.display()))
 }
 
 /// Sends a request to each listener and waits for the answer.
@@ -81,12 +93,35 @@ pub fn bind_control(data_dir: &Path) -> anyhow::Result<UnixListener> {
 /// If one answers nothing.
 pub async fn require_answers(addresses: &[SocketAddr], control: &Path) -> anyhow::Result<()> {
     for address in addresses {
-        require_answer(TcpStream::connect(reachable(*address)), &address.to_string()).await?;
+        require_answer(|| TcpStream::connect(reachable(*address)), &address.to_string()).await?;
     }
-    require_answer(UnixStream::connect(control), &control.display().to_string()).await
+    require_answer(|| UnixStream::connect(control), &control.display().to_string()).await
 }
 
-async fn require_answer<S: AsyncRead + AsyncWrite + Unpin>(
+async fn require_answer<S, C>(connect: impl Fn() -> C, listener: &str) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Future<Output = io::Result<S>>,
+{
+    for _ in 1..ANSWER_ATTEMPTS {
+        match ask(connect(), listener).await {
+            Err(error) if is_timeout(&error) => {
+                tracing::warn!(
+                    listener,
+                    "a listener does not answer yet; is the server flooded with connections?"
+                );
+            }
+            outcome => return outcome,
+        }
+    }
+    ask(connect(), listener).await
+}
+
+fn is_timeout(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     connect: impl Future<Output = io::Result<S>>,
     listener: &str,
 ) -> anyhow::Result<()> {

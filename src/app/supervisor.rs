@@ -102,7 +102,7 @@ impl Supervisor {
         };
         self.running.remove(name);
         let error = match end {
-            End::Returned => anyhow!("the part '{name}' ended before its time"),
+            End::Returned => anyhow!("the part '{name}' ended while the server was running"),
             End::Panicked => anyhow!("the part '{name}' panicked"),
             End::Failed(error) => error.context(format!("the part '{name}' failed")),
         };

@@ -1,7 +1,6 @@
-//! What the service manager is told (sd_notify): slow to start, ready, alive, stopping.
+//! Notifies the service manager (sd_notify): start timeout, ready, watchdog, stopping.
 //!
-//! A message that cannot be sent changes nothing: systemd itself decides what to do about a service that it does
-//! not hear.
+//! A notification that cannot be sent is ignored: systemd then acts on its own timeout.
 
 use std::{
     sync::{
@@ -86,7 +85,7 @@ pub async fn feed_watchdog(core: Arc<Core>, workers: Workers) {
             tracing::error!(
                 http,
                 writer,
-                "the part with 'false' does not answer; systemd restarts the server if this lasts for WatchdogSec"
+                "the request threads (http) or the writer thread (writer) do not respond; if this lasts for WatchdogSec, systemd restarts the server; check the CPU and the disk"
             );
         }
         sleep(interval).await;

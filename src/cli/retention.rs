@@ -35,7 +35,7 @@ fn print_status(config: Config, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&format!("{}\n", serde_json::to_string_pretty(&status)?));
     }
-    let mut table = Table::new(["what", "kept", "rows", "oldest (UTC)", "first goes (UTC)"]);
+    let mut table = Table::new(["what", "kept", "rows", "oldest (UTC)", "first deleted (UTC)"]);
     for rule in &status.rules {
         let time = |time: Option<Millis>| time.map_or_else(|| "-".to_owned(), Millis::utc);
         table.row([&rule.what, &rule.rule, &rule.rows.to_string(), &time(rule.oldest), &time(rule.goes)]);
@@ -43,7 +43,7 @@ fn print_status(config: Config, json: bool) -> anyhow::Result<()> {
     print(&table.to_string())?;
     if status.halted {
         print(
-            "\nThe clock has jumped, so Bindery deletes nothing. Set the clock right, then run 'bindery retention run'.\n",
+            "\nBindery deletes no expired data, because the clock jumped or the server was off for more than a month. If the clock is wrong, set it. If it is right, run 'bindery retention run'.\n",
         )?;
     }
     Ok(())

@@ -30,15 +30,17 @@ fn warn(config: &Config) {
     if config.sms.gateway == SmsTransport::Directory {
         tracing::warn!(
             directory = %config.sms_directory().display(),
-            "text messages are written into files and not sent: see sms.gateway"
+            "text messages are written into files and not sent: set sms.gateway to send them (docs/sms.md)"
         );
     }
     if config.delegates_to_a_proxy() {
         tracing::warn!(
-            "delegation.allowed_networks has the address of a trusted proxy: unless the proxy sends X-Forwarded-For, anybody can have messages sent"
+            "delegation.allowed_networks contains the address of a trusted proxy: make sure that the proxy sets X-Forwarded-For, otherwise anyone can have messages sent"
         );
     }
     for key in config.operator.unsaid() {
-        tracing::warn!("{key} is empty: the privacy notice will say that the operator did not give it");
+        tracing::warn!(
+            "{key} is empty: set it, otherwise the privacy notice says that the operator did not give it"
+        );
     }
 }

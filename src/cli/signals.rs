@@ -55,7 +55,7 @@ impl Signals {
     /// If nothing waits for signals any more.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.begin.send(());
-        self.stopped.await.map_err(|_| anyhow!("the part '{PART}' ended before its time"))
+        self.stopped.await.map_err(|_| anyhow!("the part '{PART}' ended while the server was running"))
     }
 }
 

@@ -22,7 +22,8 @@ pub struct Cached<Answer, Error> {
     pub answer: Result<Answer, Error>,
     /// When the server was asked.
     pub asked: Millis,
-    expires: Millis,
+    /// When the answer expires.
+    pub expires: Millis,
     /// Failures in a row, up to this answer.
     failures: u32,
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    cache::AnswerCache,
+    cache::{AnswerCache, Cached},
     discovery::Discovery,
     fetch::{Fetch, FetchError, Request, Response},
 };
@@ -34,6 +34,8 @@ const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The shortest time between two requests for the keys of one server: after a failure, and when a request
 /// names a key that is not cached.
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+/// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
+const MAX_KEYS: usize = 16;
 const MAX_CACHED_SERVERS: usize = 4096;
 /// The most requests of one kind at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 512;
@@ -122,15 +124,23 @@ impl RemoteHomeservers {
         key_id: &str,
     ) -> Result<Arc<PublicKeys>, HomeserverError> {
         let now = self.clock.now();
-        if let Some(cached) = self.keys.get(server, now) {
+        let cached = self.keys.get(server, now);
+        if let Some(cached) = &cached {
             let is_recent = now < cached.asked.after(KEYS_INTERVAL);
             let has_key = cached.answer.as_ref().is_ok_and(|keys| keys.contains_key(key_id));
             if has_key || is_recent {
-                return cached.answer;
+                return cached.answer.clone();
             }
         }
-        let answer = self.fetch_keys(server, now).await;
-        self.keys.insert(server.clone(), now, answer.map(|(keys, expires)| (Arc::new(keys), expires)))
+        let fetched = self.fetch_keys(server, now).await.map(|(keys, expires)| (Arc::new(keys), expires));
+        match (fetched, cached) {
+            // Anyone can name an unknown key. A failure to fetch it must not drop the good ones.
+            (Err(error), Some(Cached { answer: Ok(keys), expires, .. })) => {
+                let _ = self.keys.insert(server.clone(), now, Ok((keys, expires)));
+                Err(error)
+            }
+            (fetched, _) => self.keys.insert(server.clone(), now, fetched),
+        }
     }
 
     async fn fetch_keys(
@@ -172,7 +182,7 @@ fn json_object(response: &Response) -> Option<Map<String, Value>> {
 }
 
 /// The keys in a key document, and when they expire; `None` if the document is of another server, no key of
-/// its own signed it, or it has expired. A key that did not sign the document is left out.
+/// its own signed it, it has more than [`MAX_KEYS`], or it has expired. A key that did not sign the document is left out.
 fn read_keys(
     server: &ServerName,
     document: &Map<String, Value>,
@@ -184,7 +194,11 @@ fn read_keys(
     let until = Millis(document.get("valid_until_ts")?.as_u64()?).min(now.after(MAX_KEYS_LIFETIME));
     let signatures = document.get("signatures")?.get(server.as_str())?;
     let mut keys = PublicKeys::new();
-    for (id, value) in document.get("verify_keys")?.as_object()? {
+    let verify_keys = document.get("verify_keys")?.as_object()?;
+    if verify_keys.len() > MAX_KEYS {
+        return None;
+    }
+    for (id, value) in verify_keys {
         // A key of a future algorithm must not make the others unusable.
         if !id.starts_with("ed25519:") {
             continue;

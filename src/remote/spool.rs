@@ -35,7 +35,8 @@ impl Spool {
         let name = format!("{:015}-{number:06}.{}", since_epoch.as_millis(), self.extension);
         let directory = self.directory.clone();
         let written = tokio::task::spawn_blocking(move || write(&directory, &name, &bytes));
-        written.await.map_err(std::io::Error::other)?
+        // The text of a panic may quote the message.
+        written.await.map_err(|_| std::io::Error::other("writing the file panicked"))?
     }
 }
 

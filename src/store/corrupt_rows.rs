@@ -9,6 +9,7 @@ use super::{
     StoreError, Writes,
     changes::WriteTable,
     codec::decode,
+    progress,
     rows::{consent::ConsentRow, invitation, outbox, read_user_id, session, token, visit},
 };
 use crate::domain::{audit::Entry, secret::SecretHash};
@@ -61,6 +62,7 @@ fn keep<K: Key + 'static, V: Value + 'static>(
 ) -> Result<usize, StoreError> {
     let mut outcome = Ok(());
     let removed = table.retain(|key, row| {
+        progress::step();
         is_good(key, row).unwrap_or_else(|error| {
             outcome = Err(error);
             true

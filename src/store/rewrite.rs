@@ -55,14 +55,19 @@ pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Da
 /// If it is uncertain which of the two files a crash would leave. Then write to neither before the database is
 /// opened again.
 pub fn put_in_place(path: &Path) -> Result<(), StoreError> {
+    // Opened first: there may be no descriptor left after the rename.
+    let directory = open_directory(path)?;
     fs::rename(new_file(path), path)?;
-    sync_directory(path)
+    Ok(directory.sync_all()?)
 }
 
 /// fsyncs the directory of the file at `path`.
 pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    Ok(File::open(directory)?.sync_all()?)
+    Ok(open_directory(path)?.sync_all()?)
+}
+
+fn open_directory(path: &Path) -> std::io::Result<File> {
+    File::open(path.parent().unwrap_or(Path::new(".")))
 }
 
 fn copy_and_compare(old: &Database, new_path: &Path, now: Millis) -> Result<(), StoreError> {

@@ -5,9 +5,11 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use tokio::{
     sync::watch,
     task::{JoinSet, yield_now},
@@ -42,6 +44,9 @@ const ONBIND_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The worker of one destination.
 const WORKER_PART: &str = "outbox worker";
 
+/// Sending one message.
+const SENDING: &str = "sending a message";
+
 type Worker = Result<(Destination, Outcome), Failure>;
 
 /// Returns early if a worker panics: its destination would stay busy until the next start.
@@ -66,7 +71,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 // cannot record that it was sent.
                 Ok(Err(error)) => tracing::error!(
                     %error,
-                    "a message could not be read or recorded, so nothing more is sent to its destination until the next start"
+                    "a message could not be read, or its result could not be recorded; nothing more is sent to its destination until the next start: check the disk, then restart the server"
                 ),
                 Err(_panic) => {
                     tracing::error!(part = WORKER_PART, "a worker panicked; the line before says where");
@@ -121,7 +126,16 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
             break;
         }
         let sent = match outbox::content(&tasks.core, &key, &row)? {
-            Some(content) => send(tasks, content, stop).await,
+            Some(content) => {
+                AssertUnwindSafe(send(tasks, content, stop)).catch_unwind().await.unwrap_or_else(|_| {
+                    // Strangers choose what a message says. One that makes the code panic must not end the server.
+                    tracing::error!(
+                        kind = key.kind.as_str(),
+                        "a message was not sent, because of a panic: please report the line before"
+                    );
+                    Some((Fate::Failed, true))
+                })
+            }
             None => Some((Fate::Withdrawn, true)),
         };
         // There is no answer to record, so the next start sends it again.
@@ -138,6 +152,7 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
 /// Sends one row; gives what became of it, and whether the destination is worth another try now. `None` if the
 /// server stops before a homeserver has answered.
 async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> Option<(Fate, bool)> {
+    parts::panic_if_asked(SENDING);
     match content {
         Content::OnBind(user_id, body) => {
             let Some(server) = ServerName::parse(user_id.server_name()) else {

@@ -78,7 +78,7 @@ impl ClockGuard {
                 self.is_suspect = true;
                 core.retention.halt();
                 tracing::error!(
-                    "the clock has jumped by more than a day, so nothing that expires is deleted: set the clock, or confirm that it is right with 'bindery retention run'"
+                    "expired data is not deleted: the clock jumped by more than a day, or the server was off for more than a month; if the clock is wrong, set it; if it is right, run 'bindery retention run'"
                 );
             }
             (true, true) => {
@@ -108,7 +108,9 @@ async fn round(tasks: &Tasks, now: Millis) {
         spool::remove_old(&config.sms_directory())?;
         logs.unlink_expired(now)
     };
-    let unlinked = spawn_blocking(unlink).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let unlinked = spawn_blocking(unlink)
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::other("deleting the files panicked")));
     if let Err(error) = &unlinked {
         tracing::error!(%error, "an expired log file or mail file could not be deleted; check the permissions in data_dir");
     }

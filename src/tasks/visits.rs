@@ -35,7 +35,7 @@ fn count(tasks: &Tasks, sent: Option<&'static str>) {
     // Anybody can send a request. One that makes the code panic must not end the server.
     let outcome = sent.unwrap_or_else(|| {
         tracing::error!(
-            "a link to an own page was not sent, because sending it panicked; the line before says where"
+            "the link to a person's own page was not sent, because of a panic: please report the line before"
         );
         "failed"
     });
@@ -53,7 +53,7 @@ async fn send_link(tasks: &Tasks, asked: LinkRequest) -> &'static str {
         Ok(LinkOutcome::Limited) => return "limited",
         Ok(LinkOutcome::Ceiling) => return "ceiling",
         Err(error) => {
-            tracing::error!(%error, "a link to an own page could not be prepared");
+            tracing::error!(%error, "the link to a person's own page could not be prepared; the person must ask again");
             return "failed";
         }
     };

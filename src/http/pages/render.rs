@@ -1,4 +1,4 @@
-//! Filling page templates with what is to be said, in the reader's language.
+//! Renders page templates in the reader's language.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
     domain::{language::Language, time::Millis},
 };
 
-/// The pages, ready to be filled.
+/// The templates and texts of the pages.
 pub struct Pages {
     environment: Environment<'static>,
     texts: BTreeMap<Language, Value>,

@@ -80,19 +80,22 @@ fn erase_of_address(
     owner_mail: OwnerMailQueue,
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
+    // All reads come first: a row that cannot be read then undoes no write of others.
+    let association = tables.association(address)?;
+    let invitations = tables.invitations_to(address)?;
+    let visits = tables.visits_of(address)?;
+    let sessions = tables.sessions_of_address(address)?;
     // The withdrawal below queues a mail. A mail about an earlier change must not follow it.
     let queued = OutboxKey::of_owner_mail(address, &tables.session_key()?);
     erased.others += usize::from(tables.remove_outgoing(&queued)?);
-    if let Some(association) = tables.association(address)? {
+    if let Some(association) = association {
         withdraw_association(tables, &association.user_id, address, owner_mail)?;
         erased.bindings += 1;
     }
-    let invitations = tables.invitations_to(address)?;
     erased.others += remove_invitations(tables, &invitations)?;
-    for (secret, _) in tables.visits_of(address)? {
+    for (secret, _) in visits {
         erased.others += usize::from(tables.remove_visit(secret)?);
     }
-    let sessions = tables.sessions_of_address(address)?;
     erased.others += remove_sessions(tables, sessions)?;
     Ok(())
 }

@@ -76,7 +76,8 @@ async fn note_export(core: &Core, subject: [u8; 32], by: By) -> Result<(), Failu
 async fn in_background<T: Send + 'static>(
     read: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    spawn_blocking(read).await.map_err(io::Error::other)?
+    // The text of a panic may quote an address.
+    spawn_blocking(read).await.map_err(|_| io::Error::other("reading the logs panicked"))?
 }
 
 /// What is stored about an address, for the owner's own page. This is no export: it has no lookups, and adds no

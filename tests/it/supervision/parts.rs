@@ -1,16 +1,18 @@
 //! Each kind of part that dies ends the program with status 1 and a line that names it.
 
 use std::{
+    process::Command,
     sync::mpsc,
     task::{Context, Waker},
 };
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Place, Run};
+use super::{Place, Run, answers};
 use crate::support::{
     accept_terms, client,
+    jobs::OUTBOX,
     storage::{Frozen, open},
     v2,
 };
@@ -63,28 +65,53 @@ async fn a_worker_of_the_outbox_that_panics_ends_the_program() {
     let mut command = place.command();
     command.env(PANIC_IN, "outbox worker");
     let mut run = Run::start(command);
+    invite_bob(&place, &run.base()).await;
+    let (status, log) = run.end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("\"outbox worker\"") && log.contains("'outbox' ended"), "{log}");
+}
+
+/// Strangers choose what a message says, so this must not end the server at every start.
+#[tokio::test]
+#[cfg_attr(not(debug_assertions), ignore = "only debug builds have parts that panic on request")]
+async fn a_message_that_makes_sending_panic_is_retried_later() {
+    let place = Place::new();
+    let mut command = place.command();
+    command.env(PANIC_IN, "sending a message");
+    let mut run = Run::start(command);
     let base = run.base();
+    invite_bob(&place, &base).await;
+    run.line("a message was not sent, because of a panic");
+    assert!(answers(&base).await);
+    run.stop();
+    let mut status = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    status.args(["retention", "status", "--json", "--config"]).arg(&place.config);
+    let status: Value = serde_json::from_slice(&status.output().expect("it runs").stdout).expect("JSON");
+    let rules = status["rules"].as_array().expect("rules");
+    let queued = rules.iter().find(|rule| rule["what"] == OUTBOX).expect("the outbox");
+    assert_eq!(queued["rows"], 1, "it is still queued");
+}
+
+/// Queues an invitation mail.
+async fn invite_bob(place: &Place, base: &str) {
     let (user, homeserver) = (format!("@alice:{}", place.homeserver.name()), &place.homeserver);
     let registration = json!({
         "access_token": homeserver.openid_token(&user), "token_type": "Bearer",
         "matrix_server_name": homeserver.name(), "expires_in": 3600,
     });
-    let post = async |path: &str, token: &str, body: serde_json::Value| {
+    let post = async |path: &str, token: &str, body: Value| {
         let request = client().request(Method::POST, format!("{base}{}", v2(path))).bearer_auth(token);
         let reply = request.body(body.to_string()).send().await.expect("an answer");
-        serde_json::from_str::<serde_json::Value>(&reply.text().await.expect("a body")).expect("JSON")
+        serde_json::from_str::<Value>(&reply.text().await.expect("a body")).expect("JSON")
     };
     let reply = post("/account/register", "none", registration).await;
     let token = reply["token"].as_str().expect("a token");
-    accept_terms(&base, token).await;
+    accept_terms(base, token).await;
     let invitation = json!({
         "medium": "email", "address": "bob@example.org", "room_id": "!room:example.org", "sender": user,
     });
     let reply = post("/store-invite", token, invitation).await;
     assert!(reply["token"].is_string(), "{reply}");
-    let (status, log) = run.end();
-    assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("\"outbox worker\"") && log.contains("'outbox' ended"), "{log}");
 }
 
 #[tokio::test]

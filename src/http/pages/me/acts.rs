@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-/// `POST /me/export`: a copy, as a file.
+/// `POST /me/export`: downloads a copy of the data.
 pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, _) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
         Err(page) => return *page,
     };
     let (core, address) = (state.core.clone(), visitor.visit.address);
-    // Each is read from the and noted for a year.
+    // Each copy reads the logs, and adds an audit entry that is kept for a year.
     if let Err(refusal) = state.core.limits.copy_of(&address, core.clock.now()) {
         return failed(&state, &request, &refusal.into());
     }
@@ -44,7 +44,7 @@ pub async fn export(state: Data<State>, request: HttpRequest, body: Body) -> Htt
     }
 }
 
-/// `POST /me/withdraw`: the address leads nowhere any more.
+/// `POST /me/withdraw`: unpublishes the address.
 pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, _) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
@@ -56,7 +56,7 @@ pub async fn withdraw(state: Data<State>, request: HttpRequest, body: Body) -> H
     }
 }
 
-/// `POST /me/erase`: everything about the address goes, and the visit with it.
+/// `POST /me/erase`: erases everything about the address, and ends the visit.
 pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, form) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
@@ -73,7 +73,7 @@ pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> Http
     }
 }
 
-/// `POST /me/suppress`: nothing is sent to the address any more.
+/// `POST /me/suppress`: opts the address out of messages.
 pub async fn suppress(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, form) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
@@ -88,7 +88,7 @@ pub async fn suppress(state: Data<State>, request: HttpRequest, body: Body) -> H
     }
 }
 
-/// `POST /me/language`: mails come in another language.
+/// `POST /me/language`: changes the language of mails.
 pub async fn set_language(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, form) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
@@ -104,7 +104,7 @@ pub async fn set_language(state: Data<State>, request: HttpRequest, body: Body) 
     }
 }
 
-/// `POST /me/close`: the visit is over.
+/// `POST /me/close`: ends the visit.
 pub async fn close(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
     let (visitor, _) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,

@@ -1,7 +1,7 @@
 //! Asking for the link to one's own page.
 //!
-//! The answer is the same, and as quick, whatever is known of the address: it is given before anything
-//! is looked at (`ops::visits::Queue`).
+//! The answer is the same, and as quick, whether or not the address is known: the handler answers before Bindery
+//! reads anything (`ops::person::own_page::LinkRequests`).
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use serde::Deserialize;

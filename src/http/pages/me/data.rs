@@ -1,4 +1,4 @@
-//! What is stored about an address, in words.
+//! Renders what is stored about an address.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What the page may say was done; the names of texts.
+/// The keys of the texts that tell what was done.
 const DONE: [&str; 3] = ["withdrawn", "suppressed", "language_changed"];
 
 /// `GET /me/data`

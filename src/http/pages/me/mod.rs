@@ -36,20 +36,21 @@ use crate::{
 /// The cookie of a visit. The prefix makes browsers accept it only from this host, over TLS.
 const NAME: &str = "__Host-visit";
 
-/// Somebody whose browser has the secret of a visit that is not over.
+/// A browser with the secret of a visit that has not expired.
 struct Visitor {
     secret: Token,
     visit: Visit,
 }
 
 impl Visitor {
-    /// Whose browser it is; the page to show if it is nobody's, or if somebody asks too often.
+    /// The visit of the request's cookie. The error is the page to show if there is none, or if a rate limit
+    /// refuses.
     fn of(state: &State, request: &HttpRequest) -> Result<Self, Box<HttpResponse>> {
         Self::find(state, request, StatusCode::OK)
     }
 
-    /// Somebody who has pressed a button of their own page, and what was in its form; the page to show
-    /// if it was pressed elsewhere.
+    /// The visit and the submitted form. The error is the page to show if the token in the form is wrong, because
+    /// another site sent it.
     fn acting(state: &State, request: &HttpRequest, body: &Body) -> Result<(Self, Form), Box<HttpResponse>> {
         let visitor = Self::find(state, request, StatusCode::FORBIDDEN)?;
         let form: Option<Form> = body.json_or_form().ok();
@@ -114,12 +115,12 @@ fn empty_form(reason: Option<&str>) -> Value {
     json!({ "reason": reason, "problem": null, "typed": "", "switch": switch })
 }
 
-/// The form that asks for an address, with the reason why it is there instead of something else.
+/// The form that asks for an address. `reason` names the text that explains why it appears.
 fn form(state: &State, request: &HttpRequest, status: StatusCode, reason: Option<&str>) -> HttpResponse {
     state.pages.show(status, "me.html", language(state, request), empty_form(reason))
 }
 
-/// To those who have no visit, or none any more.
+/// The form, for a browser without a valid visit or form token.
 fn over(state: &State, request: &HttpRequest, status: StatusCode) -> HttpResponse {
     form(state, request, status, Some("over"))
 }
@@ -140,7 +141,7 @@ fn failed(state: &State, request: &HttpRequest, error: &ApiError) -> HttpRespons
     }
 }
 
-/// On to the page with the data, which says what was done.
+/// Redirects to the data page. `done` names what was done.
 fn back(state: &State, request: &HttpRequest, done: Option<&str>) -> HttpResponse {
     let language = language(state, request).as_str();
     let done = done.map(|done| format!("done={done}&")).unwrap_or_default();
