@@ -59,6 +59,14 @@ async fn a_key_document_that_is_not_to_be_trusted_is_refused() {
                 document["verify_keys"] = json!({});
             }),
         ),
+        (
+            "too many keys",
+            signed(&|document| {
+                for number in 0..16 {
+                    document["verify_keys"][format!("ed25519:{number}")] = public(9);
+                }
+            }),
+        ),
         ("a short key", signed(&|document| document["verify_keys"]["ed25519:hs"] = json!({ "key": "AAAA" }))),
         ("a key that is none", signed(&|document| document["verify_keys"]["ed25519:hs"] = json!({}))),
     ];
@@ -116,6 +124,19 @@ async fn a_homeserver_whose_keys_cannot_be_fetched_is_unreachable() {
     let header = authorization(&gone, &key("ed25519:hs", 7), &uri, "destination", "id.test", &content);
     published.unbind(&header, &content).await.refused(502, "M_UNKNOWN");
     assert!(published.is_published().await);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_does_not_drop_good_keys() {
+    let published = Published::new().await;
+    published.accepted(&published.header()).await;
+    published.server.homeserver.answer(KEYS, Answer::Json(500, json!({})));
+    published.server.clock.forward(60 * SECOND);
+    let stranger = published.header_by(&key("ed25519:unknown", 9));
+    published.unbind(&stranger, &published.content()).await.refused(502, "M_UNKNOWN");
+    assert_eq!(published.keys_fetched(), 2);
+    published.accepted(&published.header()).await;
+    assert_eq!(published.keys_fetched(), 2, "the keys from before are still good");
 }
 
 #[tokio::test]
