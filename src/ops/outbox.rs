@@ -30,7 +30,11 @@ pub async fn due(
     let due = core.store.scan(move |scan| {
         let mut rows = Vec::new();
         for (_, key) in scan.due(now, after.as_ref(), limit)? {
-            rows.extend(scan.outgoing(&key)?.map(|row| (key, row)));
+            match scan.outgoing(&key) {
+                // Retention deletes it.
+                Err(error) if error.is_unreadable_row() => {}
+                row => rows.extend(row?.map(|row| (key, row))),
+            }
         }
         Ok(rows)
     });

@@ -32,6 +32,7 @@ use crate::{
         mail::{InvitationMail, MailError},
         onbind::OnBind,
     },
+    store::StoreError,
 };
 
 /// How many batches of due rows are read before the task yields to other events.
@@ -71,7 +72,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 // cannot record that it was sent.
                 Ok(Err(error)) => tracing::error!(
                     %error,
-                    "a message could not be read, or its result could not be recorded; nothing more is sent to its destination until the next start: check the disk, then restart the server"
+                    "the database failed while a message was sent; nothing more is sent to its destination until the next start: check the disk, then restart the server"
                 ),
                 Err(_panic) => {
                     tracing::error!(part = WORKER_PART, "a worker panicked; the line before says where");
@@ -125,8 +126,8 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
         if *stop.borrow() || started.elapsed() > MAX_TURN {
             break;
         }
-        let sent = match outbox::content(&tasks.core, &key, &row)? {
-            Some(content) => {
+        let sent = match outbox::content(&tasks.core, &key, &row) {
+            Ok(Some(content)) => {
                 AssertUnwindSafe(send(tasks, content, stop)).catch_unwind().await.unwrap_or_else(|_| {
                     // Strangers choose what a message says. One that makes the code panic must not end the server.
                     tracing::error!(
@@ -136,7 +137,13 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
                     Some((Fate::Failed, true))
                 })
             }
-            None => Some((Fate::Withdrawn, true)),
+            Ok(None) => Some((Fate::Withdrawn, true)),
+            // Retention deletes what cannot be read. Other messages to this destination do not wait for that.
+            Err(Failure::Store(error)) if error.is_unreadable_row() => {
+                tracing::error!(kind = key.kind.as_str(), %error, "a message was not sent");
+                Some((Fate::Failed, true))
+            }
+            Err(error) => return Err(error),
         };
         // There is no answer to record, so the next start sends it again.
         let Some((fate, is_reachable)) = sent else { break };
@@ -204,7 +211,12 @@ async fn onbind_shutdown(mut stop: watch::Receiver<bool>) {
 /// Records what became of rows, and logs what an operator should know.
 async fn settle(tasks: &Tasks, rows: Vec<Row>, fate: Fate) -> Result<(), Failure> {
     let kinds: Vec<_> = rows.iter().map(|(key, _)| key.kind).collect();
-    let settled = outbox::settle(&tasks.core, rows, fate).await.inspect_err(|error| {
+    let settled = match outbox::settle(&tasks.core, rows.clone(), fate).await {
+        // Another write of the batch failed, not this one.
+        Err(Failure::Store(StoreError::Undone(_))) => outbox::settle(&tasks.core, rows, fate).await,
+        settled => settled,
+    };
+    let settled = settled.inspect_err(|error| {
         tracing::error!(%error, "the result of sending a message could not be recorded");
     })?;
     for (kind, settled) in kinds.into_iter().zip(settled) {
