@@ -37,6 +37,10 @@ use crate::{
 
 /// How many batches of due rows are read before the task yields to other events.
 const MAX_DUE_BATCHES: usize = 16;
+/// After a commit, the due rows are not read again for this many times as long as the last reading took ...
+const PAUSE_PER_READ: u32 = 4;
+/// ... and never longer than this.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// After this time the worker of a destination sends no further row, so that others get its place.
 const MAX_TURN: Duration = Duration::from_secs(30);
 /// How long a homeserver may still take to answer an onbind call when the server stops.
@@ -55,6 +59,8 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let mut workers: JoinSet<Worker> = JoinSet::new();
     let mut destinations = Destinations::default();
     loop {
+        #[expect(clippy::disallowed_methods, reason = "how long reading takes is real time")]
+        let begun = Instant::now();
         for (destination, rows) in pick_due(&tasks, &mut destinations).await {
             destinations.start(destination.clone());
             let (tasks, stop) = (tasks.clone(), stop.clone());
@@ -63,6 +69,13 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 Ok((destination, send_all(&tasks, rows, &stop).await?))
             });
         }
+        // Under many binds there is a commit all the time, and thousands of rows may be due: this task must not
+        // read them all day.
+        let pause = (begun.elapsed() * PAUSE_PER_READ).min(MAX_PAUSE);
+        let changed = async {
+            outbox::changed(&tasks.core).await;
+            sleep(pause).await;
+        };
         tokio::select! {
             Some(ended) = workers.join_next() => match ended {
                 Ok(Ok((destination, outcome))) => {
@@ -79,7 +92,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                     return;
                 }
             },
-            () = outbox::changed(&tasks.core) => {}
+            () = changed => {}
             go_on = tick(tasks.tick, &mut stop) => if !go_on { break },
         }
     }
