@@ -29,4 +29,5 @@ pub mod signing;
 pub mod terms;
 pub mod threepid;
 pub mod time;
+mod typed_number;
 pub mod visit;

@@ -140,8 +140,13 @@ impl Session {
         self.is_expired(now) || self.is_exhausted() || self.progress == Progress::Withdrawn
     }
 
+    /// Whether no further token is checked. A session that was validated before stays so.
+    pub fn is_out_of_tries(&self) -> bool {
+        self.wrong_tokens >= MAX_WRONG_TOKENS
+    }
+
     fn is_exhausted(&self) -> bool {
-        self.progress == Progress::Pending && self.wrong_tokens >= MAX_WRONG_TOKENS
+        self.progress == Progress::Pending && self.is_out_of_tries()
     }
 
     /// Checks that `secret` is the one that the client chose.

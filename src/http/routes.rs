@@ -1,8 +1,8 @@
 //! The routes of all endpoints and pages.
 //!
 //! By the specification and the design (section 4, rule 1), these need no access token: versions, ping,
-//! register, GET terms, pubkey, GET submitToken, sign-ed25519, unbind (which carries its own proof), the schema
-//! of exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers
+//! register, GET terms, pubkey, GET submitToken, sign-ed25519 of version 1, unbind (which carries its own proof), the
+//! schema of exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers
 //! take an account (logout takes its token), so they cannot run without one.
 
 use actix_web::{
@@ -41,15 +41,10 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/v2/pubkey/ephemeral/isvalid", "GET, HEAD").route(get().to(pubkey::ephemeral_is_valid)))
         .service(at("/v2/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
         .service(at("/v2/validate/email/requestToken", "POST").route(post().to(validation::request_token)))
-        .service(
-            // No HEAD: this GET validates the address.
-            at("/v2/validate/email/submitToken", "GET, POST")
-                .route(web::get().to(validation::submit_token_by_link))
-                .route(post().to(validation::submit_token)),
-        )
         .service(at("/v2/validate/msisdn/requestToken", "POST").route(post().to(phone::request_token)))
         .service(
-            at("/v2/validate/msisdn/submitToken", "GET, POST")
+            // No HEAD: this GET validates the address.
+            at("/v2/validate/{medium:email|msisdn}/submitToken", "GET, POST")
                 .route(web::get().to(validation::submit_token_by_link))
                 .route(post().to(validation::submit_token)),
         )
@@ -112,7 +107,7 @@ fn version_1(api: &mut ServiceConfig) {
             at("/api/v1/pubkey/ephemeral/isvalid", "GET, HEAD").route(get().to(pubkey::ephemeral_is_valid)),
         )
         .service(at("/api/v1/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
-        .service(at("/api/v1/sign-ed25519", "POST").route(post().to(invitation::sign)));
+        .service(at("/api/v1/sign-ed25519", "POST").route(post().to(invitation::sign_by_link)));
 }
 
 /// Version 1 for the homeservers that the operator names.

@@ -20,6 +20,7 @@ use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+use self::address::session_locks::SessionLocks;
 use crate::{
     config::Config,
     domain::{
@@ -106,7 +107,8 @@ pub struct Core {
     names: Vec<String>,
     session_key: Key32,
     signing_keys: Vec<KeyPair>,
-    sending: address::sending::Sending,
+    sending: SessionLocks,
+    submitting: SessionLocks,
     codes: address::codes::Codes,
     /// The rate limits.
     pub limits: limits::Limits,
@@ -159,7 +161,8 @@ impl Core {
             names,
             session_key,
             signing_keys,
-            sending: address::sending::Sending::default(),
+            sending: SessionLocks::default(),
+            submitting: SessionLocks::default(),
             codes: address::codes::Codes::default(),
             limits,
             budgets,

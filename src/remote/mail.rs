@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context;
 use lettre::{
     Message,
+    address::Envelope,
     message::{Mailbox, MultiPart, SinglePart, header},
     transport::smtp::{
         authentication::Credentials,
@@ -118,7 +119,7 @@ impl Mailer {
     /// If a file cannot be read, a template does not render, or the sender is not a mailbox.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let from = &config.mail.from;
-        let from: Mailbox = from.parse().with_context(|| {
+        let from = sender(from).with_context(|| {
             format!("mail.from: '{from}' is not a sender; write it like 'Name <name@example.org>'")
         })?;
         let transport = match config.mail.transport {
@@ -228,13 +229,16 @@ impl Mailer {
     }
 
     fn compose(&self, to: &Address, rendered: Rendered, me: String) -> anyhow::Result<Message> {
-        let smtp_address = to.smtp().context("the address has no form for mail")?;
-        let to = Mailbox::new(None, smtp_address.parse()?);
+        let (local, domain) = to.smtp().context("the address has no form for mail")?;
+        // The mail library would refuse marks and symbols that RFC 6531 allows. Our own grammar is checked already.
+        let to = lettre::Address::new_dangerous(local, domain);
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.clone()])?;
         #[expect(clippy::disallowed_methods, reason = "mail programs sort by real time")]
         let date = SystemTime::now();
         let message = Message::builder()
             .from(self.from.clone())
-            .to(to)
+            .to(Mailbox::new(None, to))
+            .envelope(envelope)
             .subject(rendered.subject)
             .date(date)
             .message_id(Some(self.message_id()?))
@@ -247,6 +251,13 @@ impl Mailer {
             None => message.singlepart(text)?,
         })
     }
+}
+
+/// The mailbox in `mail.from`, with the domain as A-labels: relays take others only with SMTPUTF8 (RFC 6531).
+fn sender(from: &str) -> anyhow::Result<Mailbox> {
+    let Mailbox { name, email } = from.parse()?;
+    let domain = idna::domain_to_ascii_strict(email.domain())?;
+    Ok(Mailbox::new(name, lettre::Address::new(email.user(), domain)?))
 }
 
 /// `Auto-Submitted: auto-generated` (RFC 3834), so that no vacation message answers.

@@ -125,7 +125,7 @@ async fn every_endpoint_answers_well_and_badly() {
         (Method::GET, v2(&format!("/validate/msisdn/submitToken?{phone_query}=x")), None, 404),
         (Method::POST, v2("/store-invite"), Some(invite("email")), 200),
         (Method::POST, v2("/store-invite"), Some(invite("msisdn")), 400),
-        (Method::POST, format!("{sign_url}&mxid=%40c%3Ahs.test"), None, 200),
+        (Method::POST, format!("{}&mxid=%40c%3Ahs.test", sign_url.replace("/api/v1", "/v2")), None, 200),
         (Method::POST, v2("/sign-ed25519?token=x&private_key=x&mxid=%40c%3Ahs.test"), None, 404),
         (Method::POST, v2("/account/logout"), Some(json!({})), 200),
         (Method::POST, v2("/account/logout"), Some(json!({})), 401),

@@ -25,6 +25,9 @@ async fn store(server: &Server, sender: &User, extra: Value) -> Reply {
     server.post("/store-invite", sender, &with(invitation(sender), extra)).await
 }
 
+/// The path in mails, which needs no token.
+const SIGN: &str = "/_matrix/identity/api/v1/sign-ed25519";
+
 async fn sign(server: &Server, url: &str, body: Option<&Value>) -> Reply {
     server.request(Method::POST, url, None, body).await
 }
@@ -92,7 +95,7 @@ async fn an_invitation_is_stored_mailed_and_signed_for() {
 }
 
 #[tokio::test]
-async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key() {
+async fn signing_takes_json_and_forms_and_only_the_invitations_key() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
     let stored = store(&server, &alice, json!({})).await.ok();
@@ -102,17 +105,20 @@ async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key(
         serde_urlencoded::from_str(url.split_once('?').expect("a query").1).expect("a query");
     let (token, key) = (query["token"].clone(), query["private_key"].as_str().expect("a key").to_owned());
     let good = json!({ "mxid": CAROL, "token": token, "private_key": key });
-    for path in [v2("/sign-ed25519"), "/_matrix/identity/api/v1/sign-ed25519".to_owned()] {
-        verify(&sign(&server, &path, Some(&good)).await.ok(), ephemeral_key(&stored));
+    sign(&server, &v2("/sign-ed25519"), Some(&good)).await.refused(401, "M_UNAUTHORIZED");
+    for (path, account) in [(v2("/sign-ed25519"), Some(alice.token.as_str())), (SIGN.to_owned(), None)] {
+        let sign = async |body: Option<&Value>| server.request(Method::POST, &path, account, body).await;
+        verify(&sign(Some(&good)).await.ok(), ephemeral_key(&stored));
         let form = serde_urlencoded::to_string(good.as_object().expect("an object")).expect("a form");
         let form = server
             .build(Method::POST, &path)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form);
+        let form = account.into_iter().fold(form, |form, token| form.bearer_auth(token));
         verify(&server.send(form).await.ok(), ephemeral_key(&stored));
         let standard = key.replace('-', "+").replace('_', "/") + "=";
         let good = with(good.clone(), json!({ "private_key": standard }));
-        verify(&sign(&server, &path, Some(&good)).await.ok(), ephemeral_key(&stored));
+        verify(&sign(Some(&good)).await.ok(), ephemeral_key(&stored));
 
         for (member, wrong, status, errcode) in [
             ("private_key", json!("x"), 403, "M_FORBIDDEN"),
@@ -127,10 +133,10 @@ async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key(
             ("mxid", json!(7), 400, "M_INVALID_PARAM"),
             ("mxid", Value::Null, 400, "M_MISSING_PARAMS"),
         ] {
-            let reply = sign(&server, &path, Some(&with(good.clone(), json!({ member: wrong })))).await;
+            let reply = sign(Some(&with(good.clone(), json!({ member: wrong })))).await;
             reply.refused(status, errcode);
         }
-        sign(&server, &path, None).await.refused(400, "M_MISSING_PARAMS");
+        sign(None).await.refused(400, "M_MISSING_PARAMS");
     }
 }
 
@@ -194,8 +200,8 @@ async fn invitations_are_limited_by_account_address_homeserver_and_ip() {
     }
     let server = Server::start_with(|config| config.limits.sign_per_ip = Rate::new(1, 1)).await;
     let body = json!({ "mxid": CAROL, "token": "x", "private_key": "x" });
-    sign(&server, &v2("/sign-ed25519"), Some(&body)).await.refused(404, "M_UNRECOGNIZED");
-    sign(&server, &v2("/sign-ed25519"), Some(&body)).await.refused(429, "M_LIMIT_EXCEEDED");
+    sign(&server, SIGN, Some(&body)).await.refused(404, "M_UNRECOGNIZED");
+    sign(&server, SIGN, Some(&body)).await.refused(429, "M_LIMIT_EXCEEDED");
 }
 
 #[tokio::test]

@@ -136,10 +136,11 @@ async fn addresses_published_by_one_account_and_from_one_ip() {
 
 #[tokio::test]
 async fn the_proxy_says_who_calls() {
+    const SIGN: &str = "/_matrix/identity/api/v1/sign-ed25519";
     let server = limited(|config| config.limits.sign_per_ip = one()).await;
     let body = json!({ "mxid": "@a:b", "token": "x", "private_key": "x" }).to_string();
     let sign = async |from: &str| {
-        let request = server.build(Method::POST, &v2("/sign-ed25519")).header("x-forwarded-for", from);
+        let request = server.build(Method::POST, SIGN).header("x-forwarded-for", from);
         let request = request.header("content-type", "application/json").body(body.clone());
         server.send(request).await.status
     };

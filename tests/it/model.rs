@@ -9,7 +9,7 @@ use bindery::{
         ids::{Sid, Token},
         language::Language,
         refusal::Refusal,
-        threepid::Address,
+        threepid::{Address, Medium},
     },
     ops::{
         Core, Failure,
@@ -193,7 +193,9 @@ async fn run(steps: Vec<Step>) {
                 let wrong = Token::parse("wrong").expect("a token");
                 let token = session.token.clone().filter(|_| right).unwrap_or(wrong.clone());
                 let right = token != wrong;
-                let outcome = validate::submit_token(&core, User::Account, sid, secret(with), token).await;
+                let outcome =
+                    validate::submit_token(&core, User::Account, Medium::Email, sid, secret(with), token)
+                        .await;
                 let expected = match () {
                     () if session.over() => Err(Refusal::SessionExpired),
                     () if right => Ok(()),

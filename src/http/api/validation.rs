@@ -2,7 +2,10 @@
 //!
 //! `phone` sends the messages to telephones.
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,7 +14,7 @@ use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},
         refusal::Refusal,
-        threepid::Address,
+        threepid::{Address, Medium},
     },
     http::{
         State,
@@ -98,8 +101,14 @@ pub async fn request_token(
 }
 
 /// `POST /validate/{email,msisdn}/submitToken`
-pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
-    let presented: Presented = body.json_or_form::<SubmitToken>()?.parse()?;
+pub async fn submit_token(
+    state: Data<State>,
+    account: Account,
+    caller: Caller,
+    medium: Path<String>,
+    body: Body,
+) -> Answer {
+    let presented = body.json_or_form::<SubmitToken>()?.parse(medium_of(&medium)?)?;
     state.core.limits.submit_token(caller.network(), account.0.user_id(), state.core.clock.now())?;
     presented.submit(&state, User::Account).await?;
     json(json!({ "success": true }))
@@ -107,15 +116,25 @@ pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, 
 
 /// `GET /validate/{email,msisdn}/submitToken`: people open it in a browser, so the answer is a page or a
 /// redirect.
-pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: HttpRequest) -> HttpResponse {
+pub async fn submit_token_by_link(
+    state: Data<State>,
+    caller: Caller,
+    medium: Path<String>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
-        let presented = query::<SubmitToken>(&request)?.parse()?;
+        let presented = query::<SubmitToken>(&request)?.parse(medium_of(&medium)?)?;
         state.core.limits.submit_link(caller.network(), state.core.clock.now())?;
         presented.submit(&state, User::Account).await
     };
     let outcome = outcome.await;
     // No links to other languages: each of them would submit the token again.
     pages::submitted(&state, &request, Value::Null, outcome)
+}
+
+/// The medium in the path.
+fn medium_of(path: &str) -> Result<Medium, ApiError> {
+    Ok(Medium::parse(path).ok_or(Refusal::UnsupportedMedium)?)
 }
 
 #[derive(Deserialize)]
@@ -126,8 +145,10 @@ pub(super) struct SubmitToken {
 }
 
 impl SubmitToken {
-    pub fn parse(self) -> Result<Presented, ApiError> {
+    /// `medium` is the one of the endpoint. A session of another medium is unknown there.
+    pub fn parse(self, medium: Medium) -> Result<Presented, ApiError> {
         Ok(Presented {
+            medium,
             sid: parsed(self.sid, "sid", Sid::parse)?,
             secret: parsed(self.client_secret, "client_secret", ClientSecret::parse)?,
             // People type codes in groups with spaces.
@@ -138,6 +159,7 @@ impl SubmitToken {
 
 /// A token submitted to a session.
 pub(super) struct Presented {
+    medium: Medium,
     sid: Sid,
     secret: ClientSecret,
     token: Token,
@@ -147,8 +169,9 @@ impl Presented {
     /// Submits the token on the background runtime, so that the try counts even if the caller disconnects.
     pub async fn submit(self, state: &State, user: User) -> Result<Validated, ApiError> {
         let core = state.core.clone();
-        let Self { sid, secret, token } = self;
-        state.off_thread(async move { validate::submit_token(&core, user, sid, secret, token).await }).await
+        let Self { medium, sid, secret, token } = self;
+        let submitted = async move { validate::submit_token(&core, user, medium, sid, secret, token).await };
+        state.off_thread(submitted).await
     }
 }
 

@@ -5,7 +5,7 @@ pub(super) mod codes;
 pub mod mailed_link;
 pub mod owner_mail;
 pub mod publish;
-pub(super) mod sending;
+pub(super) mod session_locks;
 pub mod suppression;
 pub mod validate;
 pub mod withdraw;

@@ -160,7 +160,7 @@ pub struct Validated {
     pub next_link: Option<String>,
 }
 
-/// Presents a token to a session, for a client or a homeserver.
+/// Presents a token to a session of this medium, for a client or a homeserver.
 ///
 /// # Errors
 /// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted), and `LimitExceeded` if too many
@@ -168,19 +168,30 @@ pub struct Validated {
 pub async fn submit_token(
     core: &Core,
     user: User,
+    medium: Medium,
     sid: Sid,
     secret: ClientSecret,
     token: Token,
 ) -> Result<Validated, Failure> {
     let now = core.clock.now();
-    let session = core.store.read().session(&sid)?.ok_or(Refusal::NoValidSession)?;
+    let find = || Ok::<_, Failure>(core.store.read().session(&sid)?.ok_or(Refusal::NoValidSession)?);
+    let session = find()?;
     session.check_secret(&secret)?;
     user.may_use(&session)?;
+    if session.address.medium() != medium {
+        return Err(Refusal::NoValidSession.into());
+    }
+    // Tokens that are submitted at once are counted one by one, so no more codes are hashed than may be tried.
+    let _turn = core.submitting.turn(session.index_key).await;
+    let session = find()?;
     if session.is_over(now) {
         return Err(Refusal::SessionExpired.into());
     }
     // Checking a code is slow, so it runs outside the transaction. The transaction checks the rest again.
     let is_mail = session.address.medium() == Medium::Email;
+    if session.is_out_of_tries() {
+        return Err(Refusal::TokenIncorrect.into());
+    }
     let is_link = is_mail && token == Session::link_token(&sid, &core.session_key);
     let mut code = None;
     for candidate in session.codes() {

@@ -249,7 +249,7 @@ async fn invite(
     let (_, query) = url.split_once('?').expect("a query");
     for key in ["", "x"] {
         let path = format!("/sign-ed25519?{query}{key}&mxid={}", id.replace('@', "%40"));
-        server.post(&path, None, &json!({})).await;
+        server.post(&path, Some(token), &json!({})).await;
     }
     let answer = server.post(REQUEST, Some(token), &wanted(ADDRESS, "client-secret-1", 1)).await;
     let mail_token = relay.mails()[before + 1].mail().token();

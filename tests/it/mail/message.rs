@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use bindery::config::SmtpSecurity;
+use bindery::{config::SmtpSecurity, domain::threepid::Address};
 use mail_parser::{MessageParser, PartType};
 use reqwest::{Method, header::ACCEPT_LANGUAGE};
 use serde_json::json;
@@ -93,17 +93,19 @@ async fn the_sender_is_as_configured_whatever_its_name() {
         ("noreply@id.test".to_owned(), None),
         ("\"Bindery, the server\" <noreply@id.test>".to_owned(), Some("Bindery, the server")),
         ("Bücherei Köln <noreply@id.test>".to_owned(), Some("Bücherei Köln")),
+        ("Bücherei <noreply@bücher.test>".to_owned(), Some("Bücherei")),
         (format!("{} <noreply@id.test>", long.trim()), Some(long.trim())),
     ] {
         let relay = Relay::start(SmtpSecurity::None);
         let server = server_behind(&relay, |config| config.mail.from = from.clone()).await;
         let alice = server.user("alice").await;
         let mail = one_mail(&relay, &server, &alice, "alice@example.org").await;
-        assert_eq!(mail.from, "noreply@id.test");
+        let address = if from.contains("bücher") { "noreply@xn--bcher-kva.test" } else { "noreply@id.test" };
+        assert_eq!(mail.from, address);
         let message = MessageParser::default().parse(&mail.raw).expect("a mail");
         let sender = message.from().and_then(|from| from.first()).expect("a sender");
         assert_eq!(sender.name(), name, "{from}");
-        assert_eq!(sender.address(), Some("noreply@id.test"));
+        assert_eq!(sender.address(), Some(address));
     }
 }
 
@@ -151,10 +153,35 @@ async fn every_address_that_is_accepted_can_be_written_to() {
         &format!("{long_local}@example.org"),
         &long_label,
         &long_domain,
+        // Letters with marks, a typographic apostrophe, an emoji (RFC 6531 section 3.3).
+        "\u{938}\u{902}\u{92a}\u{930}\u{94d}\u{915}@\u{921}\u{93e}\u{91f}\u{93e}\u{92e}\u{947}\u{932}.\u{92d}\u{93e}\u{930}\u{924}",
+        "\u{e1c}\u{e39}\u{e49}\u{e43}\u{e0a}\u{e49}@\u{e44}\u{e17}\u{e22}.\u{e04}\u{e19}",
+        "u\u{308}@c.test",
+        "a\u{2019}b@c.test",
+        "\u{1f600}@c.test",
     ] {
         let mail = one_mail(&relay, &server, &alice, address).await;
         assert_eq!(mail.to.len(), 1);
+        let canonical = Address::email(address).expect("an address");
+        let (local, domain) = canonical.smtp().expect("it fits into a path");
+        assert_eq!(mail.to, [format!("{local}@{domain}")]);
     }
+}
+
+#[tokio::test]
+async fn an_address_to_which_no_mail_can_go_is_refused_at_once() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let alice = server.user("alice").await;
+    // 255 bytes; 254 is the longest path (RFC 5321 section 4.5.3.1.3).
+    let domain = format!("{}.{}.{}.test", "d".repeat(63), "d".repeat(63), "d".repeat(57));
+    let too_long = format!("{}@{domain}", "l".repeat(255 - 1 - domain.len()));
+    request(&server, &alice, &too_long, 1).await.refused(400, "M_INVALID_EMAIL");
+    let invitation = json!({
+        "medium": "email", "address": too_long, "room_id": "!room:hs.test", "sender": alice.id,
+    });
+    server.post("/store-invite", &alice, &invitation).await.refused(400, "M_INVALID_EMAIL");
+    one_mail(&relay, &server, &alice, &too_long[1..]).await;
 }
 
 #[tokio::test]
