@@ -141,7 +141,7 @@ async fn run(steps: Vec<Step>) {
                     async |message: validate::Message| {
                         assert!(message.address == address(at));
                         sent = Some(message.token);
-                        if relay_works { Ok(()) } else { Err(Refusal::EmailSendError) }
+                        if relay_works { Ok(()) } else { Err(NotDelivered::Transport) }
                     },
                 );
                 let outcome = refusal(outcome.await);
