@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     Reply, Server, TestClock, User, at_least_one,
-    core::{core_in_memory, core_on},
+    core::core_on,
     hash,
     homeserver::Homeserver,
     program::Program,

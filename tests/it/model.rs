@@ -15,6 +15,7 @@ use bindery::{
         Core, Failure,
         account::tokens::Authenticated,
         address::{
+            deliveries::NotDelivered,
             mailed_link, publish,
             validate::{self, TokenRequest, User},
             withdraw,
