@@ -162,7 +162,7 @@ mod tests {
         for is_ipv6 in [false, true] {
             let mut tally = Tally::<1>::new(RandomState::new(), 100_000);
             for number in 0..200_000_u128 {
-                let own = IpAddr::from((0x2001_0db8_u128 << 96) + number);
+                let own = IpAddr::V6(((0x2001_0db8_u128 << 96) + number).into());
                 tally.count(Day(1), if is_ipv6 { own } else { ip(7) }, &format!("agent {number}"), 0);
             }
             assert_eq!(tally.rows.len(), MAX_ROWS_PER_NETWORK as usize + 1);
