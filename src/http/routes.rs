@@ -24,11 +24,15 @@ use super::{
     pages::{self, me},
 };
 
+/// Answers are personal unless a handler sets another `Cache-Control`. A new endpoint, a refusal or an error cannot
+/// forget it.
+const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
+
 /// Mounts all routes. The routes for homeservers are mounted only if the operator names homeservers.
 pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
     // One scope for all of it, because each scope adds a routing step to every request.
     let api = web::scope("/_matrix/identity")
-        .wrap(cors_headers())
+        .wrap(cors_headers().add(NO_STORE))
         .service(at("/v2/lookup", "POST").route(post().to(lookup::lookup)))
         .service(at("/v2/hash_details", "GET, HEAD").route(get().to(lookup::hash_details)))
         .service(at("/v2/account/register", "POST").route(post().to(account::register)))
@@ -64,6 +68,7 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/versions", "GET, HEAD").route(get().to(status::versions)))
         .default_service(web::to(unknown_path));
     let pages = web::scope("")
+        .wrap(DefaultHeaders::new().add(NO_STORE))
         .service(at("/", "GET, HEAD").route(get().to(pages::front)))
         .service(
             at("/confirm", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
@@ -91,7 +96,7 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
     let own = web::scope("/_bindery/v1")
-        .wrap(cors_headers())
+        .wrap(cors_headers().add(NO_STORE))
         .service(at("/account", "DELETE").route(web::delete().to(rights::erase)))
         .service(at("/account/export", "GET, HEAD").route(get().to(rights::export)))
         .service(at("/export.schema.json", "GET, HEAD").route(get().to(rights::schema)))

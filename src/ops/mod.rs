@@ -110,6 +110,7 @@ pub struct Core {
     sending: SessionLocks,
     submitting: SessionLocks,
     codes: address::codes::Codes,
+    deliveries: address::deliveries::Deliveries,
     /// The rate limits.
     pub limits: limits::Limits,
     /// The lookup budgets.
@@ -121,6 +122,9 @@ pub struct Core {
     /// Halts retention while the clock is in doubt.
     pub retention: retention::Switch,
     tokens: account::tokens::Tokens,
+    exports: person::export::Exports,
+    /// Counts how many addresses are looked up in a day.
+    lookups_today: lookup::alarm::Today,
     /// Requests for the link to a person's own page.
     pub visits: person::own_page::LinkRequests,
 }
@@ -148,7 +152,7 @@ impl Core {
         let folder = logs::folder(&config.data_dir);
         let logs =
             Arc::new(Logs::new(folder, config.privacy.clone(), clock.clone(), session_key.clone(), on_lost));
-        let limits = limits::Limits::new(config.limits.clone());
+        let limits = limits::Limits::new(&config);
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
         Ok(Self {
             config,
@@ -164,12 +168,15 @@ impl Core {
             sending: SessionLocks::default(),
             submitting: SessionLocks::default(),
             codes: address::codes::Codes::default(),
+            deliveries: address::deliveries::Deliveries::default(),
             limits,
             budgets,
             rotating: tokio::sync::Mutex::default(),
             metrics,
             retention: retention::Switch::default(),
             tokens: account::tokens::Tokens::default(),
+            exports: person::export::Exports::default(),
+            lookups_today: lookup::alarm::Today::default(),
             visits: person::own_page::LinkRequests::default(),
         })
     }

@@ -50,7 +50,6 @@ async fn send_link(tasks: &Tasks, asked: LinkRequest) -> &'static str {
         Ok(LinkOutcome::Link(secret)) => secret,
         Ok(LinkOutcome::NothingStored) => return "nothing_stored",
         Ok(LinkOutcome::Suppressed) => return "suppressed",
-        Ok(LinkOutcome::Limited) => return "limited",
         Ok(LinkOutcome::Ceiling) => return "ceiling",
         Err(error) => {
             tracing::error!(%error, "the link to a person's own page could not be prepared; the person must ask again");

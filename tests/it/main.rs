@@ -42,4 +42,5 @@ mod story;
 mod supervision;
 mod support;
 mod terms;
+mod unseen;
 mod well_known;

@@ -15,6 +15,7 @@ use bindery::{
         Core, Failure,
         account::tokens::Authenticated,
         address::{
+            deliveries::NotDelivered,
             mailed_link, publish,
             validate::{self, TokenRequest, User},
             withdraw,
@@ -141,7 +142,7 @@ async fn run(steps: Vec<Step>) {
                     async |message: validate::Message| {
                         assert!(message.address == address(at));
                         sent = Some(message.token);
-                        if relay_works { Ok(()) } else { Err(Refusal::EmailSendError) }
+                        if relay_works { Ok(()) } else { Err(NotDelivered::Transport) }
                     },
                 );
                 let outcome = refusal(outcome.await);

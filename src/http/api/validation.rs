@@ -23,8 +23,11 @@ use crate::{
         error::ApiError,
         pages,
     },
-    ops::address::validate::{self, TokenRequest, User, Validated},
-    remote::mail::ValidationMail,
+    ops::address::{
+        deliveries::NotDelivered,
+        validate::{self, TokenRequest, User, Validated},
+    },
+    remote::mail::{MailError, ValidationMail},
 };
 
 #[derive(Deserialize)]
@@ -93,7 +96,10 @@ pub async fn request_token(
                 brand,
                 language,
             };
-            here.mailer.send_validation(&mail).await.map_err(|_| Refusal::EmailSendError)
+            here.mailer.send_validation(&mail).await.map_err(|error| match error {
+                MailError::Permanent => NotDelivered::Recipient,
+                _ => NotDelivered::Transport,
+            })
         };
         validate::request_token(&here.core, token_request, || Ok(()), deliver).await
     });

@@ -2,6 +2,7 @@
 //! opted out of messages.
 
 pub(super) mod codes;
+pub mod deliveries;
 pub mod mailed_link;
 pub mod owner_mail;
 pub mod publish;

@@ -12,7 +12,12 @@ use crate::{
         signing::PublicKey,
         threepid::Address,
     },
-    ops::{Core, Failure, account::tokens::Authenticated, limits::ceiling, random},
+    ops::{
+        Core, Failure,
+        account::tokens::Authenticated,
+        limits::ceiling::{self, Ceiling},
+        random,
+    },
 };
 
 /// An invitation to be stored.
@@ -76,7 +81,7 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         tables.put_outgoing(&key, &Outgoing::new(payload, now))?;
         Ok(())
     });
-    written.await.inspect_err(|failure| ceiling::log_if_reached(failure, "invites.daily_ceiling", most))?;
+    written.await.inspect_err(|failure| Ceiling::Invitations.log_if_reached(failure, most))?;
     Ok(stored)
 }
 

@@ -6,9 +6,12 @@
 
 mod document;
 
-use std::io;
+use std::{io, time::Duration};
 
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::spawn_blocking,
+};
 
 pub use self::document::Export;
 use self::document::{
@@ -22,6 +25,7 @@ use crate::{
         ids::UserId,
         invitation::{Invitation, display_name},
         outbox::{Kind, OutboxKey, Outgoing},
+        refusal::Refusal,
         retention::SESSION,
         session::{Progress, Session},
         threepid::Address,
@@ -56,8 +60,38 @@ pub fn masked(address: &Address) -> String {
     }
 }
 
+/// How many exports run at a time. Each reads all files of the lookup log, up to seven GiB.
+const MAX_RUNNING: usize = 2;
+
+/// When to retry if others run.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Bounds how many exports run at a time.
+pub struct Exports(Semaphore);
+
+impl Default for Exports {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_RUNNING))
+    }
+}
+
+impl Exports {
+    /// A place for one export. The operator waits for it; others must retry, so that they cannot queue.
+    async fn place(&self, by: By) -> Result<SemaphorePermit<'_>, Refusal> {
+        let place = match by {
+            By::Operator => self.0.acquire().await.ok(),
+            By::Owner | By::Account | By::Server => self.0.try_acquire().ok(),
+        };
+        place.ok_or(Refusal::LimitExceeded { retry_after: RETRY_AFTER })
+    }
+}
+
 /// Exports what is stored about an address, for its owner or the operator. Adds an entry to the audit.
+///
+/// # Errors
+/// `LimitExceeded` if others are being made.
 pub async fn of_address(core: &Core, address: &Address, by: By) -> Result<Export, Failure> {
+    let _place = core.exports.place(by).await?;
     note_export(core, subject_of(core, address), by).await?;
     let peppers = core.store.read().peppers().iter().map(|index| index.pepper.clone()).collect::<Vec<_>>();
     let (logs, asked) = (core.logs.clone(), address.clone());
@@ -101,7 +135,11 @@ pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> 
 /// Exports what is stored about an account. Adds an entry to the audit. The operator gets all of it. The owner
 /// of an access token gets masked addresses and no IP addresses, since the homeserver can have a token too
 /// (P2).
+///
+/// # Errors
+/// `LimitExceeded` if others are being made.
 pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
+    let _place = core.exports.place(by).await?;
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
     note_export(core, subject, by).await?;
     let shows_ip = by == By::Operator;

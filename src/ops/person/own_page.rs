@@ -30,8 +30,6 @@ pub struct LinkRequest {
     pub to: Recipient,
     /// The language of the message.
     pub language: Language,
-    /// Called when a message is about to be sent. Returns whether the rate limits allow it.
-    pub is_within_limits: Box<dyn FnOnce() -> bool + Send>,
 }
 
 /// Where to send a link.
@@ -86,35 +84,30 @@ pub enum LinkOutcome {
     NothingStored,
     /// The address has opted out of messages.
     Suppressed,
-    /// A rate limit refused the message.
-    Limited,
     /// The daily ceiling of messages to phones (`sms.daily_ceiling`) is reached.
     Ceiling,
 }
 
-/// Begins a visit if something is stored about the address and it has not opted out. A message to a phone is
-/// counted here, before it is sent.
+/// Begins a visit if something is stored about the address and it has not opted out. A request for a phone counts
+/// against the daily ceiling in any case: otherwise the ceiling would reveal which numbers are known.
 pub async fn begin_visit(core: &Core, asked: LinkRequest) -> Result<LinkOutcome, Failure> {
-    let LinkRequest { to, is_within_limits, .. } = asked;
+    let LinkRequest { to, .. } = asked;
     let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
-    if let Some(answer) = reason_against(&core.store.read(), &address)? {
-        return Ok(answer);
-    }
-    if !is_within_limits() {
-        return Ok(LinkOutcome::Limited);
+    if let (Recipient::Mailbox(_), Some(reason)) = (&to, reason_against(&core.store.read(), &address)?) {
+        return Ok(reason);
     }
     let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
     let refused = core.write(move |tables| {
-        // The address may have been erased meanwhile, or opted out.
-        if let Some(answer) = reason_against(tables, &address)? {
-            return Ok(Some(answer));
-        }
         if let Recipient::Phone(_) = to {
             match ceiling::count_sms(tables, most, now) {
                 Err(Failure::Refused(_)) => return Ok(Some(LinkOutcome::Ceiling)),
                 counted => counted?,
             }
+        }
+        // The address may have been erased meanwhile, or opted out.
+        if let Some(reason) = reason_against(tables, &address)? {
+            return Ok(Some(reason));
         }
         tables.put_visit(hash, &Visit::by_link(address, now))?;
         Ok(None)
