@@ -257,10 +257,14 @@ async fn sessions_and_accounts_of_others() {
         let threepid = json!({ "medium": "email", "address": address });
         json!({ "sid": sid, "client_secret": secret, "mxid": alice.id, "threepid": threepid })
     };
+    let mut of_mallory = unbind(&sid, "alices", "alice@example.org");
+    of_mallory["mxid"] = json!(mallory.id);
     for (body, status, code) in [
         (unbind(&sid, "guess", "alice@example.org"), 403, "M_FORBIDDEN"),
         (unbind(&sid, "alices", "bob@example.org"), 403, "M_FORBIDDEN"),
         (unbind(&other, "mallorys", "mallory@example.org"), 403, "M_FORBIDDEN"),
+        // The owner confirmed alice's account, so her session removes nothing that another account published.
+        (of_mallory, 403, "M_FORBIDDEN"),
     ] {
         server.post("/3pid/unbind", &alice, &body).await.refused(status, code);
     }

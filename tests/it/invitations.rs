@@ -74,11 +74,13 @@ async fn an_invitation_is_stored_mailed_and_signed_for() {
     );
 
     let mail = server.mail_to(ADDRESS, 0).await;
-    assert_eq!(mail.subject, format!("{} invites you to a room on Matrix", alice.id));
-    for part in [alice.id.as_str(), "\"Tea & cake\"", "\"Alice 'A'\"", "30 days"] {
+    let homeserver = server.homeserver.name();
+    assert_eq!(mail.subject, format!("An account of {homeserver} invites you to a room on Matrix"));
+    assert!(mail.names(&alice.id), "{}", mail.text);
+    for part in ["\u{2068}Tea & cake\u{2069}", "\u{2068}Alice \"A\"\u{2069}", "30 days"] {
         assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
     }
-    assert!(mail.html.as_deref().expect("HTML").contains("Tea &amp; cake"));
+    assert!(mail.html.as_deref().expect("HTML").contains("<bdi>Tea &amp; cake</bdi>"));
     let link = mail.text.split_whitespace().find(|word| word.starts_with("https://")).expect("a link");
     let room = "https://app.element.io/#/room/%21room%3Ahs.test?email=carol%40example.org&signurl=";
     assert!(link.starts_with(room), "{link}");

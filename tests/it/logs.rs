@@ -587,7 +587,7 @@ async fn an_operator_reads_the_logs_whether_or_not_the_server_runs() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 2, "{table}");
     let words: Vec<&str> = lines[1].split_whitespace().skip(2).collect();
-    assert_eq!(words, [alice.as_str(), "203.0.113.7", "sha256", "2", "0"]);
+    assert_eq!(words, [homeserver.name(), "alice", "203.0.113.7", "sha256", "2", "0"]);
     assert!(lines[0].starts_with("time (UTC)") && lines[0].ends_with("matches"), "{table}");
     let nothing = "No row matches.\n";
     for (words, is_there) in [
