@@ -628,6 +628,10 @@ async fn an_operator_reads_the_logs_whether_or_not_the_server_runs() {
     let json = text(&show(&config, &["connections", "--ip", "203.0.113.7", "--json"]).stdout);
     let row: Value = serde_json::from_str(json.trim_end()).expect("one row of JSON");
     assert_eq!((&row["requests"], &row["refused"]), (&json!(3), &json!(1)));
+    let mut audit = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    let audit = audit.args(["audit", "--json", "--config"]).arg(&config).output().expect("it runs");
+    let readings = text(&audit.stdout).lines().filter(|line| line.contains("\"log_reading\"")).count();
+    assert!(readings >= 14, "each reading is written down: {readings}");
     let file = files(&dir.path().join("data"), "connection").pop().expect("a file");
     let others = json!({ "day": row["day"], "ip": null, "requests": 5 });
     fs::write(file, format!("{others}\n")).expect("written");

@@ -93,6 +93,9 @@ async fn this_was_not_me_withdraws_what_was_published() {
     assert_eq!(server.find(&bob, "alice@example.org").await, Some(alice.id));
     server.press(&link, "withdraw").await.page(200, "withdrawn");
     assert_eq!(server.find(&bob, "alice@example.org").await, None);
+    let about = json!({ "since": 0, "about": { "address": "alice@example.org" } });
+    let audit = server.control("/audit", &about).await;
+    assert_eq!((&audit[0]["deed"], &audit[0]["by"]), (&json!("unbinding"), &json!("owner")));
 }
 
 #[tokio::test]
