@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Config, ConfigError, SmtpSecurity, is_brand};
-use crate::domain::{ids::RoomId, server_name::ServerName};
+use crate::domain::{ids::RoomId, invitation::MAX_SHOWN_CHARACTERS, server_name::ServerName};
 
 impl Config {
     /// Checks all values.
@@ -125,6 +125,13 @@ impl Config {
             web && plain && !url.ends_with('/'),
             format!(
                 "invites.web_client_url: '{url}' must begin with https://, without '#', '?' or a slash at its end"
+            ),
+        );
+        let shown = invites.show_characters;
+        require(
+            shown <= MAX_SHOWN_CHARACTERS,
+            format!(
+                "invites.show_characters: {shown} is more than {MAX_SHOWN_CHARACTERS}; the room would show most of the address to everybody in it"
             ),
         );
         for room in &invites.blocked_rooms {

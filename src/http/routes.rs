@@ -21,7 +21,7 @@ use super::{
         validation,
     },
     error::ApiError,
-    pages::{self, me},
+    pages::{self, me, stop},
 };
 
 /// Answers are personal unless a handler sets another `Cache-Control`. A new endpoint, a refusal or an error cannot
@@ -71,13 +71,20 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .wrap(DefaultHeaders::new().add(NO_STORE))
         .service(at("/", "GET, HEAD").route(get().to(pages::front)))
         .service(
-            at("/confirm", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
+            at("/c/{word}", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
+        )
+        .service(
+            at("/stop/{token}", "GET, HEAD, POST").route(get().to(stop::show)).route(post().to(stop::decide)),
         )
         .service(at("/privacy", "GET, HEAD").route(get().to(pages::editions)))
         .service(at("/privacy/{name}/{language}", "GET, HEAD").route(get().to(pages::text)))
         .service(at("/.well-known/security.txt", "GET, HEAD").route(get().to(pages::security_txt)))
         .service(at("/me", "GET, HEAD, POST").route(get().to(me::ask)).route(post().to(me::send)))
-        .service(at("/me/visit", "GET, HEAD, POST").route(get().to(me::open)).route(post().to(me::confirm)))
+        .service(
+            at("/me/visit/{token}", "GET, HEAD, POST")
+                .route(get().to(me::open))
+                .route(post().to(me::confirm)),
+        )
         .service(at("/me/data", "GET, HEAD").route(get().to(me::data)))
         .service(at("/me/export", "POST").route(post().to(me::export)))
         .service(at("/me/withdraw", "POST").route(post().to(me::withdraw)))
@@ -86,11 +93,8 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
                 .route(get().to(me::erase_question))
                 .route(post().to(me::erase)),
         )
-        .service(
-            at("/me/suppress", "GET, HEAD, POST")
-                .route(get().to(me::suppress_question))
-                .route(post().to(me::suppress)),
-        )
+        .service(at("/me/suppress", "POST").route(post().to(me::suppress)))
+        .service(at("/me/allow", "POST").route(post().to(me::allow)))
         .service(at("/me/language", "POST").route(post().to(me::set_language)))
         .service(at("/me/close", "POST").route(post().to(me::close)))
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))

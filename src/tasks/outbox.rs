@@ -25,6 +25,7 @@ use crate::{
     domain::server_name::ServerName,
     ops::{
         Failure,
+        address::suppression,
         outbox::{self, Content, Fate, InvitationContent, Settled},
     },
     parts,
@@ -191,8 +192,9 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
         Content::Invitation(content) => {
             let InvitationContent { invitation, described, link, language } = *content;
             let mail = InvitationMail {
+                stop: suppression::stop_link(&tasks.core, &invitation.address),
                 to: invitation.address,
-                sender: invitation.sender.as_str().to_owned(),
+                sender: invitation.sender,
                 described,
                 link,
                 expire_days: tasks.core.config.invites.expire_days.get(),
@@ -200,7 +202,10 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
             };
             Some(mail_fate(tasks.mailer.send_invitation(&mail).await))
         }
-        Content::OwnerMail(notice) => Some(mail_fate(tasks.mailer.send_owner_notice(&notice).await)),
+        Content::OwnerMail(notice) => {
+            let stop = suppression::stop_link(&tasks.core, &notice.address);
+            Some(mail_fate(tasks.mailer.send_owner_notice(&notice, &stop).await))
+        }
     }
 }
 

@@ -301,10 +301,14 @@ async fn sessions_and_accounts_of_others() {
         let threepid = json!({ "medium": "email", "address": address });
         json!({ "sid": sid, "client_secret": secret, "mxid": alice.id, "threepid": threepid })
     };
+    let mut of_mallory = unbind(&sid, "alices", "alice@example.org");
+    of_mallory["mxid"] = json!(mallory.id);
     for (body, status, code) in [
         (unbind(&sid, "guess", "alice@example.org"), 403, "M_FORBIDDEN"),
         (unbind(&sid, "alices", "bob@example.org"), 403, "M_FORBIDDEN"),
         (unbind(&other, "mallorys", "mallory@example.org"), 403, "M_FORBIDDEN"),
+        // The owner confirmed alice's account, so her session removes nothing that another account published.
+        (of_mallory, 403, "M_FORBIDDEN"),
     ] {
         server.post("/3pid/unbind", &alice, &body).await.refused(status, code);
     }
@@ -329,9 +333,9 @@ async fn sessions_that_are_over() {
 
     let sid = server.validate(&alice, "alice@example.org", "second").await;
     let bind = json!({ "sid": sid, "client_secret": "second", "mxid": alice.id });
-    server.clock.forward(std::time::Duration::from_secs(24 * 3600 - 1));
+    server.clock.forward(Duration::from_secs(24 * 3600 - 1));
     server.post("/3pid/bind", &alice, &bind).await.ok();
-    server.clock.forward(std::time::Duration::from_secs(1));
+    server.clock.forward(Duration::from_secs(1));
     server.post("/3pid/bind", &alice, &bind).await.refused(400, "M_SESSION_EXPIRED");
     let path = format!("/3pid/getValidated3pid?sid={sid}&client_secret=second");
     server.get(&path, &alice).await.refused(400, "M_SESSION_EXPIRED");

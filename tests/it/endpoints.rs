@@ -199,7 +199,7 @@ async fn unknown_paths_and_methods_are_matrix_errors() {
         (Method::PUT, "/_matrix/identity/v2/terms"),
         (Method::DELETE, "/_matrix/identity/v2/3pid/bind"),
         (Method::POST, "/_matrix/identity/versions"),
-        (Method::PUT, "/confirm"),
+        (Method::PUT, "/c/x"),
     ] {
         let reply = server.request(method, path, None, None).await;
         assert!(reply.headers.contains_key("allow"), "{path}");
@@ -226,7 +226,7 @@ async fn browsers_may_call_the_api_and_not_the_pages() {
         let allowed = reply.headers["access-control-allow-headers"].to_str().expect("text");
         assert_eq!(allowed, "Origin, X-Requested-With, Content-Type, Accept, Authorization");
     }
-    for path in ["/", "/confirm"] {
+    for path in ["/", "/c/x", "/stop/x"] {
         let reply = server.request(Method::GET, path, None, None).await;
         assert!(reply.headers.get("access-control-allow-origin").is_none(), "{path}");
     }

@@ -37,6 +37,7 @@ mod signed_requests;
 mod signing;
 mod signing_keys;
 mod sms;
+mod stop;
 mod store;
 mod story;
 mod supervision;

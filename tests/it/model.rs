@@ -239,9 +239,9 @@ async fn run(steps: Vec<Step>) {
                 let Some(sid) = session.sid.clone() else { continue };
                 let outcome =
                     withdraw::unbind_by_session(&core, sid, secret(with), user(who), address(at)).await;
-                let expected = session.check();
-                assert_eq!(refusal(outcome).is_ok(), expected.is_ok());
-                if expected.is_ok() && bound.get(&at) == Some(&who) {
+                let expected = session.check().is_ok() && session.user == who;
+                assert_eq!(refusal(outcome).is_ok(), expected);
+                if expected && bound.get(&at) == Some(&who) {
                     bound.remove(&at);
                     invited.withdrawn(at);
                 }

@@ -173,7 +173,7 @@ async fn erasing_leaves_no_byte_after_the_next_round() {
     server.bind(&alice, "alice@example.org", "secret").await;
     server.bind(&bob, "bob@example.org", "secret").await;
     server.request(Method::DELETE, ACCOUNT, Some(&alice.token), None).await.ok();
-    server.pass(std::time::Duration::from_secs(2 * 24 * 3600)).await;
+    server.pass(Duration::from_secs(2 * 24 * 3600)).await;
     for trace in ["alice@example.org", alice.id.as_str()] {
         assert_eq!(files_with(&data, trace.as_bytes()), Vec::<std::path::PathBuf>::new(), "{trace}");
     }

@@ -25,6 +25,7 @@ use crate::{
     },
     ops::address::{
         deliveries::NotDelivered,
+        suppression,
         validate::{self, TokenRequest, User, Validated},
     },
     remote::mail::{MailError, ValidationMail},
@@ -87,8 +88,9 @@ pub async fn request_token(
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let deliver = async |message: validate::Message| {
-            let link = pages::confirm_link(&here.core.config, &message.sid, &message.token, language);
+            let link = pages::confirm_link(&here.core.config, &message.sid, &message.token);
             let mail = ValidationMail {
+                stop: suppression::stop_link(&here.core, &message.address),
                 to: message.address,
                 account: asked_by,
                 link,
@@ -157,10 +159,17 @@ impl SubmitToken {
             medium,
             sid: parsed(self.sid, "sid", Sid::parse)?,
             secret: parsed(self.client_secret, "client_secret", ClientSecret::parse)?,
-            // People type codes in groups with spaces.
-            token: parsed(self.token, "token", |text| Token::parse(&text.replace(' ', "")))?,
+            token: parsed(self.token, "token", |text| Token::parse(&as_mailed(text)))?,
         })
     }
+}
+
+/// A token as people paste it: in groups with spaces, or out of a mail that nobody decoded, where `=` begins the
+/// code of a character and the end of a line, and `=3D` is itself one. No token has that sign.
+fn as_mailed(text: &str) -> String {
+    let whole = text.replace("=\r\n", "").replace("=\n", "");
+    let word: String = whole.split_whitespace().collect();
+    word.replace("=3D", "").replace('=', "")
 }
 
 /// A token submitted to a session.

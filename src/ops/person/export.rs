@@ -18,7 +18,7 @@ use self::document::{
     AccessToken, Audited, Binding, Consent, LookedUp, LookupMade, OpenVisit, ReceivedInvitation,
     SentInvitation, ValidationSession, Waiting,
 };
-use super::audit::{entry, subject_of};
+use super::audit::{about, entry, subject_of, subjects_of};
 use crate::{
     domain::{
         audit::{By, Deed, subject},
@@ -80,7 +80,7 @@ impl Exports {
     async fn place(&self, by: By) -> Result<SemaphorePermit<'_>, Refusal> {
         let place = match by {
             By::Operator => self.0.acquire().await.ok(),
-            By::Owner | By::Account | By::Server => self.0.try_acquire().ok(),
+            By::Owner | By::Account | By::Server | By::Homeserver => self.0.try_acquire().ok(),
         };
         place.ok_or(Refusal::LimitExceeded { retry_after: RETRY_AFTER })
     }
@@ -117,7 +117,7 @@ async fn in_background<T: Send + 'static>(
 /// What is stored about an address, for the owner's own page. This is no export: it has no lookups, and adds no
 /// entry to the audit.
 pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> {
-    let (subject, now) = (subject_of(core, address), core.clock.now());
+    let now = core.clock.now();
     let mut export = empty(core, now, address.as_str());
     let snapshot = core.store.read();
     let sessions = snapshot.sessions_of_address(address)?;
@@ -128,7 +128,7 @@ pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> 
     export.not_written_to_since = suppressed_since(&snapshot, address)?.map(|since| since.0);
     let visits = snapshot.visits_of(address)?;
     export.visits = visits.iter().map(|(_, visit)| OpenVisit { until: visit.until.0 }).collect();
-    export.audit = audited(&snapshot, subject)?;
+    export.audit = audited(&snapshot, &subjects_of(core, address))?;
     Ok(export)
 }
 
@@ -168,7 +168,7 @@ pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Fa
         export.consents.push(Consent { document, version, accepted: accepted.0 });
     }
     export.lookups_made = lookups.into_iter().map(|lookup| LookupMade::new(lookup, shows_ip)).collect();
-    export.audit = audited(&snapshot, subject)?;
+    export.audit = audited(&snapshot, &[subject])?;
     Ok(export)
 }
 
@@ -254,7 +254,7 @@ fn lifetime(core: &Core, invitation: &Invitation) -> (u64, u64) {
     (invitation.created.0, invitation.created.after(core.config.invites.lifetime()).0)
 }
 
-fn audited(snapshot: &Snapshot, subject: [u8; 32]) -> Result<Vec<Audited>, StoreError> {
-    let entries = snapshot.audit_about(&subject)?.into_iter();
+fn audited(snapshot: &Snapshot, subjects: &[[u8; 32]]) -> Result<Vec<Audited>, StoreError> {
+    let entries = about(snapshot, subjects)?.into_iter();
     Ok(entries.map(|one| Audited { at: one.at.0, deed: one.deed.as_str(), by: one.by.as_str() }).collect())
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     domain::{
+        audit::{By, Deed, Entry},
         ids::Token,
         language::Language,
         outbox::OutboxKey,
@@ -92,7 +93,7 @@ pub enum LinkOutcome {
 /// against the daily ceiling in any case: otherwise the ceiling would reveal which numbers are known.
 pub async fn begin_visit(core: &Core, asked: LinkRequest) -> Result<LinkOutcome, Failure> {
     let LinkRequest { to, .. } = asked;
-    let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
+    let (address, secret) = (to.address().clone(), Token::short(random()));
     if let (Recipient::Mailbox(_), Some(reason)) = (&to, reason_against(&core.store.read(), &address)?) {
         return Ok(reason);
     }
@@ -136,10 +137,9 @@ fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<boo
         || !tables.sessions_of_address(address)?.is_empty())
 }
 
-/// The URL of the link.
-pub fn link(core: &Core, secret: &Token, language: Language) -> String {
-    let (base, language) = (&core.config.public_base_url, language.as_str());
-    format!("{base}/me/visit?token={}&lang={language}", secret.as_str())
+/// The URL of the link: short, and without a sign that a mail encodes.
+pub fn link(core: &Core, secret: &Token) -> String {
+    format!("{}/me/visit/{}", core.config.public_base_url, secret.as_str())
 }
 
 /// Whether a link is still valid. Does not consume it.
@@ -157,6 +157,9 @@ pub async fn confirm(core: &Core, link: Token) -> Result<Option<Token>, Failure>
         let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
         let Some(visit) = visit else { return Ok(false) };
         tables.remove_visit(old)?;
+        // The page shows what is stored about the address.
+        let key = tables.session_key()?;
+        tables.put_audit(&Entry::about(&visit.address, Deed::PageView, By::Owner, &key, now))?;
         tables.put_visit(new, &visit.confirmed(now))?;
         Ok(true)
     });
@@ -171,6 +174,18 @@ pub fn find_visit(core: &Core, secret: &Token) -> Result<Option<Visit>, Failure>
 fn visit(core: &Core, secret: &Token, stage: Stage) -> Result<Option<Visit>, Failure> {
     let (now, visit) = (core.clock.now(), core.store.read().visit(SecretHash::of(secret.as_str()))?);
     Ok(visit.filter(|visit| visit.stage == stage && !visit.is_over(now)))
+}
+
+/// A secret for a browser that opens a link, see [`link_form_token`].
+pub fn browser_secret() -> Token {
+    Token::from_bytes(random())
+}
+
+/// The CSRF token of the form that opens a link. It belongs to one browser, so nobody can have another browser open
+/// their own page.
+pub fn link_form_token(core: &Core, browser: &Token, link: &Token) -> Token {
+    let parts = [b"link form".as_slice(), browser.as_str().as_bytes(), link.as_str().as_bytes()];
+    Token::from_bytes(core.session_key.mac(&parts))
 }
 
 /// The CSRF token of the page's forms.
