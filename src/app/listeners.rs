@@ -17,7 +17,7 @@ use rustix::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// The name of the operator's socket in the data directory.
@@ -28,6 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the check asks a listener that does not answer. A flood of connections may delay the start, but
 /// must not end it at once.
 const ANSWER_ATTEMPTS: usize = 6;
+/// The pause after a connection that was refused.
+const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
 /// A request that the HTTP library itself answers with 400. It shows that workers run, and no log counts it.
 const PROBE: &[u8] = b"?\r\n\r\n";
@@ -105,20 +107,33 @@ where
 {
     for _ in 1..ANSWER_ATTEMPTS {
         match ask(connect(), listener).await {
-            Err(error) if is_timeout(&error) => {
+            Err(error) if is(&error, io::ErrorKind::TimedOut) => {
                 tracing::warn!(
                     listener,
                     "a listener does not answer yet; is the server flooded with connections?"
                 );
             }
+            // Its server may have ended this moment. Then the supervisor ends this check before the next attempt.
+            Err(error) if is(&error, io::ErrorKind::ConnectionRefused) => sleep(REFUSED_PAUSE).await,
             outcome => return outcome,
         }
     }
-    ask(connect(), listener).await
+    match ask(connect(), listener).await {
+        Err(error) if is(&error, io::ErrorKind::ConnectionRefused) => {
+            log_unreachable(&error, listener);
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
-fn is_timeout(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+fn is(error: &anyhow::Error, kind: io::ErrorKind) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == kind)
+}
+
+/// The listener is there, so a firewall is in between. That must not keep the server from starting.
+fn log_unreachable(error: &anyhow::Error, listener: &str) {
+    tracing::warn!(%error, listener, "the server cannot connect to its own listener to check it; does a firewall forbid that?");
 }
 
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
@@ -135,9 +150,9 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
         Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
             return Err(error).with_context(too_few);
         }
-        // The listener is there, so a firewall is in between. That must not keep the server from starting.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error.into()),
         Err(error) => {
-            tracing::warn!(%error, listener, "the server cannot connect to its own listener to check it; does a firewall forbid that?");
+            log_unreachable(&error.into(), listener);
             return Ok(());
         }
     };

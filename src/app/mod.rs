@@ -10,13 +10,14 @@ mod systemd;
 use std::{
     future::pending,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
 };
 
 use actix_web::{dev::Server, web};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use futures_util::{FutureExt, future::join_all};
 use tokio::runtime::Runtime;
 
@@ -26,6 +27,7 @@ use crate::{
     config::Config,
     domain::{clock::Clock, time::Millis},
     http::{self, WORKER_PART, Workers},
+    logs,
     ops::{self, Core},
     parts,
     remote::{
@@ -70,6 +72,8 @@ pub struct Environment {
     pub ports: Ports,
     /// How often tasks read the clock.
     pub tick: Duration,
+    /// Whether the server may begin with a new database where an earlier one is missing.
+    pub allows_new_database: bool,
 }
 
 impl Default for Environment {
@@ -79,6 +83,7 @@ impl Default for Environment {
             dns: None,
             ports: Ports::default(),
             tick: Duration::from_secs(1),
+            allows_new_database: false,
         }
     }
 }
@@ -102,7 +107,10 @@ impl Application {
     /// # Errors
     /// Whatever keeps the server from starting, in words for the operator.
     pub fn build(config: Config, environment: Environment) -> anyhow::Result<Self> {
-        let Environment { clock, dns, ports, tick } = environment;
+        let Environment { clock, dns, ports, tick, allows_new_database } = environment;
+        if !allows_new_database {
+            require_database(&config.data_dir)?;
+        }
         listeners::require_descriptors(http::worker_threads(&config))?;
         let config = Arc::new(config);
         let background = background_runtime()?;
@@ -247,7 +255,27 @@ fn tasks_shutdown_timeout(config: &Config) -> Duration {
 /// # Errors
 /// What is wrong.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    let socket = config.data_dir.join(CONTROL_SOCKET);
+    // `sun_path` in unix(7).
+    ensure!(
+        socket.as_os_str().len() < 108,
+        "data_dir: {} is too long for the operator's socket in it, whose path may have 107 bytes; choose a shorter one",
+        config.data_dir.display()
+    );
     Clients::new(config).map(|_| ())
+}
+
+/// Refuses to begin with new keys where an earlier database is missing: nobody could be found any more, and pending
+/// invitations would be worthless.
+fn require_database(data_dir: &Path) -> anyhow::Result<()> {
+    if store::is_missing(data_dir) && logs::exist(data_dir) {
+        bail!(
+            "there is no database in {}, but there are logs of an earlier one: restore {} from a backup, or begin with an empty database and new keys: bindery serve --new",
+            data_dir.display(),
+            store::DATABASE_FILE
+        );
+    }
+    Ok(())
 }
 
 fn open_store(config: &Config, now: Millis) -> anyhow::Result<Store> {

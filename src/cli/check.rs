@@ -34,8 +34,8 @@ fn check(config: &Config) -> anyhow::Result<()> {
         config.server_name,
         config.data_dir.display()
     ))?;
-    for key in config.operator.unsaid() {
-        print(&format!("Warning: {key} is empty. The privacy notice will say that you did not give it.\n"))?;
+    for warning in config.warnings() {
+        print(&format!("Warning: {warning}.\n"))?;
     }
     let planned = Planned::by(config);
     match plan_effect(config, &planned) {

@@ -19,7 +19,7 @@ use crate::{
         signing::PublicKeys,
     },
     ops::{self, Core, HomeserverError, Homeservers},
-    store::{DATABASE_FILE, Store},
+    store::{self, Store},
 };
 
 /// The database cache of a command. `store.cache_mib` is for the server.
@@ -91,7 +91,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// Opens the database. The lock on the data directory keeps a server from starting meanwhile.
 async fn open(config: Config) -> anyhow::Result<Core> {
-    if !config.data_dir.join(DATABASE_FILE).exists() {
+    if store::is_missing(&config.data_dir) {
         bail!("there is no database in {}; check data_dir", config.data_dir.display());
     }
     let genesis = || ops::genesis(SystemClock.now());

@@ -44,7 +44,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum TopCommand {
     /// Run the server; without a configuration it listens on 127.0.0.1:8090, for a try
-    Serve(WithConfig),
+    Serve {
+        #[command(flatten)]
+        with: WithConfig,
+        /// Begin with an empty database and new keys, although there are logs of an earlier one
+        #[arg(long)]
+        new: bool,
+    },
     /// Show what Bindery does with made-up people, then keep serving until Ctrl-C
     #[cfg(feature = "demo")]
     Demo {
@@ -124,7 +130,7 @@ pub fn run() -> ExitCode {
 
 fn execute(command: TopCommand) -> anyhow::Result<()> {
     match command {
-        TopCommand::Serve(with) => serve::serve(with.load_for_server()?),
+        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
         TopCommand::Config(command) => check::run(command),

@@ -8,6 +8,19 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Config, ConfigError, SmtpSecurity, is_brand};
 use crate::domain::{ids::RoomId, invitation::MAX_SHOWN_CHARACTERS, server_name::ServerName};
 
+/// More threads than this answer no faster, on any machine.
+const MAX_WORKERS: usize = 512;
+
+/// Whether this is a level, or a list of levels and of filters for a part of the program. The logging library takes
+/// any other word for the name of a part, and then logs nothing.
+fn is_level(text: &str) -> bool {
+    text.split(',').all(|filter| {
+        let level = filter.split_once('=').map_or(filter, |(_, level)| level);
+        ["error", "warn", "info", "debug", "trace", "off"]
+            .contains(&level.trim().to_ascii_lowercase().as_str())
+    })
+}
+
 impl Config {
     /// Checks all values.
     ///
@@ -53,6 +66,24 @@ impl Config {
         require(
             near || !in_the_clear,
             "mail.smtp.security: \"none\" sends the password in the clear, which only a relay on this machine may get; set \"tls\" or \"starttls\"".to_owned(),
+        );
+        let host = &self.mail.smtp.host;
+        let is_host = !host.is_empty()
+            && (host.parse::<IpAddr>().is_ok() || !host.contains([':', '/', '@', ' ', '\t', '\n', '\r']));
+        require(
+            is_host,
+            format!(
+                "mail.smtp.host: '{host}' is not a host; write its name or IP address alone, like 'mail.example.org'. The port has a key of its own, mail.smtp.port"
+            ),
+        );
+        let (workers, most) = (self.http.workers, MAX_WORKERS);
+        require(workers <= most, format!("http.workers: {workers} threads are too many; {most} is the most"));
+        let level = &self.log.level;
+        require(
+            is_level(level),
+            format!(
+                "log.level: '{level}' is not a level; write error, warn, info, debug, trace or off, or filters such as 'info,bindery::remote=debug'"
+            ),
         );
         require(
             !self.http.listen.is_empty(),

@@ -3,7 +3,7 @@
 //! An unknown key is an error that names the nearest known one: if Bindery ignored a misspelt key, the operator
 //! would find out at the worst time.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use schemars::{Schema, schema_for};
 use serde_json::Value as Json;
@@ -38,10 +38,17 @@ pub fn load(
         }
     };
     let schema = schema_for!(Config);
+    let (mut variables, mut unknown_variables) = (HashMap::new(), Vec::new());
     for (variable, value) in environment {
         // BINDERY_CONFIG is an argument of the command line, not a configuration key.
         if let Some(key) = variable.strip_prefix(PREFIX).filter(|key| *key != "CONFIG") {
             let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
+            // Others use this prefix, too: Kubernetes sets BINDERY_PORT beside a service of that name.
+            if path.len() == 1 && property(&path, &schema).is_none() {
+                unknown_variables.push(variable);
+                continue;
+            }
+            variables.insert(path.join("."), variable.clone());
             // A value of a text key stays text, since a password may look like a number.
             let is_text = property(&path, &schema).is_some_and(|property| is_text(property, &schema));
             set(&mut table, &path, if is_text { Value::String(value) } else { parse_value(&value) })
@@ -50,12 +57,21 @@ pub fn load(
     }
     let mut unknown = Vec::new();
     find_unknown(&table, schema.as_value(), &schema, "", &mut unknown);
+    // The operator looks for the name that they wrote.
+    let as_written = |ConfigError(problems)| {
+        let named = problems.into_iter().map(|problem: String| {
+            let variable = problem.split_once(':').and_then(|(key, _)| variables.get(key));
+            variable.map(|variable| format!("{variable}: {problem}")).unwrap_or(problem)
+        });
+        ConfigError(named.collect())
+    };
     if !unknown.is_empty() {
-        return Err(ConfigError(unknown));
+        return Err(as_written(ConfigError(unknown)));
     }
     drop_empty(&mut table, schema.as_value(), &schema);
-    let config = typed(table)?;
-    config.check()?;
+    let mut config = typed(table).map_err(as_written)?;
+    config.check().map_err(as_written)?;
+    config.unknown_variables = unknown_variables;
     Ok(config)
 }
 
@@ -109,7 +125,7 @@ fn find_unknown(table: &Table, part: &Json, schema: &Schema, prefix: &str, unkno
                     .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
                 let hint =
                     nearest.map(|name| format!("; did you mean '{prefix}{name}'?")).unwrap_or_default();
-                unknown.push(format!("there is no configuration key '{path}'{hint}"));
+                unknown.push(format!("{path}: there is no such configuration key{hint}"));
             }
             (Some(inner), Value::Table(inner_table)) => {
                 find_unknown(inner_table, inner, schema, &format!("{path}."), unknown);

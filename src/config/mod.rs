@@ -11,6 +11,7 @@ mod load;
 mod lookup;
 mod privacy;
 mod sms;
+mod warnings;
 
 use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -75,6 +76,9 @@ pub struct Config {
     /// The documents that accounts must accept: for each ID a version and, by language, a name and a URL.
     #[schemars(with = "Terms")]
     pub terms: Terms,
+    /// Variables of the environment that look like settings and are none: a container platform sets BINDERY_PORT for a service of that name.
+    #[serde(skip)]
+    pub unknown_variables: Vec<String>,
 }
 
 /// The addresses that this server listens on, and the proxies in front of it.
@@ -250,6 +254,7 @@ impl Default for Config {
             store: StoreSettings::default(),
             log: Log::default(),
             terms: Terms::new(),
+            unknown_variables: Vec::new(),
         }
     }
 }

@@ -72,6 +72,11 @@ pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("logs")
 }
 
+/// Whether there are logs in a data directory.
+pub fn exist(data_dir: &Path) -> bool {
+    list(&folder(data_dir)).is_ok_and(|files| !files.is_empty())
+}
+
 /// Creates the folder (mode 0700), and removes files that a crash left unfinished.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     if !folder.exists() {

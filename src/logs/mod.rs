@@ -31,7 +31,7 @@ use self::{
 };
 pub use self::{
     counters::{Counter, RequestKind, agent, printable},
-    files::{Held, LogKind, folder, held, unlink_expired},
+    files::{Held, LogKind, exist, folder, held, unlink_expired},
     lookups::clear_hash,
     read::{LookedUp, LookupMade, LookupSummary, rows},
     tally::CountedRow,

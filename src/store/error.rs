@@ -52,6 +52,18 @@ pub enum OpenError {
     /// The file system returned an error.
     #[error("cannot use the data directory {0}: {1}")]
     Directory(PathBuf, io::Error),
+    /// The directory or a file in it belongs to another user.
+    #[error(
+        "{path} belongs to the user {owner}, and this process runs as {user}: run it as {owner} (sudo -u '{owner}' bindery ...), or give the whole data directory to {user} with mode 0700"
+    )]
+    OtherOwner {
+        /// The directory or file.
+        path: PathBuf,
+        /// The name of its owner, or the number.
+        owner: String,
+        /// The user of this process.
+        user: String,
+    },
     /// The database belongs to another server name.
     #[error(
         "the database belongs to the server name {stored}, but server_name is {configured}: set it back, or set another data_dir for the new server"

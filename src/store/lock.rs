@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use super::OpenError;
 
@@ -30,7 +33,11 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(at_path)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Some network file systems have no locks.
+            if error != Errno::WOULDBLOCK {
+                return Err(at_path(error.into()));
+            }
             let mut holder = String::new();
             let is_known = file.read_to_string(&mut holder).is_ok() && holder.trim().parse::<u32>().is_ok();
             let holder =

@@ -11,6 +11,7 @@ mod job;
 mod lock;
 mod lookup_index;
 mod migrations;
+mod owner;
 mod progress;
 mod read_only;
 mod rewrite;
@@ -80,6 +81,11 @@ fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
     (builder, needed_repair)
 }
 
+/// Whether the data directory has no database, or an empty file that never was one.
+pub fn is_missing(dir: &Path) -> bool {
+    fs::metadata(dir.join(DATABASE_FILE)).map_or(true, |file| file.len() == 0)
+}
+
 /// The open database.
 pub struct Store {
     writer: writer::Writer,
@@ -106,12 +112,14 @@ impl Store {
         if !dir.exists() {
             fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(at_dir)?;
         }
+        owner::require_own(dir)?;
         let lock = lock::Lock::take(dir)?;
         // A directory that others can read would undo every other protection (design, P19).
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at_dir)?;
         let path = dir.join(DATABASE_FILE);
         rewrite::remove_if_there(&rewrite::new_file(&path))?;
-        fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at_dir)?;
+        let opened = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        opened.map_err(|error| OpenError::Directory(path.clone(), error))?;
         let (mut builder, needed_repair) = builder_noticing_repair();
         let database = builder.set_cache_size(cache_bytes).create(&path)?;
         let place = writer::Place { path, cache: cache_bytes };

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from mail import Mail
 from matrix import CLIENT, IDENTITY, Person
-from steps import expect, expect_json, expect_refusal, poll
+from steps import expect, expect_json, expect_named, expect_refusal, poll
 from story import lookup_of
 from world import Chapter, World, newcomer, publish, submit, validate
 
@@ -33,9 +33,11 @@ def an_address_is_invited(world: World) -> None:
     _invite(world, room_id, DAVE)
     mail = _mail_to(world, DAVE)
     carol = world.people["carol"].user_id
-    expect(mail.message["Subject"], f"{carol} invites you to a room on Matrix", "the subject")
+    homeserver = carol.split(":", 1)[1]
+    expect(mail.message["Subject"], f"An account of {homeserver} invites you to a room on Matrix", "the subject")
     text = mail.part("text/plain")
-    for part in (carol, '"Tea & cake"', "https://app.element.io/#/room/"):
+    expect_named(carol, text, "the mail names her")
+    for part in ('Tea & cake', "https://app.element.io/#/room/"):
         expect(part in text, True, f"the mail has {part}")
     mail.check_crlf()
     content = _third_party_invite(world, room_id)

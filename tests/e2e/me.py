@@ -5,7 +5,7 @@ import re
 
 from matrix import CLIENT, IDENTITY
 from selenium.webdriver.common.keys import Keys
-from steps import expect, expect_json, poll
+from steps import expect, expect_json, expect_named, poll
 from story import lookup_of
 from world import Chapter, World, ask_for_page, newcomer, next_mail, publish, validate, visit_link
 
@@ -26,7 +26,7 @@ def owners_hear_of_it(world: World) -> None:
         person = newcomer(world, name)
         publish(world, person, address)
         notice = next_mail(world, address, "/me")
-        expect(person.user_id in notice.part("text/plain"), True, "the notice says which account")
+        expect_named(person.user_id, notice.part("text/plain"), "the notice says which account")
         notice.check_crlf()
 
 
@@ -56,8 +56,8 @@ def a_person_sees_their_data_by_keyboard(world: World) -> None:
     browser.tab_to("main form button")
     browser.press(Keys.ENTER)
     poll(lambda: browser.outcome() == "me_data", 15, "the page")
-    for part in (IVAN, world.people["ivan"].user_id):
-        expect(part in browser.text(), True, "what the page shows")
+    expect(IVAN in browser.text(), True, "what the page shows")
+    expect_named(world.people["ivan"].user_id, browser.text(), "what the page shows")
 
 
 @CHAPTER.step

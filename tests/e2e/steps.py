@@ -35,6 +35,14 @@ def expect(actual: Any, wanted: Any, what: str) -> None:
         raise AssertionError(f"{what}: wanted {wanted!r}, got {actual!r}")
 
 
+def expect_named(user_id: str, text: str, what: str) -> None:
+    """The text names this account: its homeserver and its localpart, each with its label."""
+    localpart, homeserver = user_id.removeprefix("@").split(":", 1)
+    lines = [line.strip() for line in text.splitlines()]
+    for part in (homeserver, localpart):
+        expect(any(line.strip("\u2068\u2069 ").endswith(part) for line in lines), True, f"{what} ({part})")
+
+
 def expect_json(response: requests.Response) -> Any:
     """The response is a success; its body."""
     if response.status_code != 200:

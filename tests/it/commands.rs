@@ -1,6 +1,7 @@
 //! The commands, run as an operator runs them: the real program, its words and exit statuses.
 
 mod control;
+mod directory;
 
 use std::{
     io::Read,
@@ -111,6 +112,28 @@ async fn config_check_says_what_has_to_be_accepted_and_how_many_would_be_asked()
         said.contains("how many accounts would be asked to accept it: cannot open the database"),
         "{said}"
     );
+}
+
+#[test]
+fn what_serve_would_stumble_over_is_said_before() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (empty, marked) = (file("empty", "\n"), file("marked", "\u{feff}secret\n"));
+    let long = format!("/tmp/{}", "d".repeat(100));
+    let smtp = [("BINDERY_MAIL__TRANSPORT", "smtp"), ("BINDERY_MAIL__SMTP__USERNAME", "u")];
+    for (variables, expected) in [
+        (vec![smtp[0], smtp[1], ("BINDERY_MAIL__SMTP__PASSWORD_FILE", empty.as_str())], "has no password"),
+        (vec![smtp[0], smtp[1], ("BINDERY_MAIL__SMTP__PASSWORD_FILE", marked.as_str())], "byte order mark"),
+        (vec![("BINDERY_DATA_DIR", long.as_str())], "too long for the operator's socket"),
+    ] {
+        let output = run(&["config", "check"], &variables);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+    }
 }
 
 #[test]

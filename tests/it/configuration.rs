@@ -106,21 +106,71 @@ fn the_environment_goes_over_the_file() {
 #[test]
 fn unknown_keys_name_the_nearest() {
     for (text, expected) in [
-        ("servr_name = 'a'", "there is no configuration key 'servr_name'; did you mean 'server_name'?"),
+        ("servr_name = 'a'", "servr_name: there is no such configuration key; did you mean 'server_name'?"),
         (
             "[http]\nlisten_on = []",
-            "there is no configuration key 'http.listen_on'; did you mean 'http.listen'?",
+            "http.listen_on: there is no such configuration key; did you mean 'http.listen'?",
         ),
-        ("[mail.smtp]\nusernam = 'x'", "'mail.smtp.usernam'; did you mean 'mail.smtp.username'?"),
-        ("[limits]\nsign_per_ip = { burts = 1, per_hour = 1 }", "'limits.sign_per_ip.burts'; did you mean"),
-        ("[terms.tos]\nversoin = '1'", "'terms.tos.versoin'; did you mean 'terms.tos.version'?"),
+        (
+            "[mail.smtp]\nusernam = 'x'",
+            "mail.smtp.usernam: there is no such configuration key; did you mean 'mail.smtp.username'?",
+        ),
+        (
+            "[limits]\nsign_per_ip = { burts = 1, per_hour = 1 }",
+            "limits.sign_per_ip.burts: there is no such configuration key; did you mean",
+        ),
+        (
+            "[terms.tos]\nversoin = '1'",
+            "terms.tos.versoin: there is no such configuration key; did you mean 'terms.tos.version'?",
+        ),
         ("[emial]\nx = 1", "did you mean 'mail'?"),
     ] {
         let error = load_text(text, &[]).expect_err(text);
         assert!(error.contains(expected), "{error}");
     }
     let error = load_text("", &[("BINDERY_HTTP__LISTN", "x")]).expect_err("unknown");
+    assert!(error.starts_with("BINDERY_HTTP__LISTN: http.listn: "), "{error}");
     assert!(error.contains("did you mean 'http.listen'?"), "{error}");
+    let error = load_text("", &[("BINDERY_HTTP__WORKERS", "many")]).expect_err("no number");
+    assert!(error.starts_with("BINDERY_HTTP__WORKERS: http.workers: "), "{error}");
+    let error = load_text("", &[("BINDERY_LOG__LEVEL", "inof")]).expect_err("no level");
+    assert!(error.starts_with("BINDERY_LOG__LEVEL: log.level: 'inof' is not a level"), "{error}");
+}
+
+#[test]
+fn variables_of_others_are_named_and_ignored() {
+    let others =
+        [("BINDERY_SERVICE_HOST", "10.0.0.1"), ("BINDERY_PORT", "tcp://10.0.0.1:80"), ("BINDERY_BIN", "x")];
+    let config = load_text("", &others).expect("good");
+    let warnings = config.warnings();
+    for (name, _) in others {
+        assert!(warnings.iter().any(|warning| warning.contains(name)), "{name}: {warnings:?}");
+    }
+    let error = load_text("", &[("BINDERY_MAIL__FORM", "a@b.test")]).expect_err("a misspelt key");
+    assert!(error.contains("BINDERY_MAIL__FORM") && error.contains("did you mean 'mail.from'?"), "{error}");
+}
+
+#[test]
+fn what_works_badly_is_a_warning() {
+    for (text, expected) in [
+        (
+            "mail.transport = 'smtp'\nmail.smtp = { host = 'mail.example.org', security = 'none' }",
+            "in the clear",
+        ),
+        ("server_name = 'id.example.org'\npublic_base_url = 'http://id.example.org'", "demand https"),
+        ("mail.transport = 'directory'", "written into files"),
+        ("sms = { gateway = 'directory', countries = ['GB'] }", "text messages are written into files"),
+        ("operator.name = ''", "operator.name is empty"),
+    ] {
+        let warnings = load_text(text, &[]).expect("good").warnings();
+        assert!(warnings.iter().any(|warning| warning.contains(expected)), "{text}: {warnings:?}");
+    }
+    let text = "mail.transport = 'smtp'\nmail.smtp = { host = '127.0.0.1', security = 'none' }\npublic_base_url = 'http://localhost:8090'";
+    let warnings = load_text(&format!("{text}\n[operator]\nname = 'A'"), &[]).expect("good").warnings();
+    assert!(
+        !warnings.iter().any(|warning| warning.contains("clear") || warning.contains("https")),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -154,6 +204,16 @@ fn values_that_cannot_be_are_refused_with_their_key() {
             "language code",
         ),
         ("[terms.t]\nversion = '1'\n[terms.t.languages.en]\nname = 'a'\nurl = 'javascript:b'", "https://"),
+        ("log.level = 'warning'", "log.level: 'warning' is not a level; write error, warn, info"),
+        ("log.level = 'none'", "log.level"),
+        ("log.level = 'inof'", "log.level"),
+        ("log.level = ''", "log.level"),
+        ("log.level = 'info,bindery::remote'", "log.level"),
+        ("http.workers = 513", "http.workers: 513 threads are too many; 512 is the most"),
+        ("mail.smtp.host = 'smtp://mail.example.org'", "mail.smtp.host"),
+        ("mail.smtp.host = 'mail.example.org:587'", "a key of its own, mail.smtp.port"),
+        ("mail.smtp.host = ' mail.example.org'", "mail.smtp.host"),
+        ("mail.smtp.host = ''", "mail.smtp.host"),
         ("http.listen = []", "http.listen"),
         ("http.listen = ['localhost']", "http.listen"),
         ("http.trusted_proxies = ['x']", "trusted_proxies"),
@@ -194,6 +254,13 @@ fn values_that_cannot_be_are_refused_with_their_key() {
     }
     let missing = load(Some("/nowhere/bindery.toml".as_ref()), std::iter::empty()).expect_err("no such file");
     assert!(missing.to_string().contains("/nowhere/bindery.toml"), "{missing}");
+}
+
+#[test]
+fn levels_and_filters_are_taken() {
+    for level in ["error", "INFO", "off", "info,bindery::remote=debug", "bindery=trace"] {
+        load_text(&format!("log.level = '{level}'"), &[]).unwrap_or_else(|error| panic!("{level}: {error}"));
+    }
 }
 
 #[test]

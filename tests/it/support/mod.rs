@@ -266,8 +266,13 @@ impl Server {
         config.terms.insert("terms".to_owned(), terms("1"));
         change(&mut config);
         config.check().expect("a good configuration");
-        let environment =
-            Environment { clock: clock.clone(), dns: homeserver.dns(), ports: homeserver.ports(), tick };
+        let environment = Environment {
+            clock: clock.clone(),
+            dns: homeserver.dns(),
+            ports: homeserver.ports(),
+            tick,
+            ..Environment::default()
+        };
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (built, started) = std::sync::mpsc::channel();
         // The server has runtimes of its own, so it is built on a thread outside the test's.

@@ -19,9 +19,12 @@ pub struct Program {
 
 impl Program {
     pub fn start(config: &std::path::Path) -> Self {
+        Self::start_with(&["serve", "--config", config.to_str().expect("UTF-8")])
+    }
+
+    pub fn start_with(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bindery"))
-            .args(["serve", "--config"])
-            .arg(config)
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
