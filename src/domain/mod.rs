@@ -21,6 +21,7 @@ pub mod notice;
 pub mod outbox;
 pub mod phone;
 pub mod refusal;
+pub mod registrable;
 pub mod retention;
 pub mod secret;
 pub mod server_name;

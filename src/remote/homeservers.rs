@@ -8,18 +8,20 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     cache::{AnswerCache, Cached},
     discovery::Discovery,
     fetch::{Fetch, FetchError, Request, Response},
+    places::Places,
 };
 use crate::{
     domain::{
         backoff::Backoff,
         clock::Clock,
         ids::{OpenIdToken, UserId},
+        network::Network,
         server_name::ServerName,
         signing::{PublicKey, PublicKeys},
         time::Millis,
@@ -37,8 +39,6 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
 const MAX_KEYS: usize = 16;
 const MAX_CACHED_SERVERS: usize = 4096;
-/// The most requests of one kind at the same time.
-const MAX_CONCURRENT_REQUESTS: usize = 512;
 
 /// Homeservers on the network.
 pub struct RemoteHomeservers {
@@ -46,26 +46,29 @@ pub struct RemoteHomeservers {
     fetch: Arc<Fetch>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
-    /// One semaphore for each kind of request: a stranger without an account can cause requests for keys, and
-    /// registration must not wait for those.
-    owner_requests: Semaphore,
-    key_requests: Semaphore,
-    pub(super) onbind_requests: Semaphore,
+    /// Places for each kind of request: a stranger without an account can cause requests for keys, and they must
+    /// take none from registration. The outbox bounds the calls to `/3pid/onbind`.
+    owner_requests: Places,
+    key_requests: Places,
     keys: AnswerCache<ServerName, Arc<PublicKeys>, HomeserverError>,
 }
 
 impl RemoteHomeservers {
-    /// `timeout` bounds one request, discovery included.
-    pub fn new(discovery: Discovery, fetch: Arc<Fetch>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
-        let permits = || Semaphore::new(MAX_CONCURRENT_REQUESTS);
+    /// `timeout` bounds one request, discovery included. At most `max_requests` run at the same time.
+    pub fn new(
+        discovery: Discovery,
+        fetch: Arc<Fetch>,
+        clock: Arc<dyn Clock>,
+        timeout: Duration,
+        max_requests: usize,
+    ) -> Self {
         Self {
             discovery,
             fetch,
             clock,
             timeout,
-            owner_requests: permits(),
-            key_requests: permits(),
-            onbind_requests: permits(),
+            owner_requests: Places::new(max_requests / 2),
+            key_requests: Places::new(max_requests / 4),
             keys: AnswerCache::new(MAX_CACHED_SERVERS, Backoff { first: KEYS_INTERVAL, cap: KEYS_INTERVAL }),
         }
     }
@@ -73,16 +76,14 @@ impl RemoteHomeservers {
     /// Sends `request` to each place of `server` in turn, until one answers.
     pub(super) async fn send(
         &self,
-        permits: &Semaphore,
         server: &ServerName,
         request: Request<'_>,
         max_bytes: usize,
         max_time: Duration,
     ) -> Result<Response, HomeserverError> {
         let send = async {
-            let _permit = permits.acquire().await;
             let mut failure = FetchError::NoAddress;
-            for target in self.discovery.targets(server).await {
+            for target in self.discovery.targets(server).await? {
                 match self.fetch.send(&target, &request, max_bytes).await {
                     Ok(response) => return Ok(response),
                     Err(error) => failure = error,
@@ -90,26 +91,28 @@ impl RemoteHomeservers {
             }
             Err(failure)
         };
-        let answer = timeout(max_time, send).await;
-        answer.map_err(|_| "timeout".to_owned()).and_then(|answer| answer.map_err(|e| e.to_string())).map_err(
-            |reason| {
-                tracing::warn!(%server, reason, "a request to a homeserver failed");
-                HomeserverError::Unreachable
-            },
-        )
+        let reason = match timeout(max_time, send).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(FetchError::Busy)) => return Err(HomeserverError::Busy),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "timeout".to_owned(),
+        };
+        tracing::warn!(%server, reason, "a request to a homeserver failed");
+        Err(HomeserverError::Unreachable)
     }
 
     async fn fetch_token_owner(
         &self,
         server: &ServerName,
         token: &OpenIdToken,
+        caller: Network,
     ) -> Result<UserId, HomeserverError> {
+        let _place = self.owner_requests.take(server, caller).map_err(|_| HomeserverError::Busy)?;
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
         let request = Request::get(&path);
-        let response =
-            self.send(&self.owner_requests, server, request, MAX_USER_INFO_BYTES, self.timeout).await?;
+        let response = self.send(server, request, MAX_USER_INFO_BYTES, self.timeout).await?;
         if response.status.is_client_error() {
             return Err(HomeserverError::Refused);
         }
@@ -122,6 +125,7 @@ impl RemoteHomeservers {
         &self,
         server: &ServerName,
         key_id: &str,
+        caller: Network,
     ) -> Result<Arc<PublicKeys>, HomeserverError> {
         let now = self.clock.now();
         let cached = self.keys.get(server, now);
@@ -132,8 +136,11 @@ impl RemoteHomeservers {
                 return cached.answer.clone();
             }
         }
+        let _place = self.key_requests.take(server, caller).map_err(|_| HomeserverError::Busy)?;
         let fetched = self.fetch_keys(server, now).await.map(|(keys, expires)| (Arc::new(keys), expires));
         match (fetched, cached) {
+            // It was not asked, so there is nothing to cache.
+            (Err(HomeserverError::Busy), _) => Err(HomeserverError::Busy),
             // Anyone can name an unknown key. A failure to fetch it must not drop the good ones.
             (Err(error), Some(Cached { answer: Ok(keys), expires, .. })) => {
                 let _ = self.keys.insert(server.clone(), now, Ok((keys, expires)));
@@ -149,7 +156,7 @@ impl RemoteHomeservers {
         now: Millis,
     ) -> Result<(PublicKeys, Millis), HomeserverError> {
         let request = Request::get("/_matrix/key/v2/server");
-        let response = self.send(&self.key_requests, server, request, MAX_KEYS_BYTES, self.timeout).await?;
+        let response = self.send(server, request, MAX_KEYS_BYTES, self.timeout).await?;
         let document =
             json_object(&response).ok_or_else(|| log_invalid(server, HomeserverError::Unreachable))?;
         read_keys(server, &document, now).ok_or_else(|| log_invalid(server, HomeserverError::Refused))
@@ -161,16 +168,18 @@ impl Homeservers for RemoteHomeservers {
         &'a self,
         server: &'a ServerName,
         openid_token: &'a OpenIdToken,
+        caller: Network,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
-        self.fetch_token_owner(server, openid_token).boxed()
+        self.fetch_token_owner(server, openid_token, caller).boxed()
     }
 
     fn signing_keys<'a>(
         &'a self,
         server: &'a ServerName,
         key_id: &'a str,
+        caller: Network,
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
-        self.cached_keys(server, key_id).boxed()
+        self.cached_keys(server, key_id, caller).boxed()
     }
 }
 

@@ -55,7 +55,7 @@ impl RemoteHomeservers {
         timeout: Duration,
     ) -> Result<Response, HomeserverError> {
         let request = Request { method, path: PATH, body: Some(body) };
-        self.send(&self.onbind_requests, server, request, MAX_ANSWER_BYTES, timeout).await
+        self.send(server, request, MAX_ANSWER_BYTES, timeout).await
     }
 }
 
