@@ -16,6 +16,8 @@ pub struct Metrics {
     registry: Registry,
     outbox: Family<Outbox, Counter>,
     log_rows_lost: Family<Log, Counter>,
+    looked_up: Counter,
+    lookup_alarm: Gauge,
     retention_round: Gauge,
     retention_halted: Gauge,
     rewrite_overdue: Gauge,
@@ -47,6 +49,12 @@ impl Default for Metrics {
         let log_rows_lost = Family::default();
         let help = "Log rows that were lost because they could not be written, by log";
         registry.register("log_rows_lost", help, log_rows_lost.clone());
+        let looked_up = Counter::default();
+        let help = "Addresses that all accounts together have looked up";
+        registry.register("looked_up_addresses", help, looked_up.clone());
+        let lookup_alarm = Gauge::default();
+        let help = "1 from the time when all accounts together have looked up more addresses in a day than lookup.alarm_per_day, until midnight (UTC)";
+        registry.register("lookup_alarm", help, lookup_alarm.clone());
         let retention_round = Gauge::default();
         let help = "Start of the last successful round of retention, in seconds since 1970";
         registry.register("retention_round", help, retention_round.clone());
@@ -58,7 +66,17 @@ impl Default for Metrics {
         registry.register("rewrite_overdue", help, rewrite_overdue.clone());
         let help = "Requests for the link to a person's own page, by outcome";
         registry.register("visits", help, visits.clone());
-        Self { registry, outbox, log_rows_lost, visits, retention_round, retention_halted, rewrite_overdue }
+        Self {
+            registry,
+            outbox,
+            log_rows_lost,
+            looked_up,
+            lookup_alarm,
+            visits,
+            retention_round,
+            retention_halted,
+            rewrite_overdue,
+        }
     }
 }
 
@@ -71,6 +89,16 @@ impl Metrics {
     /// Counts lost rows of a log.
     pub fn count_lost_log_rows(&self, log: &'static str, rows: u64) {
         self.log_rows_lost.get_or_create(&Log { log }).inc_by(rows);
+    }
+
+    /// Counts addresses that were looked up.
+    pub fn count_looked_up(&self, addresses: u64) {
+        self.looked_up.inc_by(addresses);
+    }
+
+    /// Sets whether more addresses were looked up today than the operator expects.
+    pub fn show_lookup_alarm(&self, is_passed: bool) {
+        self.lookup_alarm.set(is_passed.into());
     }
 
     /// Sets when the last successful round of retention began.

@@ -1,4 +1,4 @@
-//! `bindery audit`: who exported or erased a person's data, and when.
+//! `bindery audit`: who was shown, given or removed a person's data, and when.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ impl Command for ReadAudit {
     type Answer = Vec<Entry>;
 
     async fn run(self, core: &Core) -> Result<Vec<Entry>, Failure> {
-        let about = self.about.map(|subject| subject.audit_hash(core));
+        let about = self.about.map(|subject| subject.audit_hashes(core));
         audit::list(core, self.since, about).await
     }
 }

@@ -60,7 +60,7 @@ impl Input for Email {
 
 impl Input for UserId {
     fn from_input(text: &str) -> Result<Self, InvalidInput> {
-        Self::parse(text).ok_or_else(|| {
+        Self::kept(text).ok_or_else(|| {
             InvalidInput(format!("'{text}' is not a Matrix ID; write it whole, like @alice:example.org"))
         })
     }

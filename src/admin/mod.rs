@@ -11,6 +11,7 @@ mod erase;
 mod export;
 pub mod input;
 mod invitations_cancel;
+mod log_read;
 mod pepper_rotate;
 mod retention_run;
 mod retention_status;
@@ -26,6 +27,7 @@ pub use self::{
     erase::Erase,
     export::Export,
     invitations_cancel::{CancelInvitations, Cancelled},
+    log_read::NoteLogReading,
     pepper_rotate::RotatePepper,
     retention_run::RunRetention,
     retention_status::{GetRetentionStatus, RetentionStatus},

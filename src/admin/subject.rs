@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::input;
 use crate::{
     domain::{audit, ids::UserId, threepid::Address},
-    ops::{Core, person::audit::subject_of},
+    ops::{Core, person::audit::subjects_of},
 };
 
 /// A person, named by one of the two things that Bindery knows of them.
@@ -21,11 +21,11 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The keyed hash under which the audit has them.
-    pub(super) fn audit_hash(&self, core: &Core) -> [u8; 32] {
+    /// The keyed hashes under which the audit has them.
+    pub(super) fn audit_hashes(&self, core: &Core) -> Vec<[u8; 32]> {
         match self {
-            Self::Address(address) => subject_of(core, address),
-            Self::Mxid(user) => audit::subject(core.session_key(), user.as_str()),
+            Self::Address(address) => subjects_of(core, address),
+            Self::Mxid(user) => vec![audit::subject(core.session_key(), user.as_str())],
         }
     }
 }

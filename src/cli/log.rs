@@ -1,5 +1,5 @@
 //! `bindery log`: prints the logs of lookups and callers. It reads the files itself, with and without a
-//! running server.
+//! running server, after it has recorded that in the audit.
 
 use std::{
     io::{self, BufWriter, ErrorKind, Write},
@@ -8,14 +8,15 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{WithConfig, print};
+use super::{WithConfig, control::execute, print};
 use crate::{
-    admin::input::Input,
+    admin::{NoteLogReading, Subject, input::Input},
     app::SystemClock,
     domain::{
         clock::Clock,
         day::Day,
         ids::UserId,
+        shown::{ShownId, ascii_json},
         time::{DAY, Millis, as_millis},
     },
     logs::{self, CountedRow, LogKind, LookupSummary, printable},
@@ -82,11 +83,15 @@ impl Filter {
             && self.account.as_ref().is_none_or(|account| account.as_str() == lookup.account);
         let LookupSummary { ts, account, ip, algorithm, addresses, matches } = lookup;
         let table = || {
-            let (when, account) = (ts.utc(), printable(&account));
-            let ip = ip.to_string();
-            format!("{when}  {account:<40}  {ip:<39}  {algorithm:<9}  {addresses:>9}  {matches:>7}\n")
+            let shown = UserId::kept(&account).map(|account| ShownId::of_user(&account));
+            let (homeserver, localpart) = shown
+                .map_or_else(|| (None, printable(&account)), |shown| (shown.homeserver, shown.localpart));
+            let (when, homeserver, ip) = (ts.utc(), homeserver.unwrap_or_default(), ip.to_string());
+            format!(
+                "{when}  {homeserver:<30}  {localpart:<30}  {ip:<39}  {algorithm:<9}  {addresses:>9}  {matches:>7}\n"
+            )
         };
-        is_wanted.then(|| if self.json { format!("{row}\n") } else { table() })
+        is_wanted.then(|| if self.json { format!("{}\n", ascii_json(row)) } else { table() })
     }
 
     /// Formats a row of one of the other two; `None` if the filter excludes it.
@@ -106,7 +111,7 @@ impl Filter {
                 _ => format!("{day}  {ip:<39}  {:>9}  {:>9}\n", count("requests"), count("refused")),
             }
         };
-        is_wanted.then(|| if self.json { format!("{row}\n") } else { table() })
+        is_wanted.then(|| if self.json { format!("{}\n", ascii_json(row)) } else { table() })
     }
 }
 
@@ -118,13 +123,17 @@ pub fn run(command: &LogCommand) -> anyhow::Result<()> {
         LogCommand::Connections(rows) => (LogKind::Connection, rows, None),
     };
     let filter = Filter::parse(arguments, account)?;
-    let data_dir = arguments.with.load()?.data_dir;
+    let config = arguments.with.load()?;
+    let data_dir = config.data_dir.clone();
     if !logs::folder(&data_dir).exists() {
         bail!(
             "there are no logs in {}; check data_dir, and whether a server has run there",
             data_dir.display()
         );
     }
+    let about = filter.account.clone().map(Subject::Mxid);
+    execute(config, NoteLogReading { about })
+        .context("the reading of a log must be recorded in the audit")?;
     match print_rows(&data_dir, kind, &filter) {
         Ok(0) if !filter.json => print("No row matches.\n"),
         // `head` or a pager closed the pipe.
@@ -161,8 +170,8 @@ fn heading(kind: LogKind) -> String {
     let (day, ip) = ("day", "IP address");
     match kind {
         LogKind::Lookup => format!(
-            "{:<16}  {:<40}  {ip:<39}  {:<9}  {:>9}  {:>7}\n",
-            "time (UTC)", "account", "algorithm", "addresses", "matches"
+            "{:<16}  {:<30}  {:<30}  {ip:<39}  {:<9}  {:>9}  {:>7}\n",
+            "time (UTC)", "homeserver", "account there", "algorithm", "addresses", "matches"
         ),
         LogKind::Access => format!("{day:<10}  {ip:<39}  {:<60}  program\n", "requests"),
         LogKind::Connection => format!("{day:<10}  {ip:<39}  {:>9}  {:>9}\n", "requests", "refused"),

@@ -2,7 +2,7 @@
 //!
 //! Lines go into a bounded queue, and one thread writes them. When standard error fails or blocks, the thread tries
 //! again and again; lines for which the queue has no room are counted, and the log says how many were lost as soon
-//! as it can be written again.
+//! as it can be written again. Lines that requests cause are summed up, see [`super::summing`].
 
 use std::{
     collections::VecDeque,
@@ -12,18 +12,22 @@ use std::{
     panic::PanicHookInfo,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing::{Metadata, callsite::Identifier};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+use super::summing::{self, LeftOut, Sums};
 use crate::config::{Log, LogFormat};
 
 /// How many bytes of lines the queue holds.
 const MAX_QUEUED: usize = 1 << 20;
 /// The pause after a write that failed.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The pause between two checks for sums of lines that are due.
+const SUM_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -45,7 +49,7 @@ pub fn start(log: &Log) -> anyhow::Result<Flush> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
-        .with_writer(|| QueueWriter);
+        .with_writer(QueueWriters);
     match log.format {
         LogFormat::Text => subscriber.with_ansi(false).init(),
         LogFormat::Json => subscriber.json().init(),
@@ -85,22 +89,54 @@ pub struct Flush;
 
 impl Drop for Flush {
     fn drop(&mut self) {
+        let left_out = QUEUE.lock().take_left_out(now() + summing::INTERVAL);
+        left_out.into_iter().for_each(log_left_out);
         flush();
     }
 }
 
+/// Makes the writer of each line.
+struct QueueWriters;
+
+impl<'a> MakeWriter<'a> for QueueWriters {
+    type Writer = QueueWriter;
+
+    fn make_writer(&'a self) -> QueueWriter {
+        QueueWriter { kind: None }
+    }
+
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> QueueWriter {
+        QueueWriter { kind: summing::kind(line) }
+    }
+}
+
 /// Takes one line for each call.
-struct QueueWriter;
+struct QueueWriter {
+    /// The kind of the line, if it is to be summed up.
+    kind: Option<Identifier>,
+}
 
 impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        QUEUE.push(line);
+        let is_admitted = self.kind.take().is_none_or(|kind| {
+            let mut queued = QUEUE.lock();
+            let sums = queued.sums.get_or_insert_default();
+            sums.admit(kind, &String::from_utf8_lossy(line), now())
+        });
+        if is_admitted {
+            QUEUE.push(line);
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "the log runs in real time")]
+    Instant::now()
 }
 
 /// The process has one standard error.
@@ -118,11 +154,25 @@ struct Queued {
     lost: u64,
     is_writing: bool,
     is_open: bool,
+    /// `None` before the first line that is to be summed up.
+    sums: Option<Sums<Identifier>>,
+}
+
+impl Queued {
+    fn take_left_out(&mut self, now: Instant) -> Vec<LeftOut> {
+        self.sums.as_mut().map(|sums| sums.take_due(now)).unwrap_or_default()
+    }
+}
+
+/// Logs how many lines like one that was written were not.
+fn log_left_out(LeftOut { times, like }: LeftOut) {
+    tracing::warn!(times, like, "further lines like this one were left out in the last minute");
 }
 
 impl Queue {
     const fn new() -> Self {
-        let queued = Queued { lines: VecDeque::new(), bytes: 0, lost: 0, is_writing: false, is_open: false };
+        let lines = VecDeque::new();
+        let queued = Queued { lines, bytes: 0, lost: 0, is_writing: false, is_open: false, sums: None };
         Self { queued: Mutex::new(queued), changed: Condvar::new() }
     }
 
@@ -143,8 +193,15 @@ impl Queue {
         let mut told = 0;
         loop {
             let queued = self.lock();
-            let waited = self.changed.wait_while(queued, |queued| queued.lines.is_empty());
-            let mut queued = waited.unwrap_or_else(PoisonError::into_inner);
+            let is_idle = |queued: &mut Queued| queued.lines.is_empty();
+            let waited = self.changed.wait_timeout_while(queued, SUM_INTERVAL, is_idle);
+            let (mut queued, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let left_out = queued.take_left_out(now());
+            if !left_out.is_empty() {
+                drop(queued);
+                left_out.into_iter().for_each(log_left_out);
+                continue;
+            }
             let Some(line) = queued.lines.pop_front() else { continue };
             queued.bytes -= line.len();
             queued.is_writing = true;

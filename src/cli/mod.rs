@@ -20,6 +20,7 @@ mod person;
 mod retention;
 mod serve;
 mod signals;
+mod summing;
 mod suppression;
 mod table;
 

@@ -5,6 +5,7 @@ use anyhow::Context;
 use super::{WithConfig, control::execute, print};
 use crate::{
     admin::{Erase, Export, Subject, input::Input},
+    domain::shown::ascii_json,
     ops::person::erasure::Erased,
 };
 
@@ -48,7 +49,7 @@ pub fn parse_subject(address: Option<&str>, mxid: Option<&str>) -> anyhow::Resul
 /// Prints everything that is stored about a person.
 pub fn export(PersonArguments { person, with }: PersonArguments) -> anyhow::Result<()> {
     let document = execute(with.load()?, Export(person.parse()?))?;
-    print(&format!("{}\n", serde_json::to_string_pretty(&document)?))
+    print(&format!("{}\n", ascii_json(&serde_json::to_string_pretty(&document)?)))
 }
 
 /// Erases everything that is stored about a person.

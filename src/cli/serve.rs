@@ -12,6 +12,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     let signals = Signals::start()?;
     warn(&config);
     let application = Application::build(config, Environment::default())?;
+    signals.serving();
     let mut waited = Ok(());
     application.run_until(async { waited = signals.stop().await })?;
     waited?;

@@ -1,7 +1,13 @@
-//! What signals do to a running server: SIGTERM and SIGINT drain it, a second one of them aborts it, SIGHUP and
+//! What signals do: SIGTERM and SIGINT drain a running server and abort one that starts or drains. SIGHUP and
 //! SIGUSR1 only leave a line in the log.
 
-use std::process;
+use std::{
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::{Context, anyhow};
 use tokio::{
@@ -23,30 +29,42 @@ const EXIT_BY_SIGNAL: i32 = 128;
 
 /// Waits for signals on a thread of its own, which answers while everything else drains or hangs.
 pub struct Signals {
-    begin: oneshot::Sender<()>,
+    is_serving: Arc<AtomicBool>,
     stopped: oneshot::Receiver<()>,
 }
 
 impl Signals {
-    /// SIGHUP and SIGUSR1 no longer end the process. SIGTERM and SIGINT still do, until [`Signals::stop`].
+    /// SIGHUP and SIGUSR1 no longer end the process. SIGTERM and SIGINT still do, until [`Signals::serving`].
     ///
     /// # Errors
     /// If the system has no descriptor or thread left.
     pub fn start() -> anyhow::Result<Self> {
-        let (begin, begun) = oneshot::channel();
+        let is_serving = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = oneshot::channel();
         let runtime = Builder::new_current_thread().enable_io().build().context("cannot wait for signals")?;
-        let ignored = {
+        let (ignored, ending) = {
             let _entered = runtime.enter();
-            (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?)
+            (
+                [signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?],
+                [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
+            )
         };
         // The end of the thread drops `stop`, and that ends the server.
-        let wait = move || {
-            parts::panic_if_asked(PART);
-            runtime.block_on(async { join!(ignore(ignored), stop_or_abort(begun, stop)) });
+        let wait = {
+            let is_serving = is_serving.clone();
+            move || {
+                parts::panic_if_asked(PART);
+                runtime.block_on(async { join!(ignore(ignored), stop_or_abort(ending, &is_serving, stop)) });
+            }
         };
         parts::spawn_thread(PART, || {}, wait)?;
-        Ok(Self { begin, stopped })
+        Ok(Self { is_serving, stopped })
+    }
+
+    /// From now on, the first SIGTERM or SIGINT drains the server. Called before the server answers anything:
+    /// whoever has heard from it may stop it.
+    pub fn serving(&self) {
+        self.is_serving.store(true, Ordering::Release);
     }
 
     /// Waits for the first SIGTERM or SIGINT. The second one ends the process at once.
@@ -54,12 +72,11 @@ impl Signals {
     /// # Errors
     /// If nothing waits for signals any more.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let _ = self.begin.send(());
         self.stopped.await.map_err(|_| anyhow!("the part '{PART}' ended while the server was running"))
     }
 }
 
-async fn ignore((mut hangup, mut user_defined): (Signal, Signal)) {
+async fn ignore([mut hangup, mut user_defined]: [Signal; 2]) {
     loop {
         select! {
             _ = hangup.recv() => {
@@ -70,23 +87,26 @@ async fn ignore((mut hangup, mut user_defined): (Signal, Signal)) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a second signal ends the process without a drain")]
-async fn stop_or_abort(begun: oneshot::Receiver<()>, stop: oneshot::Sender<()>) {
-    let Ok(()) = begun.await else { return };
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
+async fn stop_or_abort([mut term, mut int]: [Signal; 2], is_serving: &AtomicBool, stop: oneshot::Sender<()>) {
     let mut next = async || {
         select! {
             _ = term.recv() => SignalKind::terminate(),
             _ = int.recv() => SignalKind::interrupt(),
         }
     };
-    next().await;
+    let first = next().await;
+    if !is_serving.load(Ordering::Acquire) {
+        tracing::warn!("a signal ends the server before it has started");
+        abort(first);
+    }
     let _ = stop.send(());
     let second = next().await;
     tracing::warn!("a second signal ends the server at once; the next start repairs the database");
+    abort(second);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the signal ends the process without a drain")]
+fn abort(signal: SignalKind) -> ! {
     logging::flush();
-    process::exit(EXIT_BY_SIGNAL + second.as_raw_value());
+    process::exit(EXIT_BY_SIGNAL + signal.as_raw_value())
 }

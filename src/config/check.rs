@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Config, ConfigError, SmtpSecurity, is_brand};
-use crate::domain::{ids::RoomId, server_name::ServerName};
+use crate::domain::{ids::RoomId, invitation::MAX_SHOWN_CHARACTERS, server_name::ServerName};
 
 impl Config {
     /// Checks all values.
@@ -71,19 +71,7 @@ impl Config {
         self.operator.problems().into_iter().for_each(|problem| require(false, problem));
         self.check_invites(&mut require);
         self.check_sms(&mut require);
-        let max = self.lookup.max_addresses;
-        require(
-            (1..=10_000).contains(&max),
-            format!("lookup.max_addresses: {max} is not between 1 and 10000"),
-        );
-        // A budget is stored until it is full again, also under a hash of the caller's IP address.
-        let days = max as u64 / self.lookup.daily_budget.get();
-        require(
-            days <= 60,
-            format!(
-                "lookup.daily_budget: a used-up budget of max_addresses would take {days} days to refill, so raise it or lower lookup.max_addresses; the policy says: a hash of a caller's IP address is kept for sixty days at most"
-            ),
-        );
+        self.lookup.problems().into_iter().for_each(|problem| require(false, problem));
         let both = self.mail.smtp.password.is_some() && self.mail.smtp.password_file.is_some();
         require(!both, "mail.smtp: set password or password_file, not both".to_owned());
         let has_password = self.mail.smtp.password.is_some() || self.mail.smtp.password_file.is_some();
@@ -137,6 +125,13 @@ impl Config {
             web && plain && !url.ends_with('/'),
             format!(
                 "invites.web_client_url: '{url}' must begin with https://, without '#', '?' or a slash at its end"
+            ),
+        );
+        let shown = invites.show_characters;
+        require(
+            shown <= MAX_SHOWN_CHARACTERS,
+            format!(
+                "invites.show_characters: {shown} is more than {MAX_SHOWN_CHARACTERS}; the room would show most of the address to everybody in it"
             ),
         );
         for room in &invites.blocked_rooms {

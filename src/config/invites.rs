@@ -16,7 +16,7 @@ pub struct Invites {
     pub expire_days: NonZeroU32,
     /// The URL of the web client that the link in an invitation opens, without a slash at its end.
     pub web_client_url: String,
-    /// How many characters of each side of an invited address the room shows: 1 shows "f...@b...".
+    /// How many characters of each side of an invited address the room shows, 0 to 3: 1 shows "f...@b...".
     pub show_characters: usize,
     /// How many invitation mails this server sends in one day (UTC), for all inviters together.
     pub daily_ceiling: NonZeroU32,

@@ -9,9 +9,9 @@ use crate::domain::bucket::Rate;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Registrations from one IP address (an IPv6 /64 counts as one).
+    /// Registrations from one IP address; for this and all limits by IP address, an IPv6 /64 counts as one, its /56 has twice and its /48 four times as much.
     pub register_per_ip: Rate,
-    /// Registrations of one homeserver's users, counted after the homeserver has confirmed the user.
+    /// Registrations of one homeserver's users, counted after the homeserver has confirmed the user; for this and all limits by homeserver, all homeservers of a registrable domain count as one.
     pub register_per_homeserver: Rate,
     /// Validation mails that one account requests.
     pub request_token_per_account: Rate,
@@ -57,7 +57,7 @@ pub struct Limits {
     pub visit_per_address: Rate,
     /// Messages to one telephone number, for all accounts and homeservers together.
     pub sms_per_number: Rate,
-    /// Messages to the numbers of one country, for all accounts and homeservers together.
+    /// Messages to the numbers of one country, for all accounts and homeservers together; links to people's own pages may use up a quarter.
     pub sms_per_country: Rate,
     /// Messages that one account requests.
     pub sms_per_account: Rate,

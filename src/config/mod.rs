@@ -8,15 +8,11 @@ mod example;
 mod invites;
 mod limits;
 mod load;
+mod lookup;
 mod privacy;
 mod sms;
 
-use std::{
-    net::IpAddr,
-    num::{NonZeroU32, NonZeroU64},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -27,6 +23,7 @@ pub use self::{
     invites::Invites,
     limits::Limits,
     load::load,
+    lookup::{HomeserverBudget, Lookup, NetworkBudget},
     privacy::{LookupLog, Operator, Privacy, Processor},
     sms::{Sms, SmsFormat, SmsHttp, SmsMethod, SmsTransport},
 };
@@ -204,20 +201,6 @@ pub struct Delegation {
     pub allowed_networks: Vec<IpNet>,
 }
 
-/// Rules for lookups of addresses.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Lookup {
-    /// How many addresses one lookup request may contain, 1 to 10000.
-    pub max_addresses: usize,
-    /// Whether clients may look up unhashed addresses (algorithm "none").
-    pub allow_none: bool,
-    /// How many addresses an account may look up per day, after the first max_addresses; ten times that for all users of a homeserver, and for all callers from an IP address.
-    pub daily_budget: NonZeroU64,
-    /// How many days until a new pepper replaces the current one in lookup hashes, 1 to 365.
-    pub pepper_rotation_days: NonZeroU32,
-}
-
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -320,17 +303,6 @@ impl Default for Smtp {
             extra_ca_file: None,
             timeout_seconds: at_least_one(20),
             max_connections: at_least_one(4),
-        }
-    }
-}
-
-impl Default for Lookup {
-    fn default() -> Self {
-        Self {
-            max_addresses: 10_000,
-            allow_none: false,
-            daily_budget: NonZeroU64::from(at_least_one(5000)),
-            pepper_rotation_days: default_days(Period::Pepper),
         }
     }
 }

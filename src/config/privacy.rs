@@ -196,6 +196,8 @@ impl Config {
             authority: operator.authority.clone(),
             authority_url: operator.authority_url.clone(),
             security_contact: operator.security_contact().unwrap_or_default(),
+            lookups_at_once: self.lookup.max_addresses,
+            lookups_a_day: self.lookup.daily_budget.get(),
             notify_owners: privacy.notify_owners,
         }
     }

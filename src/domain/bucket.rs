@@ -48,6 +48,16 @@ impl Pace {
         Duration::from_micros(self.micros(self.burst))
     }
 
+    /// A third of the bucket, see [`Bucket::take_leaving`].
+    pub fn third(self) -> u64 {
+        self.burst / 3
+    }
+
+    /// The same for `times` as many callers together.
+    pub fn times(self, times: u64) -> Self {
+        Self { burst: self.burst.saturating_mul(times), refill: self.refill.saturating_mul(times), ..self }
+    }
+
     /// How long it takes to refill `count`, in microseconds.
     fn micros(self, count: u64) -> u64 {
         count.saturating_mul(self.period) / self.refill
@@ -81,12 +91,26 @@ impl Bucket {
     /// # Errors
     /// How long to wait until the same request is allowed; then nothing was taken.
     pub fn take(&mut self, pace: impl Into<Pace>, cost: u64, now: Millis) -> Result<(), Duration> {
+        self.take_leaving(pace, cost, 0, now)
+    }
+
+    /// Takes `cost` out of the bucket, but leaves `reserve` in it for others. A cost above the rest takes the whole
+    /// rest.
+    ///
+    /// # Errors
+    /// As [`Bucket::take`].
+    pub fn take_leaving(
+        &mut self,
+        pace: impl Into<Pace>,
+        cost: u64,
+        reserve: u64,
+        now: Millis,
+    ) -> Result<(), Duration> {
         let pace = pace.into();
-        let room = pace.micros(pace.burst);
-        *self = self.no_emptier_than(Duration::from_micros(room), now);
-        let now = micros(now);
-        let full_at = self.0.max(now).saturating_add(pace.micros(cost.min(pace.burst)));
-        let wait = full_at.saturating_sub(room).saturating_sub(now);
+        *self = self.no_emptier_than(pace.time_to_fill(), now);
+        let (now, most) = (micros(now), pace.burst.saturating_sub(reserve));
+        let full_at = self.0.max(now).saturating_add(pace.micros(cost.min(most)));
+        let wait = full_at.saturating_sub(pace.micros(most)).saturating_sub(now);
         if wait > 0 {
             // Round up: clocks and answers count milliseconds.
             return Err(Duration::from_millis(wait.div_ceil(1000)));
@@ -95,10 +119,16 @@ impl Bucket {
         Ok(())
     }
 
-    /// Refunds what [`Bucket::take`] took.
-    pub fn give_back(&mut self, pace: impl Into<Pace>, cost: u64) {
+    /// Refunds what [`Bucket::take_leaving`] took.
+    pub fn give_back(&mut self, pace: impl Into<Pace>, cost: u64, reserve: u64) {
         let pace = pace.into();
-        self.0 = self.0.saturating_sub(pace.micros(cost.min(pace.burst)));
+        let most = pace.burst.saturating_sub(reserve);
+        self.0 = self.0.saturating_sub(pace.micros(cost.min(most)));
+    }
+
+    /// Takes all that is left.
+    pub fn drain(&mut self, pace: impl Into<Pace>, now: Millis) {
+        self.0 = micros(now.after(pace.into().time_to_fill()));
     }
 
     /// Caps the time until the bucket is full at `to_fill`, which is an empty bucket. A longer time means that
@@ -116,6 +146,25 @@ impl Bucket {
 
 fn micros(now: Millis) -> u64 {
     now.0.saturating_mul(1000)
+}
+
+/// The waits that a refusal by a shared bucket may name.
+const COARSE_WAITS: [Duration; 5] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    HOUR,
+    Duration::from_secs(6 * 3600),
+];
+
+/// Rounds a wait up: to a coarse step, and beyond the steps to whole days. An exact wait would tell a caller how many
+/// requests others have made.
+pub fn coarse(wait: Duration) -> Duration {
+    let step = COARSE_WAITS.into_iter().find(|step| wait <= *step);
+    step.unwrap_or_else(|| {
+        let days = as_millis(wait).div_ceil(as_millis(DAY));
+        DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX))
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +186,35 @@ mod tests {
             assert_eq!(bucket.take(pace, 1, just_before), Err(Duration::from_millis(1)));
             assert_eq!(bucket.take(pace, 1, NOW.after(wait)), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_is_reserved_is_left_and_what_was_taken_can_be_given_back() {
+        let (pace, mut bucket) = (Pace::daily(30, 60), Bucket::default());
+        bucket.take_leaving(pace, 20, 10, NOW).expect("it was full");
+        let wait = bucket.take_leaving(pace, 1, 10, NOW).expect_err("the rest is reserved");
+        assert_eq!(wait, DAY / 60);
+        bucket.take(pace, 10, NOW).expect("the reserve");
+        assert_eq!(bucket.take_leaving(pace, 1, 10, NOW), Err(11 * DAY / 60), "the reserve fills first");
+        bucket.give_back(pace, 10, 0);
+        bucket.give_back(pace, 20, 10);
+        assert!(bucket.is_full(NOW));
+        bucket.take_leaving(pace, 1000, 10, NOW).expect("all but the reserve");
+        bucket.take(pace, 10, NOW).expect("the reserve");
+        bucket.drain(pace, NOW);
+        assert_eq!(bucket.take(pace, 30, NOW), Err(DAY / 2));
+    }
+
+    #[test]
+    fn a_coarse_wait_is_never_too_short_and_there_are_few() {
+        let steps = [(0, 60), (1, 60), (60_000, 60), (60_001, 300), (899_999, 900), (900_001, 3600)];
+        for (wait, seconds) in steps {
+            assert_eq!(coarse(Duration::from_millis(wait)), Duration::from_secs(seconds), "{wait}");
+        }
+        assert_eq!(coarse(HOUR * 5), HOUR * 6);
+        assert_eq!(coarse(HOUR * 7), DAY);
+        assert_eq!(coarse(DAY + Duration::from_millis(1)), 2 * DAY);
+        assert!(coarse(Duration::MAX) >= 1000 * DAY);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use ruma_common::OwnedUserId;
 
 use super::{
+    characters::is_invisible,
     secret::{redacted, url_text},
     server_name::ServerName,
 };
@@ -18,12 +19,18 @@ pub struct UserId(OwnedUserId);
 redacted!(UserId);
 
 impl UserId {
-    /// Parses `@localpart:server`; `None` if it is not a user ID.
+    /// Parses `@localpart:server`; `None` if it is not a user ID, or has a character that people cannot see.
     pub fn parse(text: &str) -> Option<Self> {
+        if is_visible(text) { Self::kept(text) } else { None }
+    }
+
+    /// Reads an ID that is stored or to be removed. Earlier versions accepted invisible characters, and such an
+    /// account must still be able to leave.
+    pub fn kept(text: &str) -> Option<Self> {
         // The first test is the fast one, and almost always decides.
-        let visible = text.bytes().all(|b| b.is_ascii_graphic())
+        let plain = text.bytes().all(|b| b.is_ascii_graphic())
             || !text.contains(|c: char| c.is_control() || c.is_whitespace());
-        if text.len() > 255 || !visible {
+        if text.len() > 255 || !plain {
             return None;
         }
         let id = OwnedUserId::try_from(text).ok()?;
@@ -49,6 +56,12 @@ impl UserId {
     pub fn is_on(&self, server: &ServerName) -> bool {
         self.server_name() == server.as_str()
     }
+}
+
+/// Whether a reader sees every character of a new identifier.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic())
+        || !text.contains(|c: char| c.is_whitespace() || is_invisible(c))
 }
 
 /// Whether `text` is 1 to 255 characters of `[0-9a-zA-Z.=_-]`.
@@ -127,6 +140,11 @@ pub struct Token(String);
 redacted!(Token);
 
 impl Token {
+    /// Makes one from 16 random or keyed bytes (128 bits), for links, which must fit on a line of a mail.
+    pub fn short(bytes: [u8; 16]) -> Self {
+        Self(url_text(&bytes))
+    }
+
     /// Makes one from 32 random or keyed bytes (256 bits).
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(url_text(&bytes))
@@ -152,16 +170,54 @@ pub struct RoomId(String);
 redacted!(RoomId);
 
 impl RoomId {
-    /// Parses `!` and at least one character after it, without spaces and control characters; `None` for
-    /// anything else.
+    /// Parses `!` and at least one character after it, without spaces and characters that people cannot see;
+    /// `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let visible = !text.contains(|c: char| c.is_control() || c.is_whitespace());
+        if is_visible(text) { Self::kept(text) } else { None }
+    }
+
+    /// Reads an ID that is stored. Earlier versions accepted invisible characters.
+    pub fn kept(text: &str) -> Option<Self> {
+        let plain = !text.contains(|c: char| c.is_control() || c.is_whitespace());
         let named = text.strip_prefix('!').is_some_and(|rest| !rest.is_empty());
-        (named && visible && text.len() <= 255).then(|| Self(text.to_owned()))
+        (named && plain && text.len() <= 255).then(|| Self(text.to_owned()))
     }
 
     /// The whole ID.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_identifiers_have_no_invisible_characters_and_stored_ones_may() {
+        for hidden in [
+            "\u{202e}",
+            "\u{3164}",
+            "\u{200b}",
+            "\u{2066}",
+            "\u{200d}",
+            "\u{ad}",
+            "\u{e0041}",
+            "\u{fe0f}",
+            "\u{e000}",
+        ] {
+            let (user, room) = (format!("@a{hidden}b:hs.test"), format!("!a{hidden}b:hs.test"));
+            assert!(UserId::parse(&user).is_none() && UserId::kept(&user).is_some(), "{hidden:?}");
+            assert!(RoomId::parse(&room).is_none() && RoomId::kept(&room).is_some(), "{hidden:?}");
+            assert!(ServerName::parse(&format!("a{hidden}b.test")).is_none(), "{hidden:?}");
+        }
+        for never in ["\n", "\u{1b}", " ", "\u{a0}", "\u{85}"] {
+            assert!(UserId::kept(&format!("@a{never}b:hs.test")).is_none(), "{never:?}");
+            assert!(RoomId::kept(&format!("!a{never}b:hs.test")).is_none(), "{never:?}");
+        }
+        // Historical localparts stay valid; they are shown as escapes.
+        for visible in ["@Ünïcode:hs.test", "@a\u{2236}b:hs.test", "@аlice:hs.test"] {
+            assert!(UserId::parse(visible).is_some(), "{visible}");
+        }
     }
 }

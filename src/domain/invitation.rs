@@ -89,11 +89,15 @@ impl Invitation {
     }
 }
 
+/// The most characters of each side of an address that a room may show. More would show most of the address to
+/// everybody in the room.
+pub const MAX_SHOWN_CHARACTERS: usize = 3;
+
 /// The name that the room shows instead of an e-mail address: `f...@b...`. It has at most `shown` characters of
-/// each side, and never a whole side.
+/// each side, never more than [`MAX_SHOWN_CHARACTERS`], and never a whole side.
 pub fn display_name(address: &Address, shown: usize) -> String {
     let cut = |part: &str| {
-        let most = shown.min(part.chars().count().saturating_sub(1));
+        let most = shown.min(MAX_SHOWN_CHARACTERS).min(part.chars().count().saturating_sub(1));
         format!("{}...", part.chars().take(most).collect::<String>())
     };
     match address.as_str().split_once('@') {
@@ -113,7 +117,8 @@ mod tests {
             ("foo@bar.com", 3, "fo...@bar..."),
             ("f@bar.com", 1, "...@b..."),
             ("foo@bar.com", 0, "...@..."),
-            ("foo@bar.com", 99, "fo...@bar.co..."),
+            ("foo@bar.com", 99, "fo...@bar..."),
+            ("stranger.personal@mail.example.org", 60, "str...@mai..."),
             ("ümlaut@bücher.example", 2, "üm...@bü..."),
         ] {
             let address = Address::email(address).expect("an address");

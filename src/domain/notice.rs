@@ -197,6 +197,10 @@ pub struct Notice {
     pub authority_url: String,
     /// Where to report a security problem, as a URL; empty if the operator names no contact.
     pub security_contact: String,
+    /// How many addresses a new account can look up at once.
+    pub lookups_at_once: usize,
+    /// How many more an account can look up a day.
+    pub lookups_a_day: u64,
     /// Whether Bindery mails the owner of an address when it is published or withdrawn.
     pub notify_owners: bool,
 }

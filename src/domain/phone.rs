@@ -3,7 +3,7 @@
 
 use phonenumber::{Mode, PhoneNumber as Parsed, Type, country, metadata::DATABASE};
 
-use super::threepid::Address;
+use super::{threepid::Address, typed_number::in_ascii};
 
 /// The longest text that is parsed, in characters; no written number is longer.
 const MAX_CHARS: usize = 40;
@@ -35,16 +35,15 @@ impl PhoneNumber {
     /// receive messages or costs its callers extra.
     pub fn parse(number: &str, country: &str) -> Option<Self> {
         let country = parse_country(country)?;
-        // The library would also parse letters for digits, extensions and URIs.
-        let is_plain = |c: char| c.is_ascii_digit() || "+()-./ \u{a0}".contains(c);
-        if number.chars().count() > MAX_CHARS || !number.chars().all(is_plain) {
+        if number.chars().count() > MAX_CHARS {
             return None;
         }
-        let number = number.replace('\u{a0}', " ");
-        let parsed = if number.trim_start().starts_with('+') {
-            phonenumber::parse(None, number.trim_start()).ok()?
+        let number = in_ascii(number)?;
+        let number = number.trim_start();
+        let parsed = if number.starts_with('+') {
+            phonenumber::parse(None, number).ok()?
         } else {
-            dialled(&number, country)?
+            dialled(number, country)?
         };
         Self::checked(&parsed)
     }
@@ -105,14 +104,21 @@ fn parse_country(text: &str) -> Option<country::Id> {
 
 /// Parses a number without a plus sign.
 fn dialled(number: &str, country: country::Id) -> Option<Parsed> {
-    let parsed = phonenumber::parse(Some(country), number).ok()?;
     let own_code = DATABASE.by_id(country.as_ref())?.country_code();
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    // The library takes these digits for the calling code even if the number is complete with them.
+    if digits.starts_with(&own_code.to_string()) {
+        let national = phonenumber::parse(None, format!("+{own_code}{digits}")).ok();
+        if let Some(national) = national.filter(Parsed::is_valid) {
+            return Some(national);
+        }
+    }
+    let parsed = phonenumber::parse(Some(country), number).ok()?;
     if parsed.code().value() == own_code {
         return Some(parsed);
     }
     // The number began with this country's international prefix. The library parsed the rest by this country's
     // rules, so parse it again by those of the other country.
-    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     (1..digits.len().min(6)).find_map(|prefix| {
         let abroad = phonenumber::parse(None, format!("+{}", &digits[prefix..])).ok()?;
         (abroad.code().value() == parsed.code().value() && abroad.is_valid()).then_some(abroad)

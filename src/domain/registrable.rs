@@ -1,16 +1,45 @@
-//! The registrable domain of a host: what somebody had to register, by the public suffix list. Names below it cost
-//! nothing, so limits count by it.
+//! The domain that somebody had to register for a homeserver's name. Limits and budgets count by it, because
+//! names below it cost nothing.
 
 use std::net::IpAddr;
 
-/// The registrable domain of `host`. The host itself if it is an IP address or is not below a public suffix. The
-/// host must be in lower case and without a port, as [`super::server_name::host_key`] gives it.
-pub fn registrable_domain(host: &str) -> &str {
-    if host.parse::<IpAddr>().is_ok() {
-        return host;
+use psl::{List, Psl, Type};
+
+use super::{network::Network, server_name::host_key};
+
+/// What a homeserver's name counts as: the registrable domain of its host, in lower case and without the port.
+/// An IPv4 address counts as itself, an IPv6 address as its /48.
+pub fn registrable_domain(server_name: &str) -> String {
+    let host = host_key(server_name);
+    if let Ok(address) = host.parse::<IpAddr>() {
+        let widest = Network::of(address).and_around().last();
+        return widest.map_or(host, |network| network.to_string());
     }
-    // An unknown top-level domain is a suffix too, so `hs.test` is registrable.
-    psl::domain_str(host).unwrap_or(host)
+    let suffix = suffix_of_registry(&host);
+    let labels_before = &host[..host.len() - suffix.len()];
+    let labels_before = labels_before.strip_suffix('.').unwrap_or(labels_before);
+    let label = labels_before.rsplit('.').next().unwrap_or_default();
+    match label {
+        // The host is itself a suffix.
+        "" => host,
+        label => format!("{label}.{suffix}"),
+    }
+}
+
+/// The longest suffix under which a registry sells names. Suffixes of hosters and dynamic DNS services (the private
+/// section of the list) do not count: they give names away.
+fn suffix_of_registry(host: &str) -> &str {
+    let mut rest = host;
+    loop {
+        let suffix = List.suffix(rest.as_bytes());
+        let length = suffix.as_ref().map_or(rest.len(), |suffix| suffix.as_bytes().len());
+        let found = &rest[rest.len() - length..];
+        let is_private = suffix.is_some_and(|suffix| suffix.typ() == Some(Type::Private));
+        match found.split_once('.') {
+            Some((_, parent)) if is_private => rest = parent,
+            _ => return found,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -18,23 +47,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_below_a_registered_domain_are_one() {
-        for (host, domain) in [
-            ("example.org", "example.org"),
-            ("a.b.example.org", "example.org"),
-            ("a.example.co.uk", "example.co.uk"),
-            ("a.alice.github.io", "alice.github.io"),
-            ("a.hs.test", "hs.test"),
-            ("xn--bcher-kva.example.org", "example.org"),
-            ("org", "org"),
+    fn names_that_cost_nothing_count_as_one() {
+        for (name, counted) in [
+            ("evil.example", "evil.example"),
+            ("a.evil.example", "evil.example"),
+            ("A.b.Evil.example:8448", "evil.example"),
+            ("matrix.example.co.uk", "example.co.uk"),
+            ("example.co.uk", "example.co.uk"),
+            ("co.uk", "co.uk"),
+            ("a.duckdns.org", "duckdns.org"),
+            ("b.duckdns.org:1", "duckdns.org"),
+            ("duckdns.org", "duckdns.org"),
+            ("hs.user.github.io", "github.io"),
             ("localhost", "localhost"),
-            ("192.0.2.1", "192.0.2.1"),
-            ("2001:db8::1", "2001:db8::1"),
+            ("hs.xn--p1ai", "hs.xn--p1ai"),
+            ("a.hs.xn--p1ai", "hs.xn--p1ai"),
+            ("192.0.2.1:8448", "192.0.2.1/32"),
+            ("[2001:db8:7::1]", "2001:db8:7::/48"),
+            ("[2001:db8:7:9::2]:8448", "2001:db8:7::/48"),
             ("", ""),
             (".", "."),
             ("..", ".."),
         ] {
-            assert_eq!(registrable_domain(host), domain, "{host}");
+            assert_eq!(registrable_domain(name), counted, "{name}");
         }
     }
 }

@@ -19,6 +19,9 @@ use super::{
 /// A pending session ends after this many wrong tokens.
 pub const MAX_WRONG_TOKENS: u8 = 5;
 
+/// The length of the session IDs that Bindery makes: 16 bytes in base64.
+const SID_CHARS: usize = 22;
+
 /// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
@@ -109,7 +112,20 @@ impl Session {
     /// The token in the mails of this session. It is a keyed hash, so every mail of the session has the same one
     /// and Bindery does not store it.
     pub fn link_token(sid: &Sid, key: &Key32) -> Token {
-        Token::from_bytes(key.mac(&[b"link token", sid.as_str().as_bytes()]))
+        let mac = key.mac(&[b"link token", sid.as_str().as_bytes()]);
+        Token::short(std::array::from_fn(|at| mac[at]))
+    }
+
+    /// The session and its token as one word of 44 characters. The link in a mail ends with it: short, and without a
+    /// sign that a mail encodes, so that it survives in a mail that is read without decoding.
+    pub fn link_word(sid: &Sid, token: &Token) -> String {
+        format!("{}{}", sid.as_str(), token.as_str())
+    }
+
+    /// Reads a [`Session::link_word`]; `None` if it is too short.
+    pub fn parse_link_word(word: &str) -> Option<(Sid, Token)> {
+        let (sid, token) = word.split_at_checked(SID_CHARS)?;
+        Some((Sid::parse(sid)?, Token::parse(token)?))
     }
 
     /// Sets the code of the next message, before it is sent.
@@ -140,8 +156,13 @@ impl Session {
         self.is_expired(now) || self.is_exhausted() || self.progress == Progress::Withdrawn
     }
 
+    /// Whether no further token is checked. A session that was validated before stays so.
+    pub fn is_out_of_tries(&self) -> bool {
+        self.wrong_tokens >= MAX_WRONG_TOKENS
+    }
+
     fn is_exhausted(&self) -> bool {
-        self.progress == Progress::Pending && self.wrong_tokens >= MAX_WRONG_TOKENS
+        self.progress == Progress::Pending && self.is_out_of_tries()
     }
 
     /// Checks that `secret` is the one that the client chose.
@@ -192,5 +213,23 @@ impl Session {
             self.progress = Progress::Withdrawn;
         }
         open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_in_a_link_is_read_as_it_was_made() {
+        let sid = Sid::from_random([7; 16]);
+        let token = Session::link_token(&sid, &Key32::new([1; 32]));
+        let word = Session::link_word(&sid, &token);
+        assert_eq!((word.len(), Session::parse_link_word(&word)), (44, Some((sid, token))));
+        for wrong in
+            ["", "x", &word[..22], "é", &format!("{}é", &word[..21]), &word.replace(&word[..1], "=é")]
+        {
+            assert_eq!(Session::parse_link_word(wrong), None, "{wrong}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 use icu_casemap::CaseMapper;
 use serde::{Deserialize, Serialize};
 
-use super::secret::redacted;
+use super::{secret::redacted, typed_number::in_ascii};
 
 /// The longest e-mail address in characters: the limit that homeservers use. RFC 5321 allows 254 bytes on the
 /// wire.
@@ -76,14 +76,16 @@ impl Address {
     }
 
     /// Parses what a person types: an e-mail address, or a telephone number with its country code,
-    /// with or without `+`, spaces, dots, hyphens and brackets.
+    /// with or without `+`, spaces, dots, hyphens and brackets, in the digits of any script.
     pub fn typed(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.contains('@') {
             return Self::email(text);
         }
+        let text = in_ascii(text)?;
+        let text = text.trim();
         let number = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
-        let is_filler = |c: char| matches!(c, ' ' | '.' | '-' | '(' | ')' | '/' | '\u{a0}');
+        let is_filler = |c: char| matches!(c, ' ' | '.' | '-' | '(' | ')' | '/');
         let digits: String = number.chars().filter(|c| !is_filler(*c)).collect();
         Self::msisdn(&digits)
     }
@@ -120,11 +122,13 @@ impl Address {
         &self.text
     }
 
-    /// The address for SMTP, with the domain as A-labels (RFC 5890). `None` for a telephone number, or if the
-    /// domain has no A-labels.
-    pub fn smtp(&self) -> Option<String> {
+    /// The local part and the domain for SMTP, with the domain as A-labels (RFC 5890). `None` for a telephone
+    /// number, if the domain has no A-labels, or if the address is longer than a path may be (254 bytes, RFC 5321
+    /// section 4.5.3.1.3): no mail could ever be sent to it.
+    pub fn smtp(&self) -> Option<(&str, String)> {
         let (local, domain) = self.text.split_once('@')?;
-        Some(format!("{local}@{}", idna::domain_to_ascii_strict(domain).ok()?))
+        let domain = idna::domain_to_ascii_strict(domain).ok()?;
+        (local.len() + 1 + domain.len() <= 254).then_some((local, domain))
     }
 }
 

@@ -63,7 +63,7 @@ async fn read(mut payload: Payload, length: usize, most: usize) -> Result<Bytes,
     }
     let mut body = BytesMut::with_capacity(length.min(MAX_BODY));
     while let Some(part) = payload.next().await {
-        let part = part.map_err(|_| ApiError::BodyMissing)?;
+        let part = part.map_err(|_| ApiError::BodyMalformed)?;
         if body.len() + part.len() > most {
             return Err(ApiError::TooLarge);
         }
@@ -90,7 +90,7 @@ async fn in_time(body: impl Future<Output = Result<Bytes, ApiError>>) -> Result<
     });
     match at_once.await {
         Some(body) => body,
-        None => timeout(BODY_TIMEOUT, body).await.unwrap_or(Err(ApiError::BodyMissing)),
+        None => timeout(BODY_TIMEOUT, body).await.unwrap_or(Err(ApiError::BodyTooSlow)),
     }
 }
 
@@ -107,7 +107,7 @@ impl Body {
 
     /// Parses JSON and ignores the content type, because many clients send none.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.bytes).map_err(|error| match error.classify() {
+        serde_json::from_str(self.text()?).map_err(|error| match error.classify() {
             Category::Data => {
                 let place = format!("line {}, column {}", error.line(), error.column());
                 Refusal::InvalidParam(format!("A parameter has the wrong type ({place})")).into()
@@ -122,7 +122,12 @@ impl Body {
             return self.json();
         }
         let invalid = |_| Refusal::InvalidParam("The request body is not a valid form".to_owned()).into();
-        serde_urlencoded::from_bytes(&self.bytes).map_err(invalid)
+        serde_urlencoded::from_str(self.text()?).map_err(invalid)
+    }
+
+    /// Checked here, because the JSON parser does not check the members that it ignores (RFC 8259 section 8.1).
+    fn text(&self) -> Result<&str, ApiError> {
+        str::from_utf8(&self.bytes).map_err(|_| ApiError::NotJson)
     }
 }
 

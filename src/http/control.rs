@@ -14,7 +14,7 @@ use super::{State, body::Body, error::ApiError};
 use crate::{
     admin::{
         CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, LiftSuppression,
-        PlanTerms, ReadAudit, RotatePepper, RunRetention,
+        NoteLogReading, PlanTerms, ReadAudit, RotatePepper, RunRetention,
     },
     domain::refusal::Refusal,
 };
@@ -44,6 +44,7 @@ fn routes(app: &mut ServiceConfig) {
     add::<Export>(app);
     add::<GetRetentionStatus>(app);
     add::<LiftSuppression>(app);
+    add::<NoteLogReading>(app);
     add::<PlanTerms>(app);
     add::<ReadAudit>(app);
     add::<RotatePepper>(app);

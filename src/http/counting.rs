@@ -87,7 +87,7 @@ fn kind(path: &str) -> RequestKind {
         };
     }
     match path.split('/').nth(1) {
-        Some("" | "confirm" | "me" | "privacy" | "assets" | ".well-known") => RequestKind::Page,
+        Some("" | "c" | "me" | "stop" | "privacy" | "assets" | ".well-known") => RequestKind::Page,
         _ => RequestKind::Other,
     }
 }
@@ -116,7 +116,8 @@ mod tests {
             ("/_bindery/v1/account/export", RequestKind::Account),
             ("/_bindery/v1/accounts", RequestKind::Other),
             ("/", RequestKind::Page),
-            ("/confirm", RequestKind::Page),
+            ("/c/x", RequestKind::Page),
+            ("/stop/x", RequestKind::Page),
             ("/assets/style.css", RequestKind::Page),
             ("/wp-login.php", RequestKind::Other),
             ("", RequestKind::Other),

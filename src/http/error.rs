@@ -25,9 +25,12 @@ pub enum ApiError {
     /// The body is too large.
     #[error("The request body is too large")]
     TooLarge,
-    /// The body did not arrive completely and in time.
-    #[error("The request body did not arrive completely; try again")]
-    BodyMissing,
+    /// The body is incomplete, or its chunks are malformed (RFC 9112 sections 7.1 and 8).
+    #[error("The request body is incomplete or malformed")]
+    BodyMalformed,
+    /// The body did not arrive in time.
+    #[error("The request body did not arrive in time; try again")]
+    BodyTooSlow,
     /// There is no such path.
     #[error("There is nothing at this path")]
     UnknownPath,
@@ -61,7 +64,8 @@ impl ApiError {
             Self::Refused(refusal) => refusal_status_and_code(refusal),
             Self::NotJson => (StatusCode::BAD_REQUEST, "M_NOT_JSON"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
-            Self::BodyMissing => (StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
+            Self::BodyMalformed => (StatusCode::BAD_REQUEST, "M_UNKNOWN"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
             Self::UnknownPath => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),

@@ -1,8 +1,8 @@
 //! The routes of all endpoints and pages.
 //!
 //! By the specification and the design (section 4, rule 1), these need no access token: versions, ping,
-//! register, GET terms, pubkey, GET submitToken, sign-ed25519, unbind (which carries its own proof), the schema
-//! of exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers
+//! register, GET terms, pubkey, GET submitToken, sign-ed25519 of version 1, unbind (which carries its own proof), the
+//! schema of exports, and the pages. The version 1 routes for homeservers admit them by IP address. All other handlers
 //! take an account (logout takes its token), so they cannot run without one.
 
 use actix_web::{
@@ -21,14 +21,18 @@ use super::{
         validation,
     },
     error::ApiError,
-    pages::{self, me},
+    pages::{self, me, stop},
 };
+
+/// Answers are personal unless a handler sets another `Cache-Control`. A new endpoint, a refusal or an error cannot
+/// forget it.
+const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
 
 /// Mounts all routes. The routes for homeservers are mounted only if the operator names homeservers.
 pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
     // One scope for all of it, because each scope adds a routing step to every request.
     let api = web::scope("/_matrix/identity")
-        .wrap(cors_headers())
+        .wrap(cors_headers().add(NO_STORE))
         .service(at("/v2/lookup", "POST").route(post().to(lookup::lookup)))
         .service(at("/v2/hash_details", "GET, HEAD").route(get().to(lookup::hash_details)))
         .service(at("/v2/account/register", "POST").route(post().to(account::register)))
@@ -41,15 +45,10 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/v2/pubkey/ephemeral/isvalid", "GET, HEAD").route(get().to(pubkey::ephemeral_is_valid)))
         .service(at("/v2/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
         .service(at("/v2/validate/email/requestToken", "POST").route(post().to(validation::request_token)))
-        .service(
-            // No HEAD: this GET validates the address.
-            at("/v2/validate/email/submitToken", "GET, POST")
-                .route(web::get().to(validation::submit_token_by_link))
-                .route(post().to(validation::submit_token)),
-        )
         .service(at("/v2/validate/msisdn/requestToken", "POST").route(post().to(phone::request_token)))
         .service(
-            at("/v2/validate/msisdn/submitToken", "GET, POST")
+            // No HEAD: this GET validates the address.
+            at("/v2/validate/{medium:email|msisdn}/submitToken", "GET, POST")
                 .route(web::get().to(validation::submit_token_by_link))
                 .route(post().to(validation::submit_token)),
         )
@@ -69,15 +68,23 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
         .service(at("/versions", "GET, HEAD").route(get().to(status::versions)))
         .default_service(web::to(unknown_path));
     let pages = web::scope("")
+        .wrap(DefaultHeaders::new().add(NO_STORE))
         .service(at("/", "GET, HEAD").route(get().to(pages::front)))
         .service(
-            at("/confirm", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
+            at("/c/{word}", "GET, HEAD, POST").route(get().to(pages::ask)).route(post().to(pages::decide)),
+        )
+        .service(
+            at("/stop/{token}", "GET, HEAD, POST").route(get().to(stop::show)).route(post().to(stop::decide)),
         )
         .service(at("/privacy", "GET, HEAD").route(get().to(pages::editions)))
         .service(at("/privacy/{name}/{language}", "GET, HEAD").route(get().to(pages::text)))
         .service(at("/.well-known/security.txt", "GET, HEAD").route(get().to(pages::security_txt)))
         .service(at("/me", "GET, HEAD, POST").route(get().to(me::ask)).route(post().to(me::send)))
-        .service(at("/me/visit", "GET, HEAD, POST").route(get().to(me::open)).route(post().to(me::confirm)))
+        .service(
+            at("/me/visit/{token}", "GET, HEAD, POST")
+                .route(get().to(me::open))
+                .route(post().to(me::confirm)),
+        )
         .service(at("/me/data", "GET, HEAD").route(get().to(me::data)))
         .service(at("/me/export", "POST").route(post().to(me::export)))
         .service(at("/me/withdraw", "POST").route(post().to(me::withdraw)))
@@ -86,17 +93,14 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
                 .route(get().to(me::erase_question))
                 .route(post().to(me::erase)),
         )
-        .service(
-            at("/me/suppress", "GET, HEAD, POST")
-                .route(get().to(me::suppress_question))
-                .route(post().to(me::suppress)),
-        )
+        .service(at("/me/suppress", "POST").route(post().to(me::suppress)))
+        .service(at("/me/allow", "POST").route(post().to(me::allow)))
         .service(at("/me/language", "POST").route(post().to(me::set_language)))
         .service(at("/me/close", "POST").route(post().to(me::close)))
         .service(at("/assets/{file}", "GET, HEAD").route(get().to(pages::asset)))
         .default_service(web::to(unknown_path));
     let own = web::scope("/_bindery/v1")
-        .wrap(cors_headers())
+        .wrap(cors_headers().add(NO_STORE))
         .service(at("/account", "DELETE").route(web::delete().to(rights::erase)))
         .service(at("/account/export", "GET, HEAD").route(get().to(rights::export)))
         .service(at("/export.schema.json", "GET, HEAD").route(get().to(rights::schema)))
@@ -112,7 +116,7 @@ fn version_1(api: &mut ServiceConfig) {
             at("/api/v1/pubkey/ephemeral/isvalid", "GET, HEAD").route(get().to(pubkey::ephemeral_is_valid)),
         )
         .service(at("/api/v1/pubkey/{key_id}", "GET, HEAD").route(get().to(pubkey::key)))
-        .service(at("/api/v1/sign-ed25519", "POST").route(post().to(invitation::sign)));
+        .service(at("/api/v1/sign-ed25519", "POST").route(post().to(invitation::sign_by_link)));
 }
 
 /// Version 1 for the homeservers that the operator names.

@@ -20,6 +20,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+use self::address::session_locks::SessionLocks;
 use crate::{
     config::Config,
     domain::{
@@ -115,8 +116,10 @@ pub struct Core {
     names: Vec<String>,
     session_key: Key32,
     signing_keys: Vec<KeyPair>,
-    sending: address::sending::Sending,
+    sending: SessionLocks,
+    submitting: SessionLocks,
     codes: address::codes::Codes,
+    deliveries: address::deliveries::Deliveries,
     /// The rate limits.
     pub limits: limits::Limits,
     /// The lookup budgets.
@@ -128,6 +131,9 @@ pub struct Core {
     /// Halts retention while the clock is in doubt.
     pub retention: retention::Switch,
     tokens: account::tokens::Tokens,
+    exports: person::export::Exports,
+    /// Counts how many addresses are looked up in a day.
+    lookups_today: lookup::alarm::Today,
     /// Requests for the link to a person's own page.
     pub visits: person::own_page::LinkRequests,
 }
@@ -155,7 +161,7 @@ impl Core {
         let folder = logs::folder(&config.data_dir);
         let logs =
             Arc::new(Logs::new(folder, config.privacy.clone(), clock.clone(), session_key.clone(), on_lost));
-        let limits = limits::Limits::new(config.limits.clone());
+        let limits = limits::Limits::new(&config);
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
         Ok(Self {
             config,
@@ -168,14 +174,18 @@ impl Core {
             names,
             session_key,
             signing_keys,
-            sending: address::sending::Sending::default(),
+            sending: SessionLocks::default(),
+            submitting: SessionLocks::default(),
             codes: address::codes::Codes::default(),
+            deliveries: address::deliveries::Deliveries::default(),
             limits,
             budgets,
             rotating: tokio::sync::Mutex::default(),
             metrics,
             retention: retention::Switch::default(),
             tokens: account::tokens::Tokens::default(),
+            exports: person::export::Exports::default(),
+            lookups_today: lookup::alarm::Today::default(),
             visits: person::own_page::LinkRequests::default(),
         })
     }

@@ -30,7 +30,11 @@ pub async fn due(
     let due = core.store.scan(move |scan| {
         let mut rows = Vec::new();
         for (_, key) in scan.due(now, after.as_ref(), limit)? {
-            rows.extend(scan.outgoing(&key)?.map(|row| (key, row)));
+            match scan.outgoing(&key) {
+                // Retention deletes it.
+                Err(error) if error.is_unreadable_row() => {}
+                row => rows.extend(row?.map(|row| (key, row))),
+            }
         }
         Ok(rows)
     });
@@ -103,7 +107,9 @@ pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Co
 fn join_link(core: &Core, invitation: &Invitation, described: &Described) -> String {
     let private_key = Invitation::key_pair(&invitation.token, &core.session_key).private_base64();
     let (base, token) = (&core.config.public_base_url, invitation.token.as_str());
-    let sign_url = format!("{base}/_matrix/identity/v2/sign-ed25519?token={token}&private_key={private_key}");
+    // Version 2 demands an access token, and the person may have none yet.
+    let sign_url =
+        format!("{base}/_matrix/identity/api/v1/sign-ed25519?token={token}&private_key={private_key}");
     let mut query = vec![("email", invitation.address.as_str()), ("signurl", &sign_url)];
     query.extend(described.room_name.as_deref().map(|name| ("room_name", name)));
     query.extend(described.inviter_name.as_deref().map(|name| ("inviter_name", name)));

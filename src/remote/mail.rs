@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context;
 use lettre::{
     Message,
+    address::Envelope,
     message::{Mailbox, MultiPart, SinglePart, header},
     transport::smtp::{
         authentication::Credentials,
@@ -20,7 +21,7 @@ use lettre::{
 };
 
 use super::{
-    mail_text::{About, Invitation, Owned, Rendered, Texts, Validation, Variables, Visit},
+    mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
     relay::Relay,
     spool::Spool,
@@ -32,11 +33,11 @@ use crate::{
         ids::UserId,
         invitation::Described,
         language::Language,
-        mail_names::account_for_mail,
         outbox::{BindingChange, OwnerMail},
         retention::VISIT_LINK,
         secret::url_text,
         server_name::Host,
+        shown::ShownId,
         threepid::Address,
     },
 };
@@ -45,6 +46,8 @@ use crate::{
 pub struct ValidationMail {
     /// The recipient.
     pub to: Address,
+    /// The stop link of the recipient.
+    pub stop: String,
     /// The account that asked.
     pub account: UserId,
     /// The link to the confirm page.
@@ -61,8 +64,10 @@ pub struct ValidationMail {
 pub struct InvitationMail {
     /// The recipient.
     pub to: Address,
+    /// The stop link of the recipient.
+    pub stop: String,
     /// The Matrix ID that invites.
-    pub sender: String,
+    pub sender: UserId,
     /// What the inviter's homeserver says about room and inviter.
     pub described: Described,
     /// The link to join with.
@@ -77,6 +82,8 @@ pub struct InvitationMail {
 pub struct VisitMail {
     /// The recipient.
     pub to: Address,
+    /// The stop link of the recipient.
+    pub stop: String,
     /// The link.
     pub link: String,
     /// The language of the mail.
@@ -118,7 +125,7 @@ impl Mailer {
     /// If a file cannot be read, a template does not render, or the sender is not a mailbox.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let from = &config.mail.from;
-        let from: Mailbox = from.parse().with_context(|| {
+        let from = sender(from).with_context(|| {
             format!("mail.from: '{from}' is not a sender; write it like 'Name <name@example.org>'")
         })?;
         let transport = match config.mail.transport {
@@ -135,10 +142,10 @@ impl Mailer {
     /// # Errors
     /// If it was not accepted. The reason is in the log, without the address.
     pub async fn send_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
-        let account = account_for_mail(&mail.account);
-        let about = About::Validation(Validation { token: &mail.token, account: &account });
+        let account = Account::of(&mail.account);
+        let about = About::Validation(Validation { token: &mail.token, account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
-        self.send(&mail.to, &mail.link, mail.language, brand, about).await
+        self.send((&mail.to, &mail.stop), &mail.link, mail.language, brand, about).await
     }
 
     /// Sends the mail of an invitation.
@@ -146,28 +153,29 @@ impl Mailer {
     /// # Errors
     /// As [`Mailer::send_validation`].
     pub async fn send_invitation(&self, mail: &InvitationMail) -> Result<(), MailError> {
+        let shown = ShownId::of_user(&mail.sender);
         let about = About::Invitation(Invitation {
-            sender: &mail.sender,
+            sender: shown.whole_user(),
+            shown,
             inviter_name: mail.described.inviter_name.as_deref(),
             room_name: mail.described.room_name.as_deref(),
             is_space: mail.described.is_space,
             expire_days: mail.expire_days,
         });
-        self.send(&mail.to, &mail.link, mail.language, None, about).await
+        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about).await
     }
 
     /// Sends the mail that tells the owner of an address that it was bound or unbound.
     ///
     /// # Errors
     /// As [`Mailer::send_validation`].
-    pub async fn send_owner_notice(&self, notice: &OwnerMail) -> Result<(), MailError> {
-        let account = account_for_mail(&notice.user_id);
-        let owned = Owned { account: &account };
+    pub async fn send_owner_notice(&self, notice: &OwnerMail, stop: &str) -> Result<(), MailError> {
+        let account = Account::of(&notice.user_id);
         let about = match notice.change {
-            BindingChange::Bound => About::Bound(owned),
-            BindingChange::Unbound => About::Unbound(owned),
+            BindingChange::Bound => About::Bound(account),
+            BindingChange::Unbound => About::Unbound(account),
         };
-        self.send(&notice.address, &self.me(notice.language), notice.language, None, about).await
+        self.send((&notice.address, stop), &self.me(), notice.language, None, about).await
     }
 
     /// Sends the mail with the link to its reader's own page.
@@ -176,27 +184,27 @@ impl Mailer {
     /// As [`Mailer::send_validation`].
     pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
         let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
-        self.send(&mail.to, &mail.link, mail.language, None, about).await
+        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about).await
     }
 
     /// The page on which anybody can ask for the link to their own page. It holds no secret.
-    fn me(&self, language: Language) -> String {
-        format!("{}/me?lang={}", self.base_url, language.as_str())
+    fn me(&self) -> String {
+        format!("{}/me", self.base_url)
     }
 
     async fn send(
         &self,
-        to: &Address,
+        (to, stop): (&Address, &str),
         link: &str,
         language: Language,
         brand: Option<&str>,
         about: About<'_>,
     ) -> Result<(), MailError> {
-        let (from, me) = (self.from.to_string(), self.me(language));
+        let (from, me) = (self.from.to_string(), self.me());
         let (server_name, address) = (self.server_name.as_str(), to.as_str());
-        let variables = Variables { to: address, from: &from, link, me: &me, server_name, about };
+        let variables = Variables { to: address, from: &from, link, me: &me, stop, server_name, about };
         let rendered = self.texts.render(brand, language, &variables);
-        let message = rendered.and_then(|rendered| self.compose(to, rendered, me)).map_err(|error| {
+        let message = rendered.and_then(|rendered| self.compose(to, rendered, stop)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
             MailError::Permanent
         })?;
@@ -227,19 +235,25 @@ impl Mailer {
         Ok(format!("<{}@{}>", url_text(&unique), self.from.email.domain()))
     }
 
-    fn compose(&self, to: &Address, rendered: Rendered, me: String) -> anyhow::Result<Message> {
-        let smtp_address = to.smtp().context("the address has no form for mail")?;
-        let to = Mailbox::new(None, smtp_address.parse()?);
+    fn compose(&self, to: &Address, rendered: Rendered, stop: &str) -> anyhow::Result<Message> {
+        let (local, domain) = to.smtp().context("the address has no form for mail")?;
+        // The mail library would refuse marks and symbols that RFC 6531 allows. Our own grammar is checked already.
+        let to = lettre::Address::new_dangerous(local, domain);
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.clone()])?;
         #[expect(clippy::disallowed_methods, reason = "mail programs sort by real time")]
         let date = SystemTime::now();
-        let message = Message::builder()
+        let mut message = Message::builder()
             .from(self.from.clone())
-            .to(to)
+            .to(Mailbox::new(None, to))
+            .envelope(envelope)
             .subject(rendered.subject)
             .date(date)
             .message_id(Some(self.message_id()?))
-            .header(AutoSubmitted)
-            .header(ListUnsubscribe(me));
+            .header(AutoSubmitted);
+        // RFC 8058 wants https.
+        if stop.starts_with("https://") {
+            message = message.header(ListUnsubscribe(stop.to_owned())).header(ListUnsubscribePost);
+        }
         let text = SinglePart::plain(rendered.text);
         Ok(match rendered.html {
             Some(html) => message
@@ -247,6 +261,13 @@ impl Mailer {
             None => message.singlepart(text)?,
         })
     }
+}
+
+/// The mailbox in `mail.from`, with the domain as A-labels: relays take others only with SMTPUTF8 (RFC 6531).
+fn sender(from: &str) -> anyhow::Result<Mailbox> {
+    let Mailbox { name, email } = from.parse()?;
+    let domain = idna::domain_to_ascii_strict(email.domain())?;
+    Ok(Mailbox::new(name, lettre::Address::new(email.user(), domain)?))
 }
 
 /// `Auto-Submitted: auto-generated` (RFC 3834), so that no vacation message answers.
@@ -267,7 +288,7 @@ impl header::Header for AutoSubmitted {
     }
 }
 
-/// `List-Unsubscribe` (RFC 2369): the page to opt out on. Mail programs show it as a button.
+/// `List-Unsubscribe` (RFC 2369): the stop link. Mail programs show it as a button.
 #[derive(Clone)]
 struct ListUnsubscribe(String);
 
@@ -282,6 +303,24 @@ impl header::Header for ListUnsubscribe {
 
     fn display(&self) -> header::HeaderValue {
         header::HeaderValue::new(Self::name(), format!("<{}>", self.0))
+    }
+}
+
+/// `List-Unsubscribe-Post: List-Unsubscribe=One-Click` (RFC 8058): a mail program may opt out without the page.
+#[derive(Clone)]
+struct ListUnsubscribePost;
+
+impl header::Header for ListUnsubscribePost {
+    fn name() -> header::HeaderName {
+        header::HeaderName::new_from_ascii_str("List-Unsubscribe-Post")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> header::HeaderValue {
+        header::HeaderValue::new(Self::name(), "List-Unsubscribe=One-Click".to_owned())
     }
 }
 

@@ -6,10 +6,18 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior,
+    value::{Serde, Value},
+};
 use serde::Serialize;
 
-use crate::{assets::template, config::is_brand, domain::language::Language};
+use super::mail_lines::wrap;
+use crate::{
+    assets::{escape_html, keep_slashes, template},
+    config::is_brand,
+    domain::{ids::UserId, language::Language, names::isolated, shown::ShownId},
+};
 
 /// The variables of a template. They have Sydent's names where it has them, so that an operator can reuse
 /// templates.
@@ -21,8 +29,10 @@ pub struct Variables<'a> {
     pub from: &'a str,
     /// The link to follow.
     pub link: &'a str,
-    /// The page on which the reader sees what is stored about them and can opt out.
+    /// The page on which the reader sees what is stored about them.
     pub me: &'a str,
+    /// The page on which the reader opts out of all messages.
+    pub stop: &'a str,
     /// The name of this server.
     pub server_name: &'a str,
     /// The variables of this kind of mail.
@@ -39,9 +49,9 @@ pub enum About<'a> {
     /// You are invited.
     Invitation(Invitation<'a>),
     /// Your address was bound.
-    Bound(Owned<'a>),
+    Bound(Account),
     /// Your address was unbound.
-    Unbound(Owned<'a>),
+    Unbound(Account),
     /// Here is the link to your page.
     Visit(Visit),
 }
@@ -63,22 +73,32 @@ impl About<'_> {
 
 /// One mail of each kind, to render templates with at the start.
 fn samples() -> [Variables<'static>; 5] {
-    let account = "@a:b";
+    let shown = ShownId { homeserver: Some("b".to_owned()), localpart: "a".to_owned() };
+    let account = || Account { account: shown.whole_user(), shown: shown.clone() };
     let invitation = Invitation {
-        sender: account,
+        sender: shown.whole_user(),
+        shown: shown.clone(),
         inviter_name: None,
         room_name: Some("r"),
         is_space: false,
         expire_days: 1,
     };
     [
-        About::Validation(Validation { token: "t", account }),
+        About::Validation(Validation { token: "t", account: account() }),
         About::Invitation(invitation),
-        About::Bound(Owned { account }),
-        About::Unbound(Owned { account }),
+        About::Bound(account()),
+        About::Unbound(account()),
         About::Visit(Visit { minutes: 60 }),
     ]
-    .map(|about| Variables { to: "a@b.c", from: "d@e.f", link: "l", me: "m", server_name: "s", about })
+    .map(|about| Variables {
+        to: "a@b.c",
+        from: "d@e.f",
+        link: "l",
+        me: "m",
+        stop: "n",
+        server_name: "s",
+        about,
+    })
 }
 
 /// The variables of a validation mail.
@@ -87,14 +107,36 @@ pub struct Validation<'a> {
     /// The token, for clients in which people type it.
     pub token: &'a str,
     /// The Matrix ID that asked.
-    pub account: &'a str,
+    #[serde(flatten)]
+    pub account: Account,
+}
+
+/// A Matrix ID.
+#[derive(Serialize)]
+pub struct Account {
+    /// The whole ID, for templates that have no labels.
+    pub account: String,
+    /// Its parts.
+    #[serde(flatten)]
+    pub shown: ShownId,
+}
+
+impl Account {
+    /// The Matrix ID as a mail shows it.
+    pub fn of(user: &UserId) -> Self {
+        let shown = ShownId::of_user(user);
+        Self { account: shown.whole_user(), shown }
+    }
 }
 
 /// The variables of an invitation mail.
 #[derive(Serialize)]
 pub struct Invitation<'a> {
-    /// The Matrix ID that invites; verified.
-    pub sender: &'a str,
+    /// The Matrix ID that invites, for templates that have no labels; verified.
+    pub sender: String,
+    /// Its parts.
+    #[serde(flatten)]
+    pub shown: ShownId,
     /// The display name of the sender; not verified.
     pub inviter_name: Option<&'a str>,
     /// The name of the room; not verified.
@@ -103,13 +145,6 @@ pub struct Invitation<'a> {
     pub is_space: bool,
     /// After how many days the invitation is deleted.
     pub expire_days: u32,
-}
-
-/// The variables of a mail to the owner of an address that was bound or unbound.
-#[derive(Serialize)]
-pub struct Owned<'a> {
-    /// The Matrix ID that the address is or was bound to.
-    pub account: &'a str,
 }
 
 /// The variables of the mail with the link to the reader's own page.
@@ -123,7 +158,7 @@ pub struct Visit {
 pub struct Rendered {
     /// One line.
     pub subject: String,
-    /// Plain text.
+    /// Plain text, in lines that no mail program breaks.
     pub text: String,
     /// HTML, if the brand has any.
     pub html: Option<String>,
@@ -178,7 +213,15 @@ impl Texts {
         let render = |part: &str| environment.get_template(&name(part))?.render(Serde(variables));
         let subject = render("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");
         let html = environment.get_template(&name("html")).is_ok();
-        Ok(Rendered { subject, text: render("txt")?, html: html.then(|| render("html")).transpose()? })
+        Ok(Rendered { subject, text: wrap(&render("txt")?), html: html.then(|| render("html")).transpose()? })
+    }
+}
+
+/// A name that a stranger chose, isolated for direction.
+fn isolate(state: &State<'_, '_>, text: &str) -> Value {
+    match state.auto_escape() {
+        AutoEscape::Html => Value::from_safe_string(format!("<bdi>{}</bdi>", escape_html(text))),
+        _ => isolated(text).into(),
     }
 }
 
@@ -196,10 +239,12 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
     });
+    keep_slashes(&mut environment);
+    environment.add_filter("isolate", isolate);
     // The loader is called only for templates that were not added below: a template names a wrong one.
     environment.set_loader(|name| -> Result<Option<String>, Error> {
         let known = "an HTML mail extends mail/<language>/frame.html, and that extends mail/frame.html; \
-            a text includes mail/<language>/footer.txt";
+            a text includes mail/<language>/footer.txt and account.txt";
         Err(Error::new(ErrorKind::InvalidOperation, format!("there is no template '{name}'; {known}")))
     });
     let is_own = |path: &str| directory.is_some_and(|directory| directory.join(brand).join(path).exists());
@@ -213,7 +258,8 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     add("mail/frame.html".to_owned())
         .with_context(|| format!("the mail frame of brand '{brand}' is wrong"))?;
     for language in Language::ALL {
-        let mut paths = vec![name(language, "frame", "html"), name(language, "footer", "txt")];
+        let shared = [("frame", "html"), ("footer", "txt"), ("account", "html"), ("account", "txt")];
+        let mut paths = shared.map(|(kind, part)| name(language, kind, part)).to_vec();
         for kind in KINDS {
             let [subject, text, html] = ["subject", "txt", "html"].map(|part| name(language, kind, part));
             // A brand with its own text and no HTML gets no built-in HTML, which would say something else.

@@ -128,7 +128,7 @@ pub fn owner_of(host: &str) -> String {
     let host = host_key(host);
     match host.parse() {
         Ok(address) => prefix_48(address).to_string(),
-        Err(_) => registrable_domain(&host).to_owned(),
+        Err(_) => registrable_domain(&host),
     }
 }
 

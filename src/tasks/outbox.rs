@@ -25,6 +25,7 @@ use crate::{
     domain::server_name::ServerName,
     ops::{
         Failure,
+        address::suppression,
         outbox::{self, Content, Fate, InvitationContent, Settled},
     },
     parts,
@@ -32,10 +33,15 @@ use crate::{
         mail::{InvitationMail, MailError},
         onbind::OnBind,
     },
+    store::StoreError,
 };
 
 /// How many batches of due rows are read before the task yields to other events.
 const MAX_DUE_BATCHES: usize = 16;
+/// After a commit, the due rows are not read again for this many times as long as the last reading took ...
+const PAUSE_PER_READ: u32 = 4;
+/// ... and never longer than this.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// After this time the worker of a destination sends no further row, so that others get its place.
 const MAX_TURN: Duration = Duration::from_secs(30);
 /// How long a homeserver may still take to answer an onbind call when the server stops.
@@ -54,6 +60,8 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let mut workers: JoinSet<Worker> = JoinSet::new();
     let mut destinations = Destinations::default();
     loop {
+        #[expect(clippy::disallowed_methods, reason = "how long reading takes is real time")]
+        let begun = Instant::now();
         for (destination, rows) in pick_due(&tasks, &mut destinations).await {
             destinations.start(destination.clone());
             let (tasks, stop) = (tasks.clone(), stop.clone());
@@ -62,6 +70,13 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 Ok((destination, send_all(&tasks, rows, &stop).await?))
             });
         }
+        // Under many binds there is a commit all the time, and thousands of rows may be due: this task must not
+        // read them all day.
+        let pause = (begun.elapsed() * PAUSE_PER_READ).min(MAX_PAUSE);
+        let changed = async {
+            outbox::changed(&tasks.core).await;
+            sleep(pause).await;
+        };
         tokio::select! {
             Some(ended) = workers.join_next() => match ended {
                 Ok(Ok((destination, outcome))) => {
@@ -71,14 +86,14 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 // cannot record that it was sent.
                 Ok(Err(error)) => tracing::error!(
                     %error,
-                    "a message could not be read, or its result could not be recorded; nothing more is sent to its destination until the next start: check the disk, then restart the server"
+                    "the database failed while a message was sent; nothing more is sent to its destination until the next start: check the disk, then restart the server"
                 ),
                 Err(_panic) => {
                     tracing::error!(part = WORKER_PART, "a worker panicked; the line before says where");
                     return;
                 }
             },
-            () = outbox::changed(&tasks.core) => {}
+            () = changed => {}
             go_on = tick(tasks.tick, &mut stop) => if !go_on { break },
         }
     }
@@ -125,8 +140,8 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
         if *stop.borrow() || started.elapsed() > MAX_TURN {
             break;
         }
-        let sent = match outbox::content(&tasks.core, &key, &row)? {
-            Some(content) => {
+        let sent = match outbox::content(&tasks.core, &key, &row) {
+            Ok(Some(content)) => {
                 AssertUnwindSafe(send(tasks, content, stop)).catch_unwind().await.unwrap_or_else(|_| {
                     // Strangers choose what a message says. One that makes the code panic must not end the server.
                     tracing::error!(
@@ -136,7 +151,13 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
                     Some((Fate::Failed, true))
                 })
             }
-            None => Some((Fate::Withdrawn, true)),
+            Ok(None) => Some((Fate::Withdrawn, true)),
+            // Retention deletes what cannot be read. Other messages to this destination do not wait for that.
+            Err(Failure::Store(error)) if error.is_unreadable_row() => {
+                tracing::error!(kind = key.kind.as_str(), %error, "a message was not sent");
+                Some((Fate::Failed, true))
+            }
+            Err(error) => return Err(error),
         };
         // There is no answer to record, so the next start sends it again.
         let Some((fate, is_reachable)) = sent else { break };
@@ -171,8 +192,9 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
         Content::Invitation(content) => {
             let InvitationContent { invitation, described, link, language } = *content;
             let mail = InvitationMail {
+                stop: suppression::stop_link(&tasks.core, &invitation.address),
                 to: invitation.address,
-                sender: invitation.sender.as_str().to_owned(),
+                sender: invitation.sender,
                 described,
                 link,
                 expire_days: tasks.core.config.invites.expire_days.get(),
@@ -180,7 +202,10 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
             };
             Some(mail_fate(tasks.mailer.send_invitation(&mail).await))
         }
-        Content::OwnerMail(notice) => Some(mail_fate(tasks.mailer.send_owner_notice(&notice).await)),
+        Content::OwnerMail(notice) => {
+            let stop = suppression::stop_link(&tasks.core, &notice.address);
+            Some(mail_fate(tasks.mailer.send_owner_notice(&notice, &stop).await))
+        }
     }
 }
 
@@ -204,7 +229,12 @@ async fn onbind_shutdown(mut stop: watch::Receiver<bool>) {
 /// Records what became of rows, and logs what an operator should know.
 async fn settle(tasks: &Tasks, rows: Vec<Row>, fate: Fate) -> Result<(), Failure> {
     let kinds: Vec<_> = rows.iter().map(|(key, _)| key.kind).collect();
-    let settled = outbox::settle(&tasks.core, rows, fate).await.inspect_err(|error| {
+    let settled = match outbox::settle(&tasks.core, rows.clone(), fate).await {
+        // Another write of the batch failed, not this one.
+        Err(Failure::Store(StoreError::Undone(_))) => outbox::settle(&tasks.core, rows, fate).await,
+        settled => settled,
+    };
+    let settled = settled.inspect_err(|error| {
         tracing::error!(%error, "the result of sending a message could not be recorded");
     })?;
     for (kind, settled) in kinds.into_iter().zip(settled) {

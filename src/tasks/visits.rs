@@ -6,7 +6,10 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::Tasks;
 use crate::{
-    ops::person::own_page::{self, LinkOutcome, LinkRequest, Recipient},
+    ops::{
+        address::suppression,
+        person::own_page::{self, LinkOutcome, LinkRequest, Recipient},
+    },
     remote::{mail::VisitMail, sms::VisitSms},
 };
 
@@ -50,17 +53,17 @@ async fn send_link(tasks: &Tasks, asked: LinkRequest) -> &'static str {
         Ok(LinkOutcome::Link(secret)) => secret,
         Ok(LinkOutcome::NothingStored) => return "nothing_stored",
         Ok(LinkOutcome::Suppressed) => return "suppressed",
-        Ok(LinkOutcome::Limited) => return "limited",
         Ok(LinkOutcome::Ceiling) => return "ceiling",
         Err(error) => {
             tracing::error!(%error, "the link to a person's own page could not be prepared; the person must ask again");
             return "failed";
         }
     };
-    let link = own_page::link(core, &secret, language);
+    let link = own_page::link(core, &secret);
     let was_sent = match to {
         Recipient::Mailbox(to) => {
-            tasks.mailer.send_page_link(&VisitMail { to, link, language }).await.is_ok()
+            let stop = suppression::stop_link(core, &to);
+            tasks.mailer.send_page_link(&VisitMail { to, stop, link, language }).await.is_ok()
         }
         Recipient::Phone(to) => {
             tasks.sms.send_page_link(&VisitSms { to: &to, link: &link, language }).await.is_ok()

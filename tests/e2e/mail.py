@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -36,20 +36,26 @@ class Mail:
     def asks(self) -> bool:
         """Whether it is about a validation or an invitation."""
         text = self.part("text/plain")
-        return "/confirm?" in text or "signurl=" in text
+        return "/c/" in text or "signurl=" in text
 
     @property
     def link(self) -> str:
         """The link to the confirmation page, from the text part."""
         for url in re.findall(r"https://[^\s<>]+", self.part("text/plain")):
-            if "/confirm" in url:
+            if "/c/" in url:
                 return url
-        raise AssertionError("the text part has no link to /confirm")
+        raise AssertionError("the text part has no link to /c/")
+
+    @property
+    def stop_link(self) -> str:
+        """The link to the page that stops all messages, from the text part."""
+        link: str = re.findall(r"https://\S+/stop/\S+", self.part("text/plain"))[0]
+        return link
 
     @property
     def token(self) -> str:
         """The secret in the link."""
-        return parse_qs(urlsplit(self.link).query)["token"][0]
+        return urlsplit(self.link).path.removeprefix("/c/")[22:]
 
     def check_form(self) -> None:
         """CRLF throughout; text and HTML with the same link."""

@@ -10,7 +10,7 @@ list of notices says of later versions: here there is one.
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
@@ -34,15 +34,14 @@ OPEN = [
     ("notices", "/privacy?lang={}", None),
     ("notice", "/privacy/1/{}", None),
     ("notice-unknown", "/privacy/7/{}", "unknown_edition"),
-    ("confirm-invalid", "/confirm?sid=x&token=y&lang={}", "invalid"),
+    ("confirm-invalid", "/c/x?lang={}", "invalid"),
     ("me", "/me?lang={}", "me"),
     ("me-over", "/me/data?lang={}", "over"),
-    ("me-link-over", "/me/visit?token=x&lang={}", "link_over"),
+    ("me-link-over", "/me/visit/x?lang={}", "link_over"),
 ]
 # What an owner may open while they visit their page.
 VISIT = [
     ("me-data", "/me/data?lang={}", "me_data"),
-    ("me-suppress", "/me/suppress?lang={}", "me_suppress"),
     ("me-erase", "/me/erase?lang={}", "me_erase"),
 ]
 TEXTS = Path(__file__).resolve().parents[2] / "assets/i18n/en.toml"
@@ -59,11 +58,14 @@ def what_anybody_may_open(world: World) -> None:
 
 @CHAPTER.step
 def links_of_validations(world: World) -> None:
-    """each outcome of a validation's link is in order: ask, verified, used, withdrawn, expired"""
+    """each outcome of a mail's links is in order: stop, ask, verified, used, withdrawn, expired"""
     kim = newcomer(world, "kim")
     expired = world.validations["guessed"].mail.link
     for language in LANGUAGES:
-        link = _in(language, validate(world, kim, READERS[language], READERS[language]).mail.link)
+        mail = validate(world, kim, READERS[language], READERS[language]).mail
+        link = _in(language, mail.link)
+        world.browser.open(_in(language, mail.stop_link))
+        _look(world, language, "stop", "stop")
         world.browser.open(link)
         _look(world, language, "confirm-ask", "ask")
         world.browser.decide("confirm", outcome="verified")
@@ -116,7 +118,8 @@ def deeds_of_owners(world: World) -> None:
         try:
             _do(world, language, "withdraw", "withdrawn")
             _invite(world, world.people["kim"], OWNERS[language])
-            _open(world, f"/me/suppress?lang={language}")
+            _do(world, language, "suppress", "suppressed")
+            _do(world, language, "allow", "allowed")
             _do(world, language, "suppress", "suppressed")
         finally:
             world.mailbox.failing = False
@@ -128,12 +131,11 @@ def deeds_of_owners(world: World) -> None:
 @CHAPTER.step
 def too_much_at_once(world: World) -> None:
     """the pages for people who ask too often are in order"""
-    guessed = parse_qs(urlsplit(world.validations["guessed"].mail.link).query)
-    decision = {"sid": guessed["sid"][0], "token": guessed["token"][0], "decision": "confirm"}
+    guessed = urlsplit(world.validations["guessed"].mail.link).path
     link = validate(world, world.people["lea"], HURRIED, HURRIED).mail.link
     for language in LANGUAGES:
         world.browser.open(_in(language, link))
-        _use_up(world, "/confirm", decision)
+        _use_up(world, guessed, {"decision": "confirm"})
         world.browser.decide("confirm", outcome="busy")
         _look(world, language, "confirm-busy", "busy")
         _open(world, f"/me?lang={language}")
@@ -173,7 +175,7 @@ def _look(world: World, language: str, name: str, outcome: str | None) -> None:
 
 def _in(language: str, link: str) -> str:
     """A mailed link, for a reader of another language than the mail's."""
-    return f"{link.split('&lang=')[0]}&lang={language}"
+    return f"{link}?lang={language}"
 
 
 def _follow_link(world: World, language: str) -> None:

@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
@@ -160,9 +160,9 @@ def ask_for_page(world: World, address: str) -> str:
 
 def visit_link(world: World, address: str) -> str:
     """The link of the next mail that leads to the page of its own data."""
-    text = next_mail(world, address, "/me/visit?").part("text/plain")
-    link: str = re.findall(r"https://\S+/me/visit\?\S+", text)[0]
-    world.secrets.add(parse_qs(urlsplit(link).query)["token"][0])
+    text = next_mail(world, address, "/me/visit/").part("text/plain")
+    link: str = re.findall(r"https://\S+/me/visit/\S+", text)[0]
+    world.secrets.add(urlsplit(link).path.rpartition("/")[2])
     return link
 
 
@@ -177,7 +177,7 @@ def next_mail(world: World, address: str, link: str) -> Mail:
             and id(mail) not in world.read
             and not mail.asks
             and link in mail.part("text/plain")
-            and ("/me/visit?" in mail.part("text/plain")) == ("/me/visit?" in link)
+            and ("/me/visit/" in mail.part("text/plain")) == ("/me/visit/" in link)
         ]
 
     poll(unread, 15, f"a mail to {address}")

@@ -1,6 +1,12 @@
 //! Every refusal is a Matrix error and changes nothing: after all of them the database is the same, byte for
 //! byte.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
 use bindery::domain::bucket::Rate;
 use proptest::{collection::vec, prelude::*};
 use reqwest::Method;
@@ -44,7 +50,10 @@ async fn malformed_bodies() {
         for body in ["", "{", "{\"a\":1,}", "\u{0}", "{} {}", "'", &deep_object] {
             server.post_raw(path, &user, body.to_owned()).await.refused(400, "M_NOT_JSON");
         }
-        server.post_raw(path, &user, vec![0xff, 0xfe]).await.refused(400, "M_NOT_JSON");
+        // Also in a member that this endpoint ignores.
+        for body in [&b"\xff\xfe"[..], b"{\"ignored\":\"\xff\"}", b"{\"\xc0\xaf\":1}"] {
+            server.post_raw(path, &user, body.to_vec()).await.refused(400, "M_NOT_JSON");
+        }
         for body in ["[]", "1", "\"x\"", "null", "true", "[[", &deep] {
             let reply = server.post_raw(path, &user, body.to_owned()).await;
             let allowed = ["M_INVALID_PARAM", "M_MISSING_PARAMS", "M_NOT_JSON"];
@@ -53,6 +62,41 @@ async fn malformed_bodies() {
         server.post_raw(path, &user, "{}").await.refused(400, "M_MISSING_PARAMS");
     }
     assert!(server.database() == before);
+}
+
+/// The first line of the answer to these bytes.
+fn answer_to(server: &Server, request: &str) -> String {
+    let address = server.base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("it accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer at once");
+    line
+}
+
+#[tokio::test]
+async fn broken_chunks_are_a_bad_request() {
+    let server = Server::start().await;
+    for chunks in ["zz\r\n{}\r\n0\r\n\r\n", "2\r\n{}xx0\r\n\r\n", "fffffffffffffffff\r\n{}\r\n"] {
+        let head = "POST /_matrix/identity/v2/account/register HTTP/1.1\r\nHost: id.test\r\nTransfer-Encoding: chunked";
+        let line = answer_to(&server, &format!("{head}\r\n\r\n{chunks}"));
+        assert!(line.starts_with("HTTP/1.1 400 "), "{chunks:?}: {line:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_unknown_at_the_endpoint_of_another_medium() {
+    let server = Server::start().await;
+    let user = server.user("alice").await;
+    let sid = server.request_token(&user, "a@example.org", "secret", 1).await;
+    let token = server.mail_to("a@example.org", 0).await.token();
+    let submitted = json!({ "sid": sid, "client_secret": "secret", "token": token });
+    server.post("/validate/msisdn/submitToken", &user, &submitted).await.refused(404, "M_NO_VALID_SESSION");
+    let query = format!("/validate/msisdn/submitToken?sid={sid}&client_secret=secret&token={token}");
+    let page = server.request(Method::GET, &v2(&query), None, None).await;
+    assert_eq!(page.status, 404);
+    server.post("/validate/email/submitToken", &user, &submitted).await.ok();
 }
 
 #[tokio::test]
@@ -257,10 +301,14 @@ async fn sessions_and_accounts_of_others() {
         let threepid = json!({ "medium": "email", "address": address });
         json!({ "sid": sid, "client_secret": secret, "mxid": alice.id, "threepid": threepid })
     };
+    let mut of_mallory = unbind(&sid, "alices", "alice@example.org");
+    of_mallory["mxid"] = json!(mallory.id);
     for (body, status, code) in [
         (unbind(&sid, "guess", "alice@example.org"), 403, "M_FORBIDDEN"),
         (unbind(&sid, "alices", "bob@example.org"), 403, "M_FORBIDDEN"),
         (unbind(&other, "mallorys", "mallory@example.org"), 403, "M_FORBIDDEN"),
+        // The owner confirmed alice's account, so her session removes nothing that another account published.
+        (of_mallory, 403, "M_FORBIDDEN"),
     ] {
         server.post("/3pid/unbind", &alice, &body).await.refused(status, code);
     }
@@ -285,9 +333,9 @@ async fn sessions_that_are_over() {
 
     let sid = server.validate(&alice, "alice@example.org", "second").await;
     let bind = json!({ "sid": sid, "client_secret": "second", "mxid": alice.id });
-    server.clock.forward(std::time::Duration::from_secs(24 * 3600 - 1));
+    server.clock.forward(Duration::from_secs(24 * 3600 - 1));
     server.post("/3pid/bind", &alice, &bind).await.ok();
-    server.clock.forward(std::time::Duration::from_secs(1));
+    server.clock.forward(Duration::from_secs(1));
     server.post("/3pid/bind", &alice, &bind).await.refused(400, "M_SESSION_EXPIRED");
     let path = format!("/3pid/getValidated3pid?sid={sid}&client_secret=second");
     server.get(&path, &alice).await.refused(400, "M_SESSION_EXPIRED");

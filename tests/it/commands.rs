@@ -296,7 +296,7 @@ fn the_demo_walks_from_registration_to_an_empty_lookup() {
         "alice has accepted it",
         "/validate/email/requestToken",
         "The mail to alice@example.org",
-        "Is this address yours?",
+        "Is this your Matrix account?",
         "the address is confirmed",
         "{\"mappings\":{}}",
         "/3pid/bind",

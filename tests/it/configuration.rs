@@ -137,6 +137,7 @@ fn values_that_cannot_be_are_refused_with_their_key() {
         ("[privacy]\nconnection_log_days = 181", "privacy.connection_log_days: 181 is not between 1 and 180"),
         ("[privacy]\nidle_account_days = 366", "privacy.idle_account_days: 366 is not between 1 and 365"),
         ("[invites]\nexpire_days = 366", "invites.expire_days: 366 is not between 1 and 365"),
+        ("[invites]\nshow_characters = 60", "invites.show_characters: 60 is more than 3"),
         ("[lookup]\npepper_rotation_days = 366", "lookup.pepper_rotation_days: 366 is not between 1 and 365"),
         ("aliases = ['a b']", "aliases"),
         ("public_base_url = 'id.example.org'", "public_base_url"),

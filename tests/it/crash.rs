@@ -16,7 +16,7 @@ use bindery::{
         outbox::{BindingChange, Kind, OutboxKey, Outgoing, OwnerMail, Payload},
         secret::{Key32, SecretHash},
         session::Session,
-        threepid::Address,
+        threepid::{Address, Medium},
         time::Millis,
         visit::Visit,
     },
@@ -138,7 +138,9 @@ async fn frozen_while_invited_addresses_are_published() {
         );
         let sid = sid.await.expect("a session");
         let token = token.expect("a token");
-        validate::submit_token(&core, User::Account, sid.clone(), secret(), token).await.expect("right");
+        validate::submit_token(&core, User::Account, Medium::Email, sid.clone(), secret(), token)
+            .await
+            .expect("right");
         publish::bind(&core, account, sid, secret(), user_id).await.expect("bound");
         storage.state().acknowledged = 2 * number + 2;
         let due = outbox::due(&core, None, 100).await.expect("readable");

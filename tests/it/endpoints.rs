@@ -125,7 +125,7 @@ async fn every_endpoint_answers_well_and_badly() {
         (Method::GET, v2(&format!("/validate/msisdn/submitToken?{phone_query}=x")), None, 404),
         (Method::POST, v2("/store-invite"), Some(invite("email")), 200),
         (Method::POST, v2("/store-invite"), Some(invite("msisdn")), 400),
-        (Method::POST, format!("{sign_url}&mxid=%40c%3Ahs.test"), None, 200),
+        (Method::POST, format!("{}&mxid=%40c%3Ahs.test", sign_url.replace("/api/v1", "/v2")), None, 200),
         (Method::POST, v2("/sign-ed25519?token=x&private_key=x&mxid=%40c%3Ahs.test"), None, 404),
         (Method::POST, v2("/account/logout"), Some(json!({})), 200),
         (Method::POST, v2("/account/logout"), Some(json!({})), 401),
@@ -199,7 +199,7 @@ async fn unknown_paths_and_methods_are_matrix_errors() {
         (Method::PUT, "/_matrix/identity/v2/terms"),
         (Method::DELETE, "/_matrix/identity/v2/3pid/bind"),
         (Method::POST, "/_matrix/identity/versions"),
-        (Method::PUT, "/confirm"),
+        (Method::PUT, "/c/x"),
     ] {
         let reply = server.request(method, path, None, None).await;
         assert!(reply.headers.contains_key("allow"), "{path}");
@@ -226,7 +226,7 @@ async fn browsers_may_call_the_api_and_not_the_pages() {
         let allowed = reply.headers["access-control-allow-headers"].to_str().expect("text");
         assert_eq!(allowed, "Origin, X-Requested-With, Content-Type, Accept, Authorization");
     }
-    for path in ["/", "/confirm"] {
+    for path in ["/", "/c/x", "/stop/x"] {
         let reply = server.request(Method::GET, path, None, None).await;
         assert!(reply.headers.get("access-control-allow-origin").is_none(), "{path}");
     }

@@ -25,6 +25,9 @@ async fn store(server: &Server, sender: &User, extra: Value) -> Reply {
     server.post("/store-invite", sender, &with(invitation(sender), extra)).await
 }
 
+/// The path in mails, which needs no token.
+const SIGN: &str = "/_matrix/identity/api/v1/sign-ed25519";
+
 async fn sign(server: &Server, url: &str, body: Option<&Value>) -> Reply {
     server.request(Method::POST, url, None, body).await
 }
@@ -74,11 +77,13 @@ async fn an_invitation_is_stored_mailed_and_signed_for() {
     );
 
     let mail = server.mail_to(ADDRESS, 0).await;
-    assert_eq!(mail.subject, format!("{} invites you to a room on Matrix", alice.id));
-    for part in [alice.id.as_str(), "\"Tea & cake\"", "\"Alice 'A'\"", "30 days"] {
+    let homeserver = server.homeserver.name();
+    assert_eq!(mail.subject, format!("An account of {homeserver} invites you to a room on Matrix"));
+    assert!(mail.names(&alice.id), "{}", mail.text);
+    for part in ["\u{2068}Tea & cake\u{2069}", "\u{2068}Alice \"A\"\u{2069}", "30 days"] {
         assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
     }
-    assert!(mail.html.as_deref().expect("HTML").contains("Tea &amp; cake"));
+    assert!(mail.html.as_deref().expect("HTML").contains("<bdi>Tea &amp; cake</bdi>"));
     let link = mail.text.split_whitespace().find(|word| word.starts_with("https://")).expect("a link");
     let room = "https://app.element.io/#/room/%21room%3Ahs.test?email=carol%40example.org&signurl=";
     assert!(link.starts_with(room), "{link}");
@@ -92,7 +97,7 @@ async fn an_invitation_is_stored_mailed_and_signed_for() {
 }
 
 #[tokio::test]
-async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key() {
+async fn signing_takes_json_and_forms_and_only_the_invitations_key() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
     let stored = store(&server, &alice, json!({})).await.ok();
@@ -102,17 +107,20 @@ async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key(
         serde_urlencoded::from_str(url.split_once('?').expect("a query").1).expect("a query");
     let (token, key) = (query["token"].clone(), query["private_key"].as_str().expect("a key").to_owned());
     let good = json!({ "mxid": CAROL, "token": token, "private_key": key });
-    for path in [v2("/sign-ed25519"), "/_matrix/identity/api/v1/sign-ed25519".to_owned()] {
-        verify(&sign(&server, &path, Some(&good)).await.ok(), ephemeral_key(&stored));
+    sign(&server, &v2("/sign-ed25519"), Some(&good)).await.refused(401, "M_UNAUTHORIZED");
+    for (path, account) in [(v2("/sign-ed25519"), Some(alice.token.as_str())), (SIGN.to_owned(), None)] {
+        let sign = async |body: Option<&Value>| server.request(Method::POST, &path, account, body).await;
+        verify(&sign(Some(&good)).await.ok(), ephemeral_key(&stored));
         let form = serde_urlencoded::to_string(good.as_object().expect("an object")).expect("a form");
         let form = server
             .build(Method::POST, &path)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form);
+        let form = account.into_iter().fold(form, |form, token| form.bearer_auth(token));
         verify(&server.send(form).await.ok(), ephemeral_key(&stored));
         let standard = key.replace('-', "+").replace('_', "/") + "=";
         let good = with(good.clone(), json!({ "private_key": standard }));
-        verify(&sign(&server, &path, Some(&good)).await.ok(), ephemeral_key(&stored));
+        verify(&sign(Some(&good)).await.ok(), ephemeral_key(&stored));
 
         for (member, wrong, status, errcode) in [
             ("private_key", json!("x"), 403, "M_FORBIDDEN"),
@@ -127,10 +135,10 @@ async fn signing_takes_json_forms_and_the_old_path_and_only_the_invitations_key(
             ("mxid", json!(7), 400, "M_INVALID_PARAM"),
             ("mxid", Value::Null, 400, "M_MISSING_PARAMS"),
         ] {
-            let reply = sign(&server, &path, Some(&with(good.clone(), json!({ member: wrong })))).await;
+            let reply = sign(Some(&with(good.clone(), json!({ member: wrong })))).await;
             reply.refused(status, errcode);
         }
-        sign(&server, &path, None).await.refused(400, "M_MISSING_PARAMS");
+        sign(None).await.refused(400, "M_MISSING_PARAMS");
     }
 }
 
@@ -194,8 +202,8 @@ async fn invitations_are_limited_by_account_address_homeserver_and_ip() {
     }
     let server = Server::start_with(|config| config.limits.sign_per_ip = Rate::new(1, 1)).await;
     let body = json!({ "mxid": CAROL, "token": "x", "private_key": "x" });
-    sign(&server, &v2("/sign-ed25519"), Some(&body)).await.refused(404, "M_UNRECOGNIZED");
-    sign(&server, &v2("/sign-ed25519"), Some(&body)).await.refused(429, "M_LIMIT_EXCEEDED");
+    sign(&server, SIGN, Some(&body)).await.refused(404, "M_UNRECOGNIZED");
+    sign(&server, SIGN, Some(&body)).await.refused(429, "M_LIMIT_EXCEEDED");
 }
 
 #[tokio::test]
@@ -243,7 +251,7 @@ async fn what_strangers_write_is_cut_and_makes_no_links() {
     store(&server, &alice, evil).await.ok();
     let mail = server.mail_to(ADDRESS, 1).await;
     let raw = String::from_utf8_lossy(&mail.raw).to_lowercase();
-    assert!(!raw.contains("evil") && !raw.contains("bcc"), "{raw}");
+    assert!(!raw.contains("evil.example") && !raw.contains("bcc:"), "{raw}");
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ fn each_outside_crate_stays_in_its_layer() {
         ("prometheus_client", &["metrics"]),
         ("lettre", &["remote"]),
         ("reqwest", &["remote", "cli"]),
-        ("minijinja", &["remote", "http"]),
+        ("minijinja", &["assets", "remote", "http"]),
         ("hickory_resolver", &["remote"]),
         ("rust_embed", &["assets"]),
     ];

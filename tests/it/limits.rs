@@ -1,12 +1,18 @@
 //! Rate limits for each subject: 429 with the right `Retry-After`, and a refused request costs nothing.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 use bindery::{config::Config, domain::bucket::Rate};
 use reqwest::Method;
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::support::{Reply, Server, User, v2};
+use crate::support::{
+    Reply, Server, User,
+    homeserver::Homeserver,
+    program::{Program, config_file},
+    v2,
+};
 
 fn one() -> Rate {
     Rate::new(1, 60)
@@ -136,10 +142,11 @@ async fn addresses_published_by_one_account_and_from_one_ip() {
 
 #[tokio::test]
 async fn the_proxy_says_who_calls() {
+    const SIGN: &str = "/_matrix/identity/api/v1/sign-ed25519";
     let server = limited(|config| config.limits.sign_per_ip = one()).await;
     let body = json!({ "mxid": "@a:b", "token": "x", "private_key": "x" }).to_string();
     let sign = async |from: &str| {
-        let request = server.build(Method::POST, &v2("/sign-ed25519")).header("x-forwarded-for", from);
+        let request = server.build(Method::POST, SIGN).header("x-forwarded-for", from);
         let request = request.header("content-type", "application/json").body(body.clone());
         server.send(request).await.status
     };
@@ -150,4 +157,81 @@ async fn the_proxy_says_who_calls() {
     assert_eq!(sign("2001:db8::1").await, 404);
     assert_eq!(sign("2001:db8::2").await, 429, "an IPv6 network is one client");
     assert_eq!(sign("2001:db8:0:1::1").await, 404);
+}
+
+#[tokio::test]
+async fn neighbouring_networks_of_a_caller_count_together() {
+    let server = limited(|config| config.limits.sign_per_ip = one()).await;
+    let body = json!({ "mxid": "@a:b", "token": "x", "private_key": "x" }).to_string();
+    let mut answered = 0;
+    // Each of them is another /64 of one /48.
+    for network in 0..20 {
+        let from = format!("2001:db8:0:{:x}::1", network * 0x100);
+        let request = server.build(Method::POST, &v2("/sign-ed25519")).header("x-forwarded-for", from);
+        let request = request.header("content-type", "application/json").body(body.clone());
+        answered += usize::from(server.send(request).await.status == 404);
+    }
+    assert_eq!(answered, 4, "a /48 has four times what one network has");
+}
+
+#[tokio::test]
+async fn a_shared_limit_names_a_coarse_wait_and_an_own_one_the_exact_wait() {
+    let cases: [(fn(&mut Config), u64); 2] = [
+        (|config| config.limits.request_token_per_address = Rate::new(1, 50), 5 * 60_000),
+        (|config| config.limits.request_token_per_account = Rate::new(1, 50), 72_000),
+    ];
+    for (tighten, wait) in cases {
+        let server = limited(tighten).await;
+        let alice = server.user("alice").await;
+        ask(&server, &alice, "one@example.org").await.ok();
+        let refused = ask(&server, &alice, "one@example.org").await.refused(429, "M_LIMIT_EXCEEDED");
+        assert_eq!(refused["retry_after_ms"], wait);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn refused_requests_write_one_line_for_all_of_them() {
+    let homeserver = Homeserver::start();
+    let dir = TempDir::new().expect("a directory");
+    let config = config_file(dir.path(), &homeserver);
+    let mut text = std::fs::read_to_string(&config).expect("the configuration");
+    text += "invites.daily_ceiling = 1\nlimits.invite_per_account = { burst = 1000, per_hour = 1000 }\n";
+    std::fs::write(&config, text).expect("written");
+    let mut program = Program::start(&config);
+    let client = crate::support::client();
+    let alice = format!("@alice:{}", homeserver.name());
+    let post = async |path: &str, token: &str, body: serde_json::Value| {
+        let request = client.post(format!("{}{}", program.base, v2(path))).bearer_auth(token);
+        let response = request.body(body.to_string()).send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let body: serde_json::Value =
+            serde_json::from_slice(&response.bytes().await.expect("a body")).expect("JSON");
+        (status, body)
+    };
+    let register = |token: String| {
+        json!({
+            "access_token": token, "token_type": "Bearer",
+            "matrix_server_name": homeserver.name(), "expires_in": 3600,
+        })
+    };
+    let (_, registered) = post("/account/register", "", register(homeserver.openid_token(&alice))).await;
+    let token = registered["token"].as_str().expect("a token").to_owned();
+    crate::support::accept_terms(&program.base, &token).await;
+    let mut refused = 0;
+    for number in 0..40 {
+        let address = format!("a{number}@example.org");
+        let body = json!({ "medium": "email", "address": address, "room_id": "!a:b", "sender": alice });
+        refused += u32::from(post("/store-invite", &token, body).await.0 == 429);
+    }
+    assert_eq!(refused, 39);
+    program.stop();
+    let mut log = String::new();
+    program.log.read_to_string(&mut log).expect("its log");
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains("invites.daily_ceiling is reached")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(
+        lines[1].contains("further lines like this one were left out") && lines[1].contains("times=38"),
+        "{log}"
+    );
 }

@@ -587,7 +587,7 @@ async fn an_operator_reads_the_logs_whether_or_not_the_server_runs() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 2, "{table}");
     let words: Vec<&str> = lines[1].split_whitespace().skip(2).collect();
-    assert_eq!(words, [alice.as_str(), "203.0.113.7", "sha256", "2", "0"]);
+    assert_eq!(words, [homeserver.name(), "alice", "203.0.113.7", "sha256", "2", "0"]);
     assert!(lines[0].starts_with("time (UTC)") && lines[0].ends_with("matches"), "{table}");
     let nothing = "No row matches.\n";
     for (words, is_there) in [
@@ -628,6 +628,10 @@ async fn an_operator_reads_the_logs_whether_or_not_the_server_runs() {
     let json = text(&show(&config, &["connections", "--ip", "203.0.113.7", "--json"]).stdout);
     let row: Value = serde_json::from_str(json.trim_end()).expect("one row of JSON");
     assert_eq!((&row["requests"], &row["refused"]), (&json!(3), &json!(1)));
+    let mut audit = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    let audit = audit.args(["audit", "--json", "--config"]).arg(&config).output().expect("it runs");
+    let readings = text(&audit.stdout).lines().filter(|line| line.contains("\"log_reading\"")).count();
+    assert!(readings >= 14, "each reading is written down: {readings}");
     let file = files(&dir.path().join("data"), "connection").pop().expect("a file");
     let others = json!({ "day": row["day"], "ip": null, "requests": 5 });
     fs::write(file, format!("{others}\n")).expect("written");

@@ -79,8 +79,7 @@ impl Server {
 
     /// Follows a link.
     async fn follow(&self, link: &str) -> Guest {
-        let token = link.split(['?', '&']).find_map(|pair| pair.strip_prefix("token=")).expect("a token");
-        let reply = self.fill("/me/visit", None, &[("token", token)]).await;
+        let reply = self.press_open(link).await;
         assert_eq!(
             (reply.status.as_u16(), reply.headers["location"].as_bytes()),
             (303, &b"/me/data?lang=en"[..])
@@ -89,9 +88,14 @@ impl Server {
         let cookie = cookie.split(';').next().expect("a pair").to_owned();
         let page = self.see("/me/data", &cookie).await;
         shows(&page, 200, "me_data");
-        let (_, rest) = page.text.split_once("name=\"form\" value=\"").expect("a form");
-        let form = rest.split_once('"').expect("its end").0.to_owned();
-        Guest { cookie, form }
+        Guest { cookie, form: form_in(&page.text).to_owned() }
+    }
+
+    /// Opens a link and presses the button, as one browser does.
+    async fn press_open(&self, link: &str) -> Reply {
+        let opened = self.request(Method::GET, link, None, None).await;
+        let cookie = opened.headers["set-cookie"].to_str().expect("text").split(';').next().expect("a pair");
+        self.fill(link, Some(cookie), &[("form", form_in(&opened.text))]).await
     }
 
     async fn guest(&self, address: &str) -> Guest {
@@ -107,9 +111,15 @@ impl Server {
     }
 }
 
+/// The hidden token in the forms of a page.
+fn form_in(page: &str) -> &str {
+    let (_, rest) = page.split_once("name=\"form\" value=\"").expect("a form");
+    rest.split_once('"').expect("its end").0
+}
+
 /// The link in a message, without the server's base URL.
 fn link_in(text: &str) -> String {
-    let link = text.split_whitespace().find(|word| word.contains("/me/visit?")).expect("a link");
+    let link = text.split_whitespace().find(|word| word.contains("/me/visit/")).expect("a link");
     link.strip_prefix("https://id.test").expect("a link of this server").to_owned()
 }
 

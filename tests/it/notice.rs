@@ -403,7 +403,7 @@ async fn the_pages_are_whole_careful_and_in_the_readers_language() {
             format!("/privacy/2/{language}"),
             "/privacy/3/en".to_owned(),
             "/".to_owned(),
-            "/confirm".to_owned(),
+            "/c/x".to_owned(),
         ] {
             let page = server.page(&path, language).await;
             let expected = if path == "/privacy/3/en" { "en" } else { language };

@@ -6,7 +6,11 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Reply, Server, User, v2};
+use crate::support::{
+    Reply, Server, User, accept_terms,
+    homeserver::{Answer, user_info_path},
+    markup, v2,
+};
 
 impl Reply {
     #[track_caller]
@@ -29,9 +33,8 @@ impl Server {
 
     /// Presses a button of the page that `link` opened.
     async fn press(&self, link: &str, decision: &str) -> Reply {
-        let query = link.split_once('?').expect("a query").1;
-        let form = format!("{query}&decision={decision}");
-        let request = self.build(Method::POST, "/confirm");
+        let form = format!("decision={decision}");
+        let request = self.build(Method::POST, link);
         self.send(request.header("content-type", "application/x-www-form-urlencoded").body(form)).await
     }
 
@@ -53,7 +56,7 @@ async fn opening_asks_and_confirm_validates() {
     for _ in 0..3 {
         let page = server.open(&link).await;
         page.page(200, "ask");
-        assert!(page.text.contains(&alice.id), "it says who asked");
+        assert!(markup::names(&page.text, &alice.id), "it says who asked: {}", page.text);
         assert!(!page.text.contains("alice@example.org"));
     }
     server.validated(&alice, &sid).await.refused(400, "M_SESSION_NOT_VALIDATED");
@@ -90,6 +93,9 @@ async fn this_was_not_me_withdraws_what_was_published() {
     assert_eq!(server.find(&bob, "alice@example.org").await, Some(alice.id));
     server.press(&link, "withdraw").await.page(200, "withdrawn");
     assert_eq!(server.find(&bob, "alice@example.org").await, None);
+    let about = json!({ "since": 0, "about": { "address": "alice@example.org" } });
+    let audit = server.control("/audit", &about).await;
+    assert_eq!((&audit[0]["deed"], &audit[0]["by"]), (&json!("unbinding"), &json!("owner")));
 }
 
 #[tokio::test]
@@ -103,21 +109,26 @@ async fn this_was_not_me_leaves_what_somebody_else_has_published_since() {
     assert_eq!(server.find(&alice, "shared@example.org").await, Some(bob.id));
 }
 
+/// The link with another token.
+fn wrong_token(link: &str) -> String {
+    let (rest, last) = link.split_at(link.len() - 2);
+    format!("{rest}{}", if last == "AA" { "BB" } else { "AA" })
+}
+
 #[tokio::test]
 async fn links_that_are_over_or_none() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
     let (_, link) = server.mailed_link(&alice).await;
-    let other_token = link.replace("token=", "token=A");
-    for bad in
-        ["/confirm", "/confirm?sid=x", "/confirm?sid=x&token=y", "/confirm?sid=%00&token=%ff", &other_token]
-    {
+    let other_token = wrong_token(&link);
+    let long = format!("/c/{}", "x".repeat(3000));
+    for bad in ["/c/x", "/c/%00", "/c/%C3%A9%ff", "/c/=3D", &link[..24], &link[..25], &long, &other_token] {
         server.open(bad).await.page(404, "invalid");
+        server.press(bad, "confirm").await.page(404, "invalid");
     }
-    server.press(&other_token, "confirm").await.page(404, "invalid");
     server.press(&other_token, "withdraw").await.page(404, "invalid");
     server.press(&link, "dance").await.page(404, "invalid");
-    let nothing = server.build(Method::POST, "/confirm").body("\u{0}");
+    let nothing = server.build(Method::POST, &link).body("\u{0}");
     server.send(nothing).await.page(404, "invalid");
     server.clock.forward(Duration::from_secs(24 * 3600));
     server.open(&link).await.page(410, "expired");
@@ -130,7 +141,7 @@ async fn wrong_tokens_on_the_page_count_as_well() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
     let (_, link) = server.mailed_link(&alice).await;
-    let wrong = link.replace("token=", "token=A");
+    let wrong = wrong_token(&link);
     for _ in 0..5 {
         server.press(&wrong, "confirm").await.page(404, "invalid");
     }
@@ -144,16 +155,15 @@ async fn pages_speak_the_readers_language() {
     let server = server.await;
     let alice = server.user("alice").await;
     let (_, link) = server.mailed_link(&alice).await;
-    assert!(link.ends_with("&lang=es"), "the mail is in the operator's language: {link}");
-    let bare = link.replace("&lang=es", "");
+    assert_eq!(server.question().subject, "¿Es suya esta dirección de correo?", "the operator's language");
     let read = async |link: &str, accept: &str| {
         server.send(server.build(Method::GET, link).header("accept-language", accept)).await.text
     };
-    assert!(read(&bare, "de-AT,en;q=0.5").await.contains("<html lang=\"de\">"));
-    assert!(read(&bare, "fr").await.contains("Ce n’était pas moi"));
-    assert!(read(&bare, "ja").await.contains("No he sido yo"));
-    assert!(read(&format!("{bare}&lang=en"), "fr").await.contains("This was not me"));
-    assert!(read(&format!("{bare}&lang=xx"), "fr").await.contains("Ce n’était pas moi"));
+    assert!(read(&link, "de-AT,en;q=0.5").await.contains("<html lang=\"de\">"));
+    assert!(read(&link, "fr").await.contains("Ce n’était pas moi"));
+    assert!(read(&link, "ja").await.contains("No he sido yo"));
+    assert!(read(&format!("{link}?lang=en"), "fr").await.contains("This was not me"));
+    assert!(read(&format!("{link}?lang=xx"), "fr").await.contains("Ce n’était pas moi"));
 }
 
 #[tokio::test]
@@ -219,10 +229,10 @@ async fn pages_lead_to_themselves_in_the_other_languages() {
             assert!(text.contains(&format!("href=\"{to}lang={language}\"")), "{to}: {text}");
         }
     };
-    let same = link.strip_suffix("lang=en").expect("a language");
+    let same = &format!("{link}?");
     leads(&server.open("/").await, "/?");
     leads(&server.open(&link).await, same);
-    leads(&server.open("/confirm?sid=x").await, "/confirm?");
+    leads(&server.open("/c/x").await, "/?");
     leads(&server.press(&link, "dance").await, same);
     leads(&server.press(&link, "confirm").await, same);
     leads(&server.open(&link).await, same);
@@ -267,6 +277,73 @@ fn every_language_has_every_text() {
             for (key, text) in texts.as_table().expect("a table") {
                 assert_ne!(text, &english[section][key], "{language} {section}.{key} is translated");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_confirming_lets_the_account_do_and_it_does_no_more() {
+    let server = Server::start().await;
+    let (victim, mallory) = (server.user("victim").await, server.user("mallory").await);
+    server.bind(&victim, "alice@example.org", "victims").await;
+    let own = server.question().link();
+    assert!(!server.open(&own).await.text.contains("Your address leads to this account now"));
+    let (sid, link) = server.mailed_link(&mallory).await;
+    for outcome in ["ask", "used"] {
+        let page = server.open(&link).await;
+        page.page(200, outcome);
+        assert!(
+            markup::names(&page.text, &mallory.id) && markup::names(&page.text, &victim.id),
+            "{}",
+            page.text
+        );
+        assert!(page.text.contains("That ends if the account above publishes your address"));
+        server.press(&link, "confirm").await.page(200, "verified");
+    }
+    // The session of an account removes only what this account published.
+    for mxid in [&victim.id, &mallory.id] {
+        let threepid = json!({ "medium": "email", "address": "alice@example.org" });
+        let unbind = json!({ "sid": sid, "client_secret": "secret", "mxid": mxid, "threepid": threepid });
+        let reply = server.request(Method::POST, &v2("/3pid/unbind"), None, Some(&unbind)).await;
+        assert_eq!(reply.status, if *mxid == victim.id { 403 } else { 200 }, "{}", reply.text);
+        assert_eq!(server.find(&mallory, "alice@example.org").await.as_ref(), Some(&victim.id));
+    }
+    let bind = json!({ "sid": sid, "client_secret": "secret", "mxid": mallory.id });
+    server.post("/3pid/bind", &mallory, &bind).await.ok();
+    assert_eq!(server.find(&victim, "alice@example.org").await, Some(mallory.id));
+    let audit =
+        server.control("/audit", &json!({ "since": 0, "about": { "address": "alice@example.org" } })).await;
+    assert_eq!((&audit[0]["deed"], &audit[0]["by"]), (&json!("replacement"), &json!("account")));
+}
+
+#[tokio::test]
+async fn an_account_is_shown_as_it_is_and_not_as_it_looks() {
+    let server = Server::start().await;
+    let name = server.homeserver.name().to_owned();
+    let register = async |id: &str| {
+        server.homeserver.answer(&user_info_path("openid"), Answer::Json(200, json!({ "sub": id })));
+        server.register_with(&name, "openid").await
+    };
+    for hidden in ["\u{202e}moc.elpmaxe", "\u{3164}", "\u{200b}", "\u{2066}", "\u{e0041}"] {
+        register(&format!("@alice{hidden}:{name}")).await.refused(401, "M_UNAUTHORIZED");
+    }
+    for (localpart, shown) in [
+        ("alice\u{2236}example.com", "alice\\u{2236}example.com"),
+        ("\u{430}lice", "\\u{430}lice"),
+        ("example.com/login", "example.com\\u{2f}login"),
+    ] {
+        let id = format!("@{localpart}:{name}");
+        let token = register(&id).await.ok()["token"].as_str().expect("a token").to_owned();
+        accept_terms(&server.base, &token).await;
+        let user = User { id, token };
+        server.clock.forward(Duration::from_secs(24 * 3600));
+        let (_, link) = server.mailed_link(&user).await;
+        let (page, mail) = (server.open(&link).await, server.question());
+        let shown = format!("@{shown}:{name}");
+        assert!(markup::names(&page.text, &shown), "{}", page.text);
+        assert!(mail.names(&shown), "{}", mail.text);
+        for text in [&page.text, &mail.text, mail.html.as_ref().expect("HTML")] {
+            assert!(!text.contains(localpart), "{text}");
         }
     }
 }

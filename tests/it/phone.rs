@@ -1,6 +1,7 @@
 //! Telephone numbers as people of many countries write them.
 
-use bindery::domain::phone::PhoneNumber;
+use bindery::domain::{phone::PhoneNumber, threepid::Address};
+use phonenumber::metadata::DATABASE;
 use proptest::prelude::*;
 
 /// Country, a number as it is written there, and its digits.
@@ -118,6 +119,45 @@ fn what_leads_out_of_a_country_leads_to_the_other() {
 }
 
 #[test]
+fn a_national_number_may_begin_with_its_own_calling_code() {
+    for (country, number, expected) in [
+        ("BR", "55967228964", "5555967228964"),
+        ("DK", "45123456", "4545123456"),
+        ("IN", "9123456789", "919123456789"),
+        ("IN", "919123456789", "919123456789"),
+        ("IN", "09123456789", "919123456789"),
+        ("IT", "3921234567", "393921234567"),
+        ("IT", "393121234567", "393121234567"),
+        ("KZ", "7011234567", "77011234567"),
+        ("KZ", "8 701 123 4567", "77011234567"),
+        ("NO", "47123456", "4747123456"),
+    ] {
+        assert_eq!(digits(number, country).as_deref(), Some(expected), "{number} {country}");
+    }
+}
+
+#[test]
+fn what_people_paste_and_type_in_their_script() {
+    for (number, country, expected) in [
+        ("\u{202d}+44 7400 123456\u{202c}", "DE", "447400123456"),
+        ("\u{200e}07400\u{2011}123456", "GB", "447400123456"),
+        ("07400\u{2009}123\u{202f}456", "GB", "447400123456"),
+        ("07400\u{2013}123456", "GB", "447400123456"),
+        ("\u{ff10}\u{ff17}\u{ff14}\u{ff10}\u{ff10}\u{3000}\u{ff11}23456", "GB", "447400123456"),
+        ("\u{ff0b}44\u{ff08}0\u{ff09}7400\u{ff0d}123456", "JP", "447400123456"),
+        (
+            "\u{660}\u{661}\u{660}\u{660}\u{661}\u{662}\u{663}\u{664}\u{665}\u{666}\u{667}",
+            "EG",
+            "201001234567",
+        ),
+        ("\u{6f0}9123456789", "IR", "989123456789"),
+        ("\u{96f}123456789", "IN", "919123456789"),
+    ] {
+        assert_eq!(digits(number, country).as_deref(), Some(expected), "{number:?}");
+    }
+}
+
+#[test]
 fn what_is_no_number() {
     for (number, country) in [
         ("", "GB"),
@@ -137,8 +177,9 @@ fn what_is_no_number() {
         ("07400 123456;ext=5", "GB"),
         ("tel:+447400123456", "GB"),
         ("\u{661}\u{662}\u{663}\u{664}", "EG"),
-        ("\u{ff10}7400 123456", "GB"),
         ("07400 123456\u{0}", "GB"),
+        ("07400 12345\u{2166}", "GB"),
+        ("\u{2461}7400 123456", "GB"),
         ("07400\n123456", "GB"),
         ("+999 12345678", "GB"),
         // Calls and messages to these cost extra, or the numbers are not assigned.
@@ -170,6 +211,52 @@ fn what_is_no_number() {
 fn numbers_do_not_print_themselves() {
     let number = PhoneNumber::parse("+447400123456", "GB").expect("a number");
     assert_eq!(format!("{number:?}"), "PhoneNumber(..)");
+}
+
+/// Every country with a numbering plan.
+fn countries() -> Vec<(String, u16)> {
+    let letters = || (b'A'..=b'Z').map(char::from);
+    let codes = letters().flat_map(|first| letters().map(move |second| format!("{first}{second}")));
+    codes.filter_map(|id| DATABASE.by_id(&id).map(|plan| (id, plan.country_code()))).collect()
+}
+
+#[test]
+fn what_people_type_with_its_country_code_is_read_the_same() {
+    for typed in [
+        "+44 7400 123456",
+        "0044 7400 123456",
+        "\u{202d}+44\u{2011}7400\u{a0}123456\u{202c}",
+        "\u{ff14}\u{ff14}7400123456",
+    ] {
+        let address = Address::typed(typed).expect("a number");
+        assert_eq!(address.as_str(), "447400123456", "{typed:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, max_global_rejects: 10_000_000, ..ProptestConfig::default() })]
+    /// Every other number begins with the calling code of its country, which is the case that goes wrong.
+    #[test]
+    fn a_number_in_national_form_with_its_country_gives_its_digits(
+        which in any::<prop::sample::Index>(),
+        begins_with_code in any::<bool>(),
+        tail in "[1-9][0-9]{3,9}",
+    ) {
+        let countries = countries();
+        let (country, code) = which.get(&countries);
+        let begin = if begins_with_code { code.to_string() } else { String::new() };
+        let expected = format!("{code}{begin}{tail}");
+        let international = format!("+{expected}");
+        let Ok(parsed) = phonenumber::parse(None, &international) else { return Ok(()) };
+        let own = PhoneNumber::parse(&international, country);
+        // Countries share calling codes, and each writes only its own numbers in national form.
+        let Some(own) = own.filter(|number| number.region() == Some(country.as_str())) else { return Ok(()) };
+        // libphonenumber prefixes the local numbers of Norfolk Island with a 3.
+        prop_assume!(country != "NF");
+        prop_assert_eq!(own.address().as_str(), expected.as_str());
+        let national = parsed.format().mode(phonenumber::Mode::National).to_string();
+        prop_assert_eq!(digits(&national, country), Some(expected), "{} {}", national, country);
+    }
 }
 
 proptest! {

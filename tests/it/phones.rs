@@ -8,7 +8,14 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server, User, gateway::Gateway, hash, homeserver::Answer, v2};
+use crate::support::{
+    Reply, Server, User, accept_terms, client,
+    gateway::Gateway,
+    hash,
+    homeserver::{Answer, Homeserver},
+    program::{Program, config_file},
+    v2,
+};
 
 const REQUEST: &str = "/validate/msisdn/requestToken";
 const SUBMIT: &str = "/validate/msisdn/submitToken";
@@ -217,6 +224,57 @@ async fn five_wrong_codes_end_a_session_also_when_they_come_at_once() {
     let second = sid(&request(&server, &alice, "07400 123456", 1).await.ok());
     assert_ne!(second, first);
     server.post(SUBMIT, &alice, &presented(&second, &gateway.code())).await.ok();
+}
+
+/// A line of the process's status in MiB.
+fn memory(program: &Program, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).expect("it runs");
+    let line = status.lines().find_map(|status| status.strip_prefix(line)).expect("this line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
+}
+
+#[tokio::test]
+async fn codes_take_bounded_memory_however_many_are_hashed() {
+    let (dir, homeserver) = (tempfile::TempDir::new().expect("a directory"), Homeserver::start());
+    let config = config_file(dir.path(), &homeserver);
+    let mut text = std::fs::read_to_string(&config).expect("readable");
+    text.push_str("sms.gateway = 'directory'\nsms.countries = ['GB']\n");
+    let sms = ["account", "homeserver", "ip", "country"].map(|of| format!("sms_per_{of}"));
+    let tokens = ["account", "homeserver", "ip"].map(|of| format!("submit_token_per_{of}"));
+    for limit in sms.into_iter().chain(tokens) {
+        text.push_str(&format!("limits.{limit} = {{ burst = 10000, per_hour = 10000 }}\n"));
+    }
+    std::fs::write(&config, text).expect("written");
+    let mut program = Program::start(&config);
+    let (base, client) = (program.base.clone(), client());
+    let post = async |path: &str, token: &str, body: Value| -> Value {
+        let request = client.post(format!("{base}{}", v2(path))).bearer_auth(token).body(body.to_string());
+        let text = request.send().await.expect("an answer").text().await.expect("a body");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let registration = json!({
+        "access_token": homeserver.openid_token(&format!("@alice:{}", homeserver.name())),
+        "token_type": "Bearer", "matrix_server_name": homeserver.name(), "expires_in": 3600,
+    });
+    let registered = post("/account/register", "", registration).await;
+    let token = registered["token"].as_str().expect("a token");
+    accept_terms(&base, token).await;
+    let before = memory(&program, "VmRSS:");
+    let work = (0..12).map(|number| {
+        let post = &post;
+        async move {
+            let sid = sid(&post(REQUEST, token, wanted(&format!("07400 1234{number:02}"), 1)).await);
+            join_all((0..8).map(|_| post(SUBMIT, token, presented(&sid, "none")))).await
+        }
+    });
+    let answers: Vec<Value> = join_all(work).await.into_iter().flatten().collect();
+    let wrong = answers.iter().filter(|answer| answer["errcode"] == "M_TOKEN_INCORRECT").count();
+    let limited = answers.iter().filter(|answer| answer["errcode"] == "M_LIMIT_EXCEEDED").count();
+    assert_eq!((wrong, limited), (12 * 5, 0));
+    let (peak, after) = (memory(&program, "VmHWM:") - before, memory(&program, "VmRSS:") - before);
+    // Two buffers of 19 MiB, and what else a debug build keeps of a hundred requests.
+    assert!(peak <= 64 && after <= 50, "{peak} and {after} MiB more than {before}");
+    program.stop();
 }
 
 #[tokio::test]

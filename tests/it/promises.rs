@@ -158,6 +158,10 @@ async fn p10_deactivating_an_account_removes_its_addresses_however_often_it_is_s
         published.unbind(&published.header(), &content).await.ok();
     }
     assert!(!published.is_published().await);
+    let about = json!({ "since": 0, "about": { "address": "alice@example.org" } });
+    let audit = published.server.control("/audit", &about).await;
+    assert_eq!((&audit[0]["deed"], &audit[0]["by"]), (&json!("unbinding"), &json!("homeserver")));
+    assert_eq!(audit.as_array().expect("rows").len(), 1, "nothing was removed the other times");
 }
 
 #[tokio::test]

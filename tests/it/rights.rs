@@ -1,9 +1,17 @@
 //! Export and erasure of a person's data: complete, about no other person, immediate, and audited.
 
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::{join_all, select_all};
 use reqwest::Method;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server, User, files_with};
+use crate::support::{Reply, Server, User, files_with, v2};
 
 const COPY: &str = "/_bindery/v1/account/export";
 const ACCOUNT: &str = "/_bindery/v1/account";
@@ -15,7 +23,7 @@ fn published_schema() -> std::path::PathBuf {
 /// Checks an export against the published schema.
 #[track_caller]
 fn check_against_schema(document: &Value) {
-    let schema = std::fs::read_to_string(published_schema()).expect("the schema");
+    let schema = fs::read_to_string(published_schema()).expect("the schema");
     let schema = serde_json::from_str(&schema).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     if let Err(error) = validator.validate(document) {
@@ -49,9 +57,9 @@ fn the_schema_is_published_as_it_is() {
     let schema = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
     // A plain file, because it is published; the variable of insta rewrites it too.
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
-        std::fs::write(&path, &schema).expect("written");
+        fs::write(&path, &schema).expect("written");
     }
-    let published = std::fs::read_to_string(path).expect("the schema");
+    let published = fs::read_to_string(path).expect("the schema");
     assert_eq!(published, schema, "if you mean the change, run the test with INSTA_UPDATE=always");
 }
 
@@ -165,9 +173,80 @@ async fn erasing_leaves_no_byte_after_the_next_round() {
     server.bind(&alice, "alice@example.org", "secret").await;
     server.bind(&bob, "bob@example.org", "secret").await;
     server.request(Method::DELETE, ACCOUNT, Some(&alice.token), None).await.ok();
-    server.pass(std::time::Duration::from_secs(2 * 24 * 3600)).await;
+    server.pass(Duration::from_secs(2 * 24 * 3600)).await;
     for trace in ["alice@example.org", alice.id.as_str()] {
         assert_eq!(files_with(&data, trace.as_bytes()), Vec::<std::path::PathBuf>::new(), "{trace}");
     }
     assert_ne!(files_with(&data, bob.id.as_bytes()).len(), 0, "the search finds what is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn two_exports_run_at_a_time_and_the_rest_hears_429() {
+    let (server, alice, bob) = people().await;
+    let carol = server.user("carol").await;
+    // A disk that blocks for a while: a pipe without a writer.
+    let pipe = server.config.data_dir.join("logs/lookup-2027-01-14.jsonl");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("a pipe");
+    let export = async |user: &User| server.request(Method::GET, COPY, Some(&user.token), None).await;
+    let exports = [&alice, &bob, &carol].map(|user| Box::pin(export(user)));
+    let (refused, _, running) = select_all(exports).await;
+    let error = refused.refused(429, "M_LIMIT_EXCEEDED");
+    assert_eq!(error["retry_after_ms"], 60_000);
+    // The disk works again: whoever reads gets an empty file.
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let release = || {
+            while !is_done.load(Ordering::SeqCst) {
+                drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe"));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        scope.spawn(release);
+        let replies =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(join_all(running)));
+        is_done.store(true, Ordering::SeqCst);
+        replies.into_iter().for_each(|reply| drop(reply.ok()));
+    });
+    fs::remove_file(&pipe).expect("removed");
+    copy(&server, &carol).await;
+}
+
+#[tokio::test]
+async fn personal_answers_are_never_stored_by_a_cache() {
+    let (server, alice, _) = people().await;
+    let cache = |reply: &Reply| {
+        reply.headers.get("cache-control").map(|value| value.to_str().expect("text").to_owned())
+    };
+    let in_query = format!("{}?access_token={}", v2("/hash_details"), alice.token);
+    for (method, path, token) in [
+        (Method::GET, v2("/account"), Some(&alice.token)),
+        (Method::GET, v2("/account"), None),
+        (Method::GET, v2("/hash_details"), Some(&alice.token)),
+        (Method::GET, in_query, None),
+        (Method::GET, v2("/3pid/getValidated3pid?sid=a&client_secret=b"), Some(&alice.token)),
+        (Method::POST, v2("/lookup"), Some(&alice.token)),
+        (Method::POST, v2("/account/register"), None),
+        (Method::GET, v2("/nothing"), None),
+        (Method::PUT, v2("/account"), None),
+        (Method::GET, COPY.to_owned(), Some(&alice.token)),
+        (Method::GET, COPY.to_owned(), None),
+        (Method::GET, "/me".to_owned(), None),
+        (Method::POST, "/me".to_owned(), None),
+        (Method::GET, "/me/visit?token=x".to_owned(), None),
+        (Method::GET, "/me/data".to_owned(), None),
+        (Method::GET, "/me/erase".to_owned(), None),
+        (Method::GET, "/me/suppress".to_owned(), None),
+        (Method::POST, "/me/export".to_owned(), None),
+        (Method::POST, "/me/withdraw".to_owned(), None),
+        (Method::POST, "/me/language".to_owned(), None),
+        (Method::POST, "/me/close".to_owned(), None),
+        (Method::PUT, "/me/data".to_owned(), None),
+        (Method::GET, "/confirm?token=x".to_owned(), None),
+        (Method::GET, "/nothing".to_owned(), None),
+    ] {
+        let reply = server.request(method.clone(), &path, token.map(String::as_str), None).await;
+        assert_eq!(cache(&reply).as_deref(), Some("no-store"), "{method} {path}");
+    }
+    let style = server.request(Method::GET, "/assets/style.css", None, None).await;
+    assert_eq!(cache(&style).as_deref(), Some("max-age=3600"));
 }

@@ -136,8 +136,9 @@ impl Walk {
             200,
             "The link only opens a page that asks. Mail scanners open links, and must confirm nothing.",
         )?;
-        let (_, query) = link.split_once('?').context("the link has no query")?;
-        let page = self.client.press("/confirm", format!("{query}&decision=confirm")).await?;
+        let path =
+            link.find("/c/").and_then(|at| link.get(at..)).context("the link does not lead to a question")?;
+        let page = self.client.press(path, "decision=confirm".to_owned()).await?;
         page.expect(200, "alice has pressed Confirm.")?;
         Ok(sid)
     }

@@ -73,7 +73,7 @@ pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, bo
     let content: Value = body.json()?;
     let wire = Unbind::deserialize(&content)
         .map_err(|_| Refusal::InvalidParam("A parameter has the wrong type".to_owned()))?;
-    let user_id = parsed(wire.mxid, "mxid", UserId::parse)?;
+    let user_id = parsed(wire.mxid, "mxid", UserId::kept)?;
     let address = required(wire.threepid, "threepid")?.parse()?;
     if wire.sid.is_some() || wire.client_secret.is_some() {
         let sid = parsed(wire.sid, "sid", Sid::parse)?;

@@ -12,6 +12,7 @@ use super::{
     validation::{SubmitToken, validated},
 };
 use crate::{
+    domain::threepid::Medium,
     http::{
         State,
         body::Body,
@@ -36,7 +37,7 @@ pub async fn request_token(
 /// The session bounds the tries. A limit per IP address would hit many people, because one homeserver submits
 /// for all of its users.
 pub async fn submit_token(state: Data<State>, _homeserver: Delegate, body: Body) -> Answer {
-    let presented = body.json_or_form::<SubmitToken>()?.parse()?;
+    let presented = body.json_or_form::<SubmitToken>()?.parse(Medium::Msisdn)?;
     presented.submit(&state, User::Homeserver).await?;
     json(json!({ "success": true }))
 }

@@ -81,10 +81,21 @@ struct Sign {
 }
 
 /// `POST /sign-ed25519`
+pub async fn sign(
+    state: Data<State>,
+    _account: Account,
+    caller: Caller,
+    request: HttpRequest,
+    body: Body,
+) -> Answer {
+    sign_by_link(state, caller, request, body).await
+}
+
+/// `POST /sign-ed25519` of version 1
 ///
 /// It needs no access token: the invitation's token and private key in the mail are the proof. Clients that
 /// follow the link in the mail send the parameters in the query.
-pub async fn sign(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
+pub async fn sign_by_link(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> Answer {
     let here: Sign = query(&request)?;
     let there: Sign = if body.is_empty() { Sign::default() } else { body.json_or_form()? };
     let user_id = parsed(there.mxid.or(here.mxid), "mxid", UserId::parse)?;

@@ -17,7 +17,10 @@ use crate::{
     },
     ops::{
         account::tokens::Authenticated,
-        address::validate::{self, TokenRequest},
+        address::{
+            deliveries::NotDelivered,
+            validate::{self, TokenRequest},
+        },
     },
     remote::sms::ValidationSms,
 };
@@ -73,7 +76,8 @@ pub(super) async fn send_code(
         let admit = || here.core.limits.send_sms(&number, here.core.clock.now());
         let deliver = async |message: validate::Message| {
             let sms = ValidationSms { to: &number, code: &message.token, language };
-            here.sms.send_code(&sms).await.map_err(|_| Refusal::SmsSendError)
+            // A gateway does not tell why it refuses a message, so this may be about the number.
+            here.sms.send_code(&sms).await.map_err(|_| NotDelivered::Recipient)
         };
         validate::request_token(&here.core, token_request, admit, deliver).await
     });

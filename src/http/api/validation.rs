@@ -2,7 +2,10 @@
 //!
 //! `phone` sends the messages to telephones.
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,7 +14,7 @@ use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},
         refusal::Refusal,
-        threepid::Address,
+        threepid::{Address, Medium},
     },
     http::{
         State,
@@ -20,8 +23,12 @@ use crate::{
         error::ApiError,
         pages,
     },
-    ops::address::validate::{self, TokenRequest, User, Validated},
-    remote::mail::ValidationMail,
+    ops::address::{
+        deliveries::NotDelivered,
+        suppression,
+        validate::{self, TokenRequest, User, Validated},
+    },
+    remote::mail::{MailError, ValidationMail},
 };
 
 #[derive(Deserialize)]
@@ -81,8 +88,9 @@ pub async fn request_token(
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let deliver = async |message: validate::Message| {
-            let link = pages::confirm_link(&here.core.config, &message.sid, &message.token, language);
+            let link = pages::confirm_link(&here.core.config, &message.sid, &message.token);
             let mail = ValidationMail {
+                stop: suppression::stop_link(&here.core, &message.address),
                 to: message.address,
                 account: asked_by,
                 link,
@@ -90,7 +98,10 @@ pub async fn request_token(
                 brand,
                 language,
             };
-            here.mailer.send_validation(&mail).await.map_err(|_| Refusal::EmailSendError)
+            here.mailer.send_validation(&mail).await.map_err(|error| match error {
+                MailError::Permanent => NotDelivered::Recipient,
+                _ => NotDelivered::Transport,
+            })
         };
         validate::request_token(&here.core, token_request, || Ok(()), deliver).await
     });
@@ -98,8 +109,14 @@ pub async fn request_token(
 }
 
 /// `POST /validate/{email,msisdn}/submitToken`
-pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, body: Body) -> Answer {
-    let presented: Presented = body.json_or_form::<SubmitToken>()?.parse()?;
+pub async fn submit_token(
+    state: Data<State>,
+    account: Account,
+    caller: Caller,
+    medium: Path<String>,
+    body: Body,
+) -> Answer {
+    let presented = body.json_or_form::<SubmitToken>()?.parse(medium_of(&medium)?)?;
     state.core.limits.submit_token(caller.network(), account.0.user_id(), state.core.clock.now())?;
     presented.submit(&state, User::Account).await?;
     json(json!({ "success": true }))
@@ -107,15 +124,25 @@ pub async fn submit_token(state: Data<State>, account: Account, caller: Caller, 
 
 /// `GET /validate/{email,msisdn}/submitToken`: people open it in a browser, so the answer is a page or a
 /// redirect.
-pub async fn submit_token_by_link(state: Data<State>, caller: Caller, request: HttpRequest) -> HttpResponse {
+pub async fn submit_token_by_link(
+    state: Data<State>,
+    caller: Caller,
+    medium: Path<String>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
-        let presented = query::<SubmitToken>(&request)?.parse()?;
+        let presented = query::<SubmitToken>(&request)?.parse(medium_of(&medium)?)?;
         state.core.limits.submit_link(caller.network(), state.core.clock.now())?;
         presented.submit(&state, User::Account).await
     };
     let outcome = outcome.await;
     // No links to other languages: each of them would submit the token again.
     pages::submitted(&state, &request, Value::Null, outcome)
+}
+
+/// The medium in the path.
+fn medium_of(path: &str) -> Result<Medium, ApiError> {
+    Ok(Medium::parse(path).ok_or(Refusal::UnsupportedMedium)?)
 }
 
 #[derive(Deserialize)]
@@ -126,18 +153,28 @@ pub(super) struct SubmitToken {
 }
 
 impl SubmitToken {
-    pub fn parse(self) -> Result<Presented, ApiError> {
+    /// `medium` is the one of the endpoint. A session of another medium is unknown there.
+    pub fn parse(self, medium: Medium) -> Result<Presented, ApiError> {
         Ok(Presented {
+            medium,
             sid: parsed(self.sid, "sid", Sid::parse)?,
             secret: parsed(self.client_secret, "client_secret", ClientSecret::parse)?,
-            // People type codes in groups with spaces.
-            token: parsed(self.token, "token", |text| Token::parse(&text.replace(' ', "")))?,
+            token: parsed(self.token, "token", |text| Token::parse(&as_mailed(text)))?,
         })
     }
 }
 
+/// A token as people paste it: in groups with spaces, or out of a mail that nobody decoded, where `=` begins the
+/// code of a character and the end of a line, and `=3D` is itself one. No token has that sign.
+fn as_mailed(text: &str) -> String {
+    let whole = text.replace("=\r\n", "").replace("=\n", "");
+    let word: String = whole.split_whitespace().collect();
+    word.replace("=3D", "").replace('=', "")
+}
+
 /// A token submitted to a session.
 pub(super) struct Presented {
+    medium: Medium,
     sid: Sid,
     secret: ClientSecret,
     token: Token,
@@ -147,8 +184,9 @@ impl Presented {
     /// Submits the token on the background runtime, so that the try counts even if the caller disconnects.
     pub async fn submit(self, state: &State, user: User) -> Result<Validated, ApiError> {
         let core = state.core.clone();
-        let Self { sid, secret, token } = self;
-        state.off_thread(async move { validate::submit_token(&core, user, sid, secret, token).await }).await
+        let Self { medium, sid, secret, token } = self;
+        let submitted = async move { validate::submit_token(&core, user, medium, sid, secret, token).await };
+        state.off_thread(submitted).await
     }
 }
 

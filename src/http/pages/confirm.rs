@@ -4,7 +4,7 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::LOCATION},
-    web::Data,
+    web::{Data, Path},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,27 +13,21 @@ use super::{language, switch};
 use crate::{
     config::Config,
     domain::{
-        ids::{Sid, Token, UserId},
-        language::Language,
+        ids::{Sid, Token},
         refusal::Refusal,
+        session::Session,
+        shown::ShownId,
     },
-    http::{
-        State,
-        body::{Body, query},
-        caller::Caller,
-        error::ApiError,
-    },
+    http::{State, body::Body, caller::Caller, error::ApiError},
     ops::address::{
-        mailed_link::{self, Link},
+        mailed_link::{self, Link, Question},
         validate::Validated,
     },
 };
 
-/// The link in a validation mail.
-pub fn confirm_link(config: &Config, sid: &Sid, token: &Token, language: Language) -> String {
-    // Session IDs and tokens have only URL-safe characters, so they need no escaping.
-    let (base, language) = (&config.public_base_url, language.as_str());
-    format!("{base}/confirm?sid={}&token={}&lang={language}", sid.as_str(), token.as_str())
+/// The link in a validation mail. It is short enough for a line of a mail, with a host of up to 21 characters.
+pub fn confirm_link(config: &Config, sid: &Sid, token: &Token) -> String {
+    format!("{}/c/{}", config.public_base_url, Session::link_word(sid, token))
 }
 
 /// The outcome that a page shows. The names are keys of the texts and values of `data-outcome`.
@@ -80,36 +74,29 @@ impl Outcome {
 }
 
 #[derive(Deserialize)]
-struct LinkQuery {
-    sid: Option<String>,
-    token: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct Decision {
-    sid: Option<String>,
-    token: Option<String>,
     decision: Option<String>,
 }
 
-/// `GET /confirm`: shows the question and changes nothing.
-pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let wire = query::<LinkQuery>(&request).ok();
-    let link = wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?)));
-    let Some((sid, token)) = link else { return incomplete_link(&state, &request) };
-    let end = |outcome| end(&state, &request, in_each_language(&sid, &token), outcome);
+/// `GET /c/{word}`: shows the question and changes nothing.
+pub async fn ask(state: Data<State>, request: HttpRequest, word: Path<String>) -> HttpResponse {
+    let Some((sid, token)) = Session::parse_link_word(&word) else {
+        return end(&state, &request, elsewhere(), Outcome::Invalid);
+    };
     let here = in_each_language(&sid, &token);
-    let question = |template: &str, account: Option<UserId>, outcome: Option<&str>| {
-        let account = account.as_ref().map(UserId::as_str);
+    let end = |outcome| end(&state, &request, here.clone(), outcome);
+    let question = |template: &str, question: Question, outcome: Option<&str>| {
+        let Question { account, published } = question;
         let page = json!({
-            "account": account, "sid": sid.as_str(), "token": token.as_str(), "outcome": outcome,
-            "switch": here,
+            "account": account.as_ref().map(ShownId::of_user),
+            "published": published.as_ref().map(ShownId::of_user),
+            "link": Session::link_word(&sid, &token), "outcome": outcome, "switch": here,
         });
         state.pages.show(StatusCode::OK, template, language(&state, &request), page)
     };
     match mailed_link::read_link(&state.core, &sid, &token) {
-        Ok(Link::Ask(account)) => question("confirm.html", account, None),
-        Ok(Link::Used(account)) => question("outcome.html", account, Some("used")),
+        Ok(Link::Ask(asked)) => question("confirm.html", asked, None),
+        Ok(Link::Used(asked)) => question("outcome.html", asked, Some("used")),
         Ok(Link::Expired) => end(Outcome::Expired),
         Ok(Link::Withdrawn) => end(Outcome::Withdrawn),
         Ok(Link::Invalid) => end(Outcome::Invalid),
@@ -117,14 +104,18 @@ pub async fn ask(state: Data<State>, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `POST /confirm`: confirms or withdraws the session, as the reader decided.
-pub async fn decide(state: Data<State>, caller: Caller, request: HttpRequest, body: Body) -> HttpResponse {
-    let wire = body.json_or_form::<Decision>().ok();
-    let decision =
-        wire.and_then(|wire| Some((Sid::parse(&wire.sid?)?, Token::parse(&wire.token?)?, wire.decision?)));
-    let Some((sid, token, decision)) = decision else {
-        return incomplete_link(&state, &request);
+/// `POST /c/{word}`: confirms or withdraws the session, as the reader decided.
+pub async fn decide(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    word: Path<String>,
+    body: Body,
+) -> HttpResponse {
+    let Some((sid, token)) = Session::parse_link_word(&word) else {
+        return end(&state, &request, elsewhere(), Outcome::Invalid);
     };
+    let decision = body.json_or_form::<Decision>().ok().and_then(|wire| wire.decision).unwrap_or_default();
     let here = in_each_language(&sid, &token);
     if let Err(refusal) = state.core.limits.submit_link(caller.network(), state.core.clock.now()) {
         return end(&state, &request, here, Outcome::of(&refusal.into()));
@@ -161,18 +152,17 @@ pub fn submitted(
     }
 }
 
-/// The page for an incomplete link.
-fn incomplete_link(state: &State, request: &HttpRequest) -> HttpResponse {
-    let here = switch(|language| format!("/confirm?lang={language}"));
-    end(state, request, here, Outcome::Invalid)
+/// For an incomplete link: the front page in each language.
+fn elsewhere() -> Value {
+    switch(|language| format!("/?lang={language}"))
 }
 
 fn end(state: &State, request: &HttpRequest, here: Value, outcome: Outcome) -> HttpResponse {
-    let page = json!({ "outcome": outcome.name(), "sid": null, "switch": here });
+    let page = json!({ "outcome": outcome.name(), "link": null, "switch": here });
     state.pages.show(outcome.status(), "outcome.html", language(state, request), page)
 }
 
 /// The link to this page in each language. Following it changes nothing.
 fn in_each_language(sid: &Sid, token: &Token) -> Value {
-    switch(|language| format!("/confirm?sid={}&token={}&lang={language}", sid.as_str(), token.as_str()))
+    switch(|language| format!("/c/{}?lang={language}", Session::link_word(sid, token)))
 }

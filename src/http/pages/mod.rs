@@ -1,4 +1,4 @@
-//! The web pages: the front page, the page behind a mailed link, the privacy notice, and a person's own page.
+//! The web pages: the front page, the pages behind mailed links, the privacy notice, and a person's own page.
 //!
 //! Mail scanners open links, so opening a link changes nothing; only the button does. All pages work without
 //! JavaScript, load nothing from other servers, and forbid caching.
@@ -9,6 +9,7 @@ mod notice;
 mod privacy;
 mod render;
 mod security_txt;
+pub mod stop;
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -7,7 +7,10 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde_json::json;
 
 use super::render::{length, text};
-use crate::domain::{edition::Texts, language::Language, notice::Notice, retention, time::DAY};
+use crate::{
+    assets::keep_slashes,
+    domain::{edition::Texts, language::Language, notice::Notice, retention, time::DAY},
+};
 
 /// Renders the texts of a notice in all languages.
 ///
@@ -22,6 +25,7 @@ fn render(notice: &Notice, language: Language) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    keep_slashes(&mut environment);
     environment.add_filter("days", length);
     environment.add_template_owned(name.clone(), text(&name)?)?;
     let mut values = json!(notice);

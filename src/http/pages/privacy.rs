@@ -84,6 +84,6 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
 fn outcome(state: &State, status: StatusCode, language: Language, outcome: &str) -> HttpResponse {
     // The edition may not exist in the other languages either, so link to the list.
     let switch = switch(|language| format!("/privacy?lang={language}"));
-    let page = json!({ "outcome": outcome, "sid": null, "switch": switch });
+    let page = json!({ "outcome": outcome, "link": null, "switch": switch });
     state.pages.show(status, "outcome.html", language, page)
 }

@@ -11,7 +11,7 @@ use minijinja::{
 use serde_json::{Value, json};
 
 use crate::{
-    assets,
+    assets::{self, keep_slashes},
     config::Config,
     domain::{language::Language, time::Millis},
 };
@@ -27,7 +27,9 @@ pub struct Pages {
 const TEMPLATES: &[&str] = &[
     "layout.html",
     "front.html",
+    "accounts.html",
     "confirm.html",
+    "identifier.html",
     "decision.html",
     "outcome.html",
     "editions.html",
@@ -38,7 +40,7 @@ const TEMPLATES: &[&str] = &[
     "me_data.html",
     "me_button.html",
     "me_erase.html",
-    "me_suppress.html",
+    "stop.html",
     "me_outcome.html",
 ];
 
@@ -51,6 +53,7 @@ impl Pages {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        keep_slashes(&mut environment);
         environment.add_filter("days", length);
         environment.add_filter("time", time);
         for name in TEMPLATES {

@@ -1,22 +1,25 @@
 //! Hashes and checks the codes that are sent to phones, with bounded concurrency.
 //!
-//! Each hash takes tens of milliseconds and 19 MiB. So two run at a time and a bounded number queue. Beyond
-//! that, the caller must retry later. Other requests do not wait for a hash.
+//! Each hash takes tens of milliseconds and 19 MiB. So two run at a time, in memory that is kept, and a bounded
+//! number queue. Beyond that, the caller must retry later. Other requests do not wait for a hash.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
     domain::{
-        code::{CodeHash, code_from_random},
+        code::{CodeHash, Memory, code_from_random},
         ids::Token,
         refusal::Refusal,
     },
     ops::{Failure, random},
 };
 
-/// How many hashes run at a time. This bounds the memory to twice 19 MiB.
+/// How many hashes run at a time. The first ones take 19 MiB each, which are used again and never freed.
 const MAX_RUNNING: usize = 2;
 /// How many hashes may run or queue: a few seconds of work.
 const MAX_QUEUED: usize = 100;
@@ -25,11 +28,17 @@ const MAX_QUEUED: usize = 100;
 pub struct Codes {
     queue: Semaphore,
     running: Arc<Semaphore>,
+    /// The memory of the hashes that do not run now.
+    free: Arc<Mutex<Vec<Memory>>>,
 }
 
 impl Default for Codes {
     fn default() -> Self {
-        Self { queue: Semaphore::new(MAX_QUEUED), running: Arc::new(Semaphore::new(MAX_RUNNING)) }
+        Self {
+            queue: Semaphore::new(MAX_QUEUED),
+            running: Arc::new(Semaphore::new(MAX_RUNNING)),
+            free: Arc::default(),
+        }
     }
 }
 
@@ -40,7 +49,9 @@ impl Codes {
     /// `LimitExceeded` if the queue is full.
     pub async fn make(&self) -> Result<(Token, CodeHash), Failure> {
         let (code, salt) = (code_from_random(random()), random());
-        self.work(move || (CodeHash::of(&code, salt), code)).await.map(|(hash, code)| (code, hash))
+        self.work(move |memory| (CodeHash::of(&code, salt, memory), code))
+            .await
+            .map(|(hash, code)| (code, hash))
     }
 
     /// Whether `typed` is the code with this hash.
@@ -48,15 +59,28 @@ impl Codes {
     /// # Errors
     /// `LimitExceeded` if the queue is full.
     pub async fn matches(&self, hash: CodeHash, typed: Token) -> Result<bool, Failure> {
-        self.work(move || hash.matches(&typed)).await
+        self.work(move |memory| hash.matches(&typed, memory)).await
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let busy = |_| Refusal::LimitExceeded { retry_after: Duration::from_secs(2) };
         let _place = self.queue.try_acquire().map_err(busy)?;
-        let permit = self.running.clone().acquire_owned().await;
+        let (permit, free) = (self.running.clone().acquire_owned().await, self.free.clone());
         // The permit moves into the work, which continues even if the caller disconnects.
-        let work = move || (work(), drop(permit)).0;
+        let work = move || {
+            let mut memory = lock(&free).pop().unwrap_or_default();
+            let result = work(&mut memory);
+            lock(&free).push(memory);
+            drop(permit);
+            result
+        };
         Ok(spawn_blocking(work).await.expect("hashing does not panic"))
     }
+}
+
+fn lock(free: &Mutex<Vec<Memory>>) -> std::sync::MutexGuard<'_, Vec<Memory>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::By,
         ids::{Sid, Token, UserId},
         refusal::Refusal,
         session::{Progress, Session},
@@ -37,9 +38,9 @@ pub async fn confirm(core: &Core, sid: Sid, token: Token) -> Result<Validated, F
 #[derive(Debug, PartialEq, Eq)]
 pub enum Link {
     /// The session is pending. The page asks the person whether they want this account to validate the address.
-    Ask(Option<UserId>),
+    Ask(Question),
     /// The link was confirmed before.
-    Used(Option<UserId>),
+    Used(Question),
     /// The session has expired.
     Expired,
     /// The owner reported *this was not me*.
@@ -48,20 +49,34 @@ pub enum Link {
     Invalid,
 }
 
+/// What the person decides about.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The account that asked. `None` if a homeserver asked for a person without an account.
+    pub account: Option<UserId>,
+    /// The other Matrix ID that the address leads to now. It no longer does once the account publishes the address.
+    pub published: Option<UserId>,
+}
+
 /// Reads the state of a mailed link. Does not consume it.
 pub fn read_link(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure> {
     if *token != Session::link_token(sid, &core.session_key) {
         return Ok(Link::Invalid);
     }
-    Ok(core.store.read().session(sid)?.map_or(Link::Expired, |session| link_state(session, core.clock.now())))
+    let tables = core.store.read();
+    let Some(session) = tables.session(sid)? else { return Ok(Link::Expired) };
+    let published = tables.association(&session.address)?.map(|association| association.user_id);
+    let published = published.filter(|user_id| session.account.as_ref() != Some(user_id));
+    Ok(link_state(session, published, core.clock.now()))
 }
 
-fn link_state(session: Session, now: Millis) -> Link {
+fn link_state(session: Session, published: Option<UserId>, now: Millis) -> Link {
+    let question = |account| Question { account, published };
     match session.progress {
         Progress::Withdrawn => Link::Withdrawn,
         _ if session.is_over(now) => Link::Expired,
-        Progress::Validated(_) => Link::Used(session.account),
-        Progress::Pending => Link::Ask(session.account),
+        Progress::Validated(_) => Link::Used(question(session.account)),
+        Progress::Pending => Link::Ask(question(session.account)),
     }
 }
 
@@ -82,7 +97,7 @@ pub async fn withdraw(core: &Core, sid: Sid, token: Token) -> Result<(), Failure
         }
         tables.put_session(&sid, &session)?;
         if let Some(account) = &session.account {
-            withdraw_association(tables, account, &session.address, owner_mail)?;
+            withdraw_association(tables, account, &session.address, owner_mail, By::Owner)?;
         }
         Ok(())
     })

@@ -2,10 +2,11 @@
 //! opted out of messages.
 
 pub(super) mod codes;
+pub mod deliveries;
 pub mod mailed_link;
 pub mod owner_mail;
 pub mod publish;
-pub(super) mod sending;
+pub(super) mod session_locks;
 pub mod suppression;
 pub mod validate;
 pub mod withdraw;

@@ -39,6 +39,11 @@ impl OwnerMailQueue {
         Self { is_on: core.config.privacy.notify_owners, now: core.clock.now() }
     }
 
+    /// The time of the change.
+    pub(in crate::ops) fn now(self) -> Millis {
+        self.now
+    }
+
     /// Whether the owner of this address is notified.
     fn reach(self, address: &Address) -> bool {
         self.is_on && address.medium() == Medium::Email

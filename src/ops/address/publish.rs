@@ -5,6 +5,7 @@ use super::{owner_mail::OwnerMailQueue, validate::validated_session};
 use crate::{
     domain::{
         association::Association,
+        audit::{By, Deed, Entry},
         ids::{ClientSecret, Sid, UserId},
         outbox::BindingChange,
         refusal::Refusal,
@@ -37,10 +38,21 @@ pub async fn bind(
         }
         let replaced = tables.association(&session.address)?;
         let ts = Association::next_ts(now, replaced.as_ref().map(|association| association.ts));
-        let is_new = replaced.is_none_or(|association| association.user_id != user_id);
+        let replaces_another = replaced.as_ref().is_some_and(|association| association.user_id != user_id);
+        let is_new = replaced.is_none() || replaces_another;
         let association = Association { address: session.address, user_id, ts };
         tables.put_association(&association, session.language)?;
         invitation::queue_onbind(tables, &association, lifetime, now)?;
+        if replaces_another {
+            let key = tables.session_key()?;
+            tables.put_audit(&Entry::about(
+                &association.address,
+                Deed::Replacement,
+                By::Account,
+                &key,
+                now,
+            ))?;
+        }
         if is_new {
             owner_mail.queue(tables, &association, BindingChange::Bound, session.language)?;
         }

@@ -3,7 +3,7 @@
 //!
 //! Nothing here publishes an address. The caller passes a function that delivers the token.
 
-use super::suppression::suppressed_since;
+use super::{deliveries::NotDelivered, suppression::suppressed_since};
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},
@@ -13,7 +13,12 @@ use crate::{
         threepid::{Address, Medium},
         time::Millis,
     },
-    ops::{Core, Failure, account::tokens::Authenticated, limits::ceiling, random},
+    ops::{
+        Core, Failure,
+        account::tokens::Authenticated,
+        limits::ceiling::{self, Ceiling},
+        random,
+    },
     store::{StoreError, Tables, Transaction, Writes},
 };
 
@@ -61,11 +66,11 @@ pub struct Message {
 }
 
 /// Starts or continues a session. Delivers a message if this attempt requires one and `admit` allows it.
-/// `admit` is called only then, because limits on messages count those that are sent.
+/// `admit` is called only then, because limits on messages count those that are due.
 ///
 /// # Errors
-/// `UnknownToken`, and the refusals of `admit` and `deliver`. Then the attempt does not count and may be
-/// repeated.
+/// `UnknownToken`, the refusals of `admit`, and `EmailSendError` or `SmsSendError` if `deliver` fails. Then the
+/// attempt does not count and may be repeated.
 pub async fn request_token<Delivery>(
     core: &Core,
     request: TokenRequest,
@@ -73,7 +78,7 @@ pub async fn request_token<Delivery>(
     deliver: impl FnOnce(Message) -> Delivery,
 ) -> Result<Sid, Failure>
 where
-    Delivery: Future<Output = Result<(), Refusal>>,
+    Delivery: Future<Output = Result<(), NotDelivered>>,
 {
     let index = Session::index_key(&request.address, &request.secret, &core.session_key);
     let _turn = core.sending.turn(index).await;
@@ -103,23 +108,28 @@ where
     let (sid, due) = begun.await?;
     if due {
         admit()?;
-        // Send nothing, but answer as usual: the caller must not learn that the owner is known here (design,
-        // P20).
-        if suppressed_since(&core.store.read(), &address)?.is_some() {
-            note_delivered(core, sid.clone(), send_attempt).await?;
-            return Ok(sid);
-        }
         let token = match address.medium() {
             Medium::Email => Session::link_token(&sid, &core.session_key),
             Medium::Msisdn => new_code(core, sid.clone()).await?,
         };
-        deliver(Message { address, sid: sid.clone(), token }).await?;
+        // An address that opted out gets nothing. But the caller must not learn that: it takes the same work from
+        // the same limits, as long, and fails as often (design, P20; section 4, rule 12).
+        let delivered = if suppressed_since(&core.store.read(), &address)?.is_some() {
+            core.deliveries.imitate(&address).await
+        } else {
+            let message = Message { address: address.clone(), sid: sid.clone(), token };
+            core.deliveries.observe(&address, deliver(message)).await
+        };
+        delivered.map_err(|_| match address.medium() {
+            Medium::Email => Refusal::EmailSendError,
+            Medium::Msisdn => Refusal::SmsSendError,
+        })?;
         note_delivered(core, sid.clone(), send_attempt).await?;
     }
     Ok(sid)
 }
 
-/// Makes the code of a message that is about to be sent, and counts the message against the daily ceiling.
+/// Makes the code of a message that is due, and counts the message against the daily ceiling.
 async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
     let (code, hash) = core.codes.make().await?;
     let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
@@ -129,7 +139,7 @@ async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
         session.next_code(hash);
         Ok(tables.put_session(&sid, &session)?)
     });
-    counted.await.inspect_err(|failure| ceiling::log_if_reached(failure, "sms.daily_ceiling", most))?;
+    counted.await.inspect_err(|failure| Ceiling::Sms.log_if_reached(failure, most))?;
     Ok(code)
 }
 
@@ -160,7 +170,7 @@ pub struct Validated {
     pub next_link: Option<String>,
 }
 
-/// Presents a token to a session, for a client or a homeserver.
+/// Presents a token to a session of this medium, for a client or a homeserver.
 ///
 /// # Errors
 /// `NoValidSession`, `SessionExpired`, `TokenIncorrect` (which is counted), and `LimitExceeded` if too many
@@ -168,19 +178,30 @@ pub struct Validated {
 pub async fn submit_token(
     core: &Core,
     user: User,
+    medium: Medium,
     sid: Sid,
     secret: ClientSecret,
     token: Token,
 ) -> Result<Validated, Failure> {
     let now = core.clock.now();
-    let session = core.store.read().session(&sid)?.ok_or(Refusal::NoValidSession)?;
+    let find = || Ok::<_, Failure>(core.store.read().session(&sid)?.ok_or(Refusal::NoValidSession)?);
+    let session = find()?;
     session.check_secret(&secret)?;
     user.may_use(&session)?;
+    if session.address.medium() != medium {
+        return Err(Refusal::NoValidSession.into());
+    }
+    // Tokens that are submitted at once are counted one by one, so no more codes are hashed than may be tried.
+    let _turn = core.submitting.turn(session.index_key).await;
+    let session = find()?;
     if session.is_over(now) {
         return Err(Refusal::SessionExpired.into());
     }
     // Checking a code is slow, so it runs outside the transaction. The transaction checks the rest again.
     let is_mail = session.address.medium() == Medium::Email;
+    if session.is_out_of_tries() {
+        return Err(Refusal::TokenIncorrect.into());
+    }
     let is_link = is_mail && token == Session::link_token(&sid, &core.session_key);
     let mut code = None;
     for candidate in session.codes() {

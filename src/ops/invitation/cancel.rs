@@ -2,11 +2,14 @@
 
 use crate::{
     domain::{
+        audit::{By, Deed, Entry},
         ids::{Token, UserId},
         refusal::Refusal,
         threepid::Address,
+        time::Millis,
     },
     ops::{Core, Failure},
+    store::{StoreError, Writes},
 };
 
 /// How many invitations are cancelled in one transaction.
@@ -17,15 +20,25 @@ const CANCEL_BATCH: usize = 256;
 /// # Errors
 /// `NotFound`, also for the invitations of other accounts.
 pub async fn cancel_by_sender(core: &Core, account: UserId, token: Token) -> Result<(), Failure> {
+    let now = core.clock.now();
     core.write(move |tables| {
         let is_own = tables.invitation(&token)?.is_some_and(|invitation| invitation.sender == account);
         if !is_own {
             return Err(Refusal::NotFound("You have no pending invitation with this token").into());
         }
-        tables.remove_invitation(&token)?;
+        cancel_one(tables, &token, By::Account, now)?;
         Ok(())
     })
     .await
+}
+
+/// Removes an invitation, and adds an entry about the invited address to the audit. Returns whether there was one.
+fn cancel_one(tables: &mut Writes<'_>, token: &Token, by: By, now: Millis) -> Result<bool, StoreError> {
+    let Some(invitation) = tables.invitation(token)? else { return Ok(false) };
+    tables.remove_invitation(token)?;
+    let key = tables.session_key()?;
+    tables.put_audit(&Entry::about(&invitation.address, Deed::InvitationCancelled, by, &key, now))?;
+    Ok(true)
 }
 
 /// Which invitations an operator cancels.
@@ -49,11 +62,13 @@ pub async fn cancel(core: &Core, which: Which) -> Result<usize, Failure> {
             sent.into_iter().map(|invitation| invitation.token).collect()
         }
     };
-    let mut cancelled = 0;
+    let (mut cancelled, now) = (0, core.clock.now());
     for batch in tokens.chunks(CANCEL_BATCH) {
         let batch = batch.to_vec();
         let removed = core.store.write(move |tables| {
-            batch.iter().try_fold(0, |count, token| Ok(count + usize::from(tables.remove_invitation(token)?)))
+            batch.iter().try_fold(0, |count, token| {
+                Ok(count + usize::from(cancel_one(tables, token, By::Operator, now)?))
+            })
         });
         cancelled += removed.await?;
     }

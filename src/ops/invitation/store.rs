@@ -5,14 +5,19 @@ use crate::{
     domain::{
         ids::{RoomId, Token, UserId},
         invitation::{Described, Invitation, display_name},
-        mail_names::{as_read, localpart_may_be_shown, name_for_mail},
+        names::{as_read, is_plain_localpart, name_for_mail},
         outbox::{OutboxKey, Outgoing, Payload},
         refusal::Refusal,
         server_name::is_at_or_below,
         signing::PublicKey,
         threepid::Address,
     },
-    ops::{Core, Failure, account::tokens::Authenticated, limits::ceiling, random},
+    ops::{
+        Core, Failure,
+        account::tokens::Authenticated,
+        limits::ceiling::{self, Ceiling},
+        random,
+    },
 };
 
 /// An invitation to be stored.
@@ -76,7 +81,7 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         tables.put_outgoing(&key, &Outgoing::new(payload, now))?;
         Ok(())
     });
-    written.await.inspect_err(|failure| ceiling::log_if_reached(failure, "invites.daily_ceiling", most))?;
+    written.await.inspect_err(|failure| Ceiling::Invitations.log_if_reached(failure, most))?;
     Ok(stored)
 }
 
@@ -89,7 +94,7 @@ fn require_allowed(
     let names = [&described.room_name, &described.inviter_name].into_iter().flatten();
     let names = names.map(String::as_str).chain([sender.localpart()]).map(as_read).collect::<Vec<_>>();
     let has_word = |word: &String| names.iter().any(|name| name.contains(&as_read(word)));
-    if !localpart_may_be_shown(sender.localpart()) {
+    if !is_plain_localpart(sender.localpart()) {
         Err(Refusal::Forbidden(
             "This identity server sends no invitations from a Matrix ID that looks like a link",
         ))

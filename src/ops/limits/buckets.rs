@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::domain::{
-    bucket::{Bucket, Pace},
+    bucket::{Bucket, Pace, coarse},
     refusal::Refusal,
     time::Millis,
 };
@@ -30,6 +30,10 @@ pub struct Take {
     pub pace: Pace,
     /// How much to take.
     pub cost: u64,
+    /// How much to leave for others.
+    pub reserve: u64,
+    /// Whether others take from it too. Then a refusal names a coarse wait.
+    pub is_shared: bool,
 }
 
 impl Buckets {
@@ -41,7 +45,8 @@ impl Buckets {
         let refuses = |take: &Take| {
             let mut shard = self.shard(take.key);
             make_room(&mut shard, take.key, now);
-            shard.entry(take.key).or_default().take(take.pace, take.cost, now).is_err()
+            let bucket = shard.entry(take.key).or_default();
+            bucket.take_leaving(take.pace, take.cost, take.reserve, now).is_err()
         };
         let Some(first) = takes.iter().position(refuses) else { return Ok(()) };
         self.give_back(&takes[..first]);
@@ -53,17 +58,27 @@ impl Buckets {
     pub fn give_back(&self, takes: &[Take]) {
         for take in takes {
             if let Some(bucket) = self.shard(take.key).get_mut(&take.key) {
-                bucket.give_back(take.pace, take.cost);
+                bucket.give_back(take.pace, take.cost, take.reserve);
             }
         }
+    }
+
+    /// Takes all that is left in a bucket.
+    pub(in crate::ops) fn drain(&self, key: u64, pace: Pace, now: Millis) {
+        let mut shard = self.shard(key);
+        make_room(&mut shard, key, now);
+        shard.entry(key).or_default().drain(pace, now);
     }
 
     /// How long until the bucket allows the request.
     fn wait(&self, take: &Take, now: Millis) -> Duration {
         let mut shard = self.shard(take.key);
         let Some(bucket) = shard.get_mut(&take.key) else { return Duration::ZERO };
-        let taken = bucket.take(take.pace, take.cost, now);
-        taken.map(|()| bucket.give_back(take.pace, take.cost)).err().unwrap_or_default()
+        let Err(wait) = bucket.take_leaving(take.pace, take.cost, take.reserve, now) else {
+            bucket.give_back(take.pace, take.cost, take.reserve);
+            return Duration::ZERO;
+        };
+        if take.is_shared { coarse(wait) } else { wait }
     }
 
     /// Every bucket that is not full. Drops the full ones. A bucket that seems to need longer than `to_fill`
@@ -122,7 +137,7 @@ mod tests {
     const NOW: Millis = Millis(1_000_000_000);
 
     fn take(key: u64, burst: u32, per_hour: u32, cost: u64) -> Take {
-        Take { key, pace: Rate::new(burst, per_hour).into(), cost }
+        Take { key, pace: Rate::new(burst, per_hour).into(), cost, reserve: 0, is_shared: false }
     }
 
     #[test]
@@ -150,5 +165,8 @@ mod tests {
             buckets.take(NOW, &[take(1, 3, 1, 1)]).expect("it was given back");
         }
         buckets.take(NOW, &[take(1, 3, 1, 1)]).expect_err("three and no more");
+        let shared = Take { is_shared: true, ..take(3, 1, 30, 1) };
+        let refusal = buckets.take(NOW, &[shared]).expect_err("it is empty");
+        assert_eq!(refusal, Refusal::LimitExceeded { retry_after: Duration::from_secs(300) });
     }
 }

@@ -35,9 +35,29 @@ fn require_room(sent: u32, ceiling: u32, now: Millis) -> Result<(), Refusal> {
     if sent < ceiling { Ok(()) } else { Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }) }
 }
 
-/// Logs for the operator that a ceiling was reached, if `failure` is due to one.
-pub(in crate::ops) fn log_if_reached(failure: &Failure, key: &'static str, ceiling: u32) {
-    if let Failure::Refused(Refusal::LimitExceeded { .. }) = failure {
-        tracing::warn!(ceiling, "{key} is reached: no more of these messages are sent until midnight (UTC)");
+/// Which messages a ceiling is for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) enum Ceiling {
+    /// `sms.daily_ceiling`
+    Sms,
+    /// `invites.daily_ceiling`
+    Invitations,
+}
+
+impl Ceiling {
+    /// Logs for the operator that the ceiling was reached, if `failure` is due to it. Each ceiling has a line of its
+    /// own, because the log sums up repeated lines.
+    pub fn log_if_reached(self, failure: &Failure, ceiling: u32) {
+        let Failure::Refused(Refusal::LimitExceeded { .. }) = failure else { return };
+        match self {
+            Self::Sms => tracing::warn!(
+                ceiling,
+                "sms.daily_ceiling is reached: no more messages to phones are sent until midnight (UTC)"
+            ),
+            Self::Invitations => tracing::warn!(
+                ceiling,
+                "invites.daily_ceiling is reached: no more invitation mails are sent until midnight (UTC)"
+            ),
+        }
     }
 }

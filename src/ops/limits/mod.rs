@@ -11,42 +11,54 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use self::buckets::{Buckets, Take};
 use super::{lookup::budget::Budgets, person::own_page::Recipient};
 use crate::{
-    config,
+    config::{self, Config},
     domain::{
-        bucket::Rate,
+        bucket::{Pace, Rate},
         ids::UserId,
         network::Network,
         phone::PhoneNumber,
         refusal::Refusal,
-        server_name::{ServerName, host_key},
+        registrable::registrable_domain,
+        server_name::ServerName,
         threepid::Address,
         time::Millis,
     },
 };
 
+/// The part of the messages to phones that links to people's own pages may use up: anybody can request one for any
+/// number, and must not use up what codes need.
+const VISIT_SHARE: u32 = 4;
+
 /// All rate limits, and the state of their buckets.
 pub struct Limits {
     rates: config::Limits,
+    /// How many links to people's own pages may be requested for phones in a day.
+    visit_sms_per_day: u32,
     hasher: RandomState,
     buckets: Buckets,
 }
 
 impl Limits {
     /// All buckets full.
-    pub fn new(rates: config::Limits) -> Self {
-        Self { rates, hasher: RandomState::new(), buckets: Buckets::default() }
+    pub fn new(config: &Config) -> Self {
+        Self {
+            rates: config.limits.clone(),
+            visit_sms_per_day: share(config.sms.daily_ceiling.get()),
+            hasher: RandomState::new(),
+            buckets: Buckets::default(),
+        }
     }
 
     /// Counts an attempt to register.
     pub fn register(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("register ip", network, self.rates.register_per_ip, 1)])
+        self.takes().network("register ip", network, self.rates.register_per_ip).take(now)
     }
 
     /// Counts a registration that the homeserver confirmed. Unconfirmed ones do not count: otherwise anyone
     /// could use up the limit of a homeserver's users.
     pub fn registered(&self, server: &ServerName, now: Millis) -> Result<(), Refusal> {
-        let host = host_key(server.as_str());
-        self.take(now, &[self.of("register homeserver", host, self.rates.register_per_homeserver, 1)])
+        let domain = registrable_domain(server.as_str());
+        self.takes().shared("register domain", domain, self.rates.register_per_homeserver).take(now)
     }
 
     /// Counts a request for a validation token to an address.
@@ -57,81 +69,66 @@ impl Limits {
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let rates = &self.rates;
-        let homeserver = host_key(account.server_name());
-        self.take(
-            now,
-            &[
-                self.of("request ip", network, rates.request_token_per_ip, 1),
-                self.of("request account", account.as_str(), rates.request_token_per_account, 1),
-                self.of("request homeserver", homeserver, rates.request_token_per_homeserver, 1),
-                self.of(
-                    "request account and address",
-                    (account.as_str(), address.as_str()),
-                    rates.request_token_per_account_and_address,
-                    1,
-                ),
-                self.of("request address", address.as_str(), rates.request_token_per_address, 1),
-            ],
-        )
+        let (rates, account_and_address) = (&self.rates, (account.as_str(), address.as_str()));
+        self.takes()
+            .network("request ip", network, rates.request_token_per_ip)
+            .own("request account", account.as_str(), rates.request_token_per_account)
+            .shared("request domain", domain_of(account), rates.request_token_per_homeserver)
+            .own(
+                "request account and address",
+                account_and_address,
+                rates.request_token_per_account_and_address,
+            )
+            .shared("request address", address.as_str(), rates.request_token_per_address)
+            .take(now)
     }
 
     /// Counts a token that an account presents.
     pub fn submit_token(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
-        let homeserver = host_key(account.server_name());
-        self.take(
-            now,
-            &[
-                self.of("submit ip", network, rates.submit_token_per_ip, 1),
-                self.of("submit account", account.as_str(), rates.submit_token_per_account, 1),
-                self.of("submit homeserver", homeserver, rates.submit_token_per_homeserver, 1),
-            ],
-        )
+        self.takes()
+            .network("submit ip", network, rates.submit_token_per_ip)
+            .own("submit account", account.as_str(), rates.submit_token_per_account)
+            .shared("submit domain", domain_of(account), rates.submit_token_per_homeserver)
+            .take(now)
     }
 
     /// Counts a token that a person presents with a mailed link.
     pub fn submit_link(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("submit ip", network, self.rates.submit_token_per_ip, 1)])
+        self.takes().network("submit ip", network, self.rates.submit_token_per_ip).take(now)
     }
 
     /// Counts a bind, which may queue calls to homeservers.
     pub fn bind(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
-        self.take(
-            now,
-            &[
-                self.of("bind ip", network, rates.bind_per_ip, 1),
-                self.of("bind account", account.as_str(), rates.bind_per_account, 1),
-            ],
-        )
+        self.takes()
+            .network("bind ip", network, rates.bind_per_ip)
+            .own("bind account", account.as_str(), rates.bind_per_account)
+            .take(now)
     }
 
     /// Counts an unbind, which may fetch the keys of a homeserver.
     pub fn unbind(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("unbind ip", network, self.rates.unbind_per_ip, 1)])
+        self.takes().network("unbind ip", network, self.rates.unbind_per_ip).take(now)
     }
 
     /// Counts a copy of an account's data, or its erasure.
     pub fn rights(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
-        self.take(
-            now,
-            &[
-                self.of("rights ip", network, rates.rights_per_ip, 1),
-                self.of("rights account", account.as_str(), rates.rights_per_account, 1),
-            ],
-        )
+        self.takes()
+            .network("rights ip", network, rates.rights_per_ip)
+            .own("rights account", account.as_str(), rates.rights_per_account)
+            .take(now)
     }
 
     /// Counts a view of a person's own page, or a button pressed on it.
     pub fn own_page(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("own page", address.as_str(), self.rates.own_page_per_address, 1)])
+        self.takes().own("own page", address.as_str(), self.rates.own_page_per_address).take(now)
     }
 
     /// Counts a copy of what is stored about an address, for its owner.
     pub fn copy_of(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("rights address", address.as_str(), self.rates.rights_per_account, 1)])
+        self.takes().own("rights address", address.as_str(), self.rates.rights_per_account).take(now)
     }
 
     /// Counts an invitation to an address. The answer reveals whether the address is bound, so it also costs a
@@ -145,23 +142,20 @@ impl Limits {
         now: Millis,
     ) -> Result<(), Refusal> {
         let rates = &self.rates;
-        let homeserver = host_key(account.server_name());
         budgets.take(account, network, 1, now)?;
-        let taken = self.take(
-            now,
-            &[
-                self.of("invite ip", network, rates.invite_per_ip, 1),
-                self.of("invite account", account.as_str(), rates.invite_per_account, 1),
-                self.of("invite homeserver", homeserver, rates.invite_per_homeserver, 1),
-                self.of("invite address", address.as_str(), rates.invite_per_address, 1),
-            ],
-        );
-        taken.inspect_err(|_| budgets.give_back(account, network, 1))
+        let taken = self
+            .takes()
+            .network("invite ip", network, rates.invite_per_ip)
+            .own("invite account", account.as_str(), rates.invite_per_account)
+            .shared("invite domain", domain_of(account), rates.invite_per_homeserver)
+            .shared("invite address", address.as_str(), rates.invite_per_address)
+            .take(now);
+        taken.inspect_err(|_| budgets.give_back_one(account, network))
     }
 
     /// Counts a signature with an invitation's key.
     pub fn sign(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("sign ip", network, self.rates.sign_per_ip, 1)])
+        self.takes().network("sign ip", network, self.rates.sign_per_ip).take(now)
     }
 
     /// Counts a request for a message to a phone, whether or not one is sent. `account` is `None` for a
@@ -173,60 +167,103 @@ impl Limits {
         now: Millis,
     ) -> Result<(), Refusal> {
         let rates = &self.rates;
-        let mut takes = Vec::new();
-        match account {
-            Some(account) => {
-                let homeserver = host_key(account.server_name());
-                takes.push(self.of("sms account", account.as_str(), rates.sms_per_account, 1));
-                takes.push(self.of("sms homeserver", homeserver, rates.sms_per_homeserver, 1));
-                takes.push(self.of("sms ip", network, rates.sms_per_ip, 1));
-            }
+        let takes = match account {
+            Some(account) => self
+                .takes()
+                .own("sms account", account.as_str(), rates.sms_per_account)
+                .shared("sms domain", domain_of(account), rates.sms_per_homeserver)
+                .network("sms ip", network, rates.sms_per_ip),
             // The homeserver asks for all its users from one IP address.
-            None => takes.push(self.of("sms delegate", network, rates.sms_per_homeserver, 1)),
-        }
-        self.take(now, &takes)
+            None => self.takes().network("sms delegate", network, rates.sms_per_homeserver),
+        };
+        takes.take(now)
     }
 
-    /// Counts a message to a phone that is about to be sent. Requests that send nothing do not count: otherwise
-    /// they would use up the limit of the number or the country.
+    /// Counts a code to a phone that is due. Requests that send nothing because the attempt was delivered before do
+    /// not count: otherwise they would use up the limit of the number or the country. A number that has opted out
+    /// counts like any other.
     pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
-        let to_number = self.of("sms number", number.address().as_str(), self.rates.sms_per_number, 1);
-        self.take(now, &[to_number, self.of_country(number)])
+        let rates = &self.rates;
+        self.takes()
+            .shared("sms number", number.address().as_str(), rates.sms_per_number)
+            .shared("sms country", country_of(number), rates.sms_per_country)
+            .take(now)
     }
 
     /// Counts a request for the link to a person's own page, for any address.
     pub fn visit(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of("visit ip", network, self.rates.visit_per_ip, 1)])
+        self.takes().network("visit ip", network, self.rates.visit_per_ip).take(now)
     }
 
-    /// Counts a link to this address, whether or not anything is stored about it: the limit must not reveal
-    /// that. It does not count against the codes sent to the same number: otherwise anyone could use up that limit.
+    /// Counts a link to this address, whether or not anything is stored about it: no limit may reveal that. So
+    /// numbers that get nothing count too, but all of them together can use up only a share of what codes need. They
+    /// do not count against the codes sent to the same number: otherwise anyone could use up that limit.
     pub fn visit_to(&self, network: Network, to: &Recipient, now: Millis) -> Result<(), Refusal> {
         let (rates, address) = (&self.rates, to.address().as_str());
-        let mut takes = vec![self.of("visit address", address, rates.visit_per_address, 1)];
-        if let Recipient::Phone(_) = to {
-            takes.push(self.of("sms ip", network, rates.sms_per_ip, 1));
+        let mut takes = self.takes().shared("visit address", address, rates.visit_per_address);
+        if let Recipient::Phone(number) = to {
+            let Rate { burst, per_hour } = rates.sms_per_country;
+            let of_links = Rate::new(share(burst.get()), share(per_hour.get()));
+            let a_day = Pace::daily(self.visit_sms_per_day.into(), self.visit_sms_per_day.into());
+            takes = takes
+                .network("sms ip", network, rates.sms_per_ip)
+                .shared("sms country", country_of(number), rates.sms_per_country)
+                .shared("visit country", country_of(number), of_links)
+                .shared("visit sms", (), a_day);
         }
-        self.take(now, &takes)
+        takes.take(now)
     }
 
-    /// Counts a link that is about to be sent as a message to a phone. Others do not count: numbers that get
-    /// nothing must not use up the limit of the country.
-    pub fn visit_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
-        self.take(now, &[self.of_country(number)])
+    fn takes(&self) -> Takes<'_> {
+        Takes { limits: self, takes: Vec::with_capacity(8) }
+    }
+}
+
+/// The buckets that a request takes from.
+struct Takes<'a> {
+    limits: &'a Limits,
+    takes: Vec<Take>,
+}
+
+impl Takes<'_> {
+    /// Takes one from a bucket of the caller's own.
+    fn own(self, kind: &'static str, subject: impl Hash, pace: impl Into<Pace>) -> Self {
+        self.and(kind, subject, pace.into(), false)
     }
 
-    fn of_country(&self, number: &PhoneNumber) -> Take {
-        // Countries that share a calling code are counted apart: the United States and Jamaica do.
-        let country = (number.calling_code(), number.region());
-        self.of("sms country", country, self.rates.sms_per_country, 1)
+    /// Takes one from a bucket that others use too.
+    fn shared(self, kind: &'static str, subject: impl Hash, pace: impl Into<Pace>) -> Self {
+        self.and(kind, subject, pace.into(), true)
     }
 
-    fn of(&self, kind: &'static str, subject: impl Hash, rate: Rate, cost: u64) -> Take {
-        Take { key: self.hasher.hash_one((kind, subject)), pace: rate.into(), cost }
+    /// Takes one from the bucket of the network, and from those of the networks around it. Each of them allows
+    /// twice as much as the one before: more customers may be in it.
+    fn network(self, kind: &'static str, network: Network, rate: Rate) -> Self {
+        let around = network.and_around().zip([1, 2, 4]);
+        around
+            .fold(self, |takes, (network, times)| takes.shared(kind, network, Pace::from(rate).times(times)))
     }
 
-    fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Refusal> {
-        self.buckets.take(now, takes)
+    fn and(mut self, kind: &'static str, subject: impl Hash, pace: Pace, is_shared: bool) -> Self {
+        let key = self.limits.hasher.hash_one((kind, subject));
+        self.takes.push(Take { key, pace, cost: 1, reserve: 0, is_shared });
+        self
     }
+
+    fn take(self, now: Millis) -> Result<(), Refusal> {
+        self.limits.buckets.take(now, &self.takes)
+    }
+}
+
+fn domain_of(account: &UserId) -> String {
+    registrable_domain(account.server_name())
+}
+
+/// Countries that share a calling code are counted apart: the United States and Jamaica do.
+fn country_of(number: &PhoneNumber) -> (u16, Option<&str>) {
+    (number.calling_code(), number.region())
+}
+
+fn share(of: u32) -> u32 {
+    (of / VISIT_SHARE).max(1)
 }

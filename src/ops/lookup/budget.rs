@@ -1,8 +1,9 @@
-//! Lookup budgets: how many addresses an account, the users of a homeserver, and the callers from an IP address
+//! Lookup budgets: how many addresses an account, the users of a registrable domain, and the callers from a network
 //! may look up (design, P16). An address costs the same whether or not it is found.
 //!
-//! Budgets are held in memory, because every lookup takes from three of them. `tasks::budgets` stores them
-//! every few seconds, so a restart loses only the last few.
+//! Of each budget that many share, a third is left for accounts that look up little. Otherwise a few accounts could
+//! stop the small lookups of all others. Budgets are held in memory, because every lookup takes from three to five of
+//! them. `tasks::budgets` stores them every few seconds, so a restart loses only the last few.
 
 use std::{
     collections::HashMap,
@@ -12,15 +13,17 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
 use crate::{
-    config::Lookup,
+    config::{HomeserverBudget, Lookup, NetworkBudget},
     domain::{
         bucket::{Bucket, Pace},
         ids::UserId,
         network::Network,
         refusal::Refusal,
+        registrable::registrable_domain,
         secret::Key32,
         server_name::host_key,
         time::Millis,
@@ -32,8 +35,14 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How much larger a budget is that many people share.
-const SHARED_FACTOR: u64 = 10;
+/// How much larger the burst of a budget is that many people share.
+const SHARED_BURST_FACTOR: u64 = 3;
+
+/// How much faster a budget refills that many people share.
+const SHARED_REFILL_FACTOR: u64 = 10;
+
+/// How many addresses an account may look up in a day and still take from the third that is left for small lookups.
+const SMALL_PER_DAY: u64 = 100;
 
 /// How many budgets are stored in one transaction.
 const STORE_BATCH: usize = 1024;
@@ -42,9 +51,15 @@ const STORE_BATCH: usize = 1024;
 pub struct Budgets {
     of_one: Pace,
     of_many: Pace,
+    /// The homeservers that the operator names, by [`host_key`].
+    homeservers: HashMap<String, Pace>,
+    /// The networks that the operator names.
+    networks: Vec<(IpNet, Pace)>,
     /// The keys of the hashes under which the database stores budgets, instead of names.
     keys: (u64, u64),
     buckets: Buckets,
+    /// What each account may still look up as small lookups. Not stored: a restart forgives a hundred addresses.
+    small: Buckets,
     /// The budgets as they are stored.
     stored: Mutex<HashMap<u64, Bucket>>,
 }
@@ -56,17 +71,28 @@ impl Budgets {
         let stored: HashMap<u64, Bucket> = store.scan(|scan| scan.budgets()).await?.into_iter().collect();
         let buckets = Buckets::default();
         stored.iter().for_each(|(key, bucket)| buckets.put(*key, *bucket));
+        let named = |HomeserverBudget { homeserver, burst, per_day }: &HomeserverBudget| {
+            (host_key(homeserver), Pace::daily(burst.get(), per_day.get()))
+        };
+        let networks = |NetworkBudget { network, burst, per_day }: &NetworkBudget| {
+            (network.trunc(), Pace::daily(burst.get(), per_day.get()))
+        };
         Ok(Self {
             of_one: Pace::daily(burst, per_day),
-            of_many: Pace::daily(burst.saturating_mul(SHARED_FACTOR), per_day.saturating_mul(SHARED_FACTOR)),
+            of_many: Pace::daily(
+                burst.saturating_mul(SHARED_BURST_FACTOR),
+                per_day.saturating_mul(SHARED_REFILL_FACTOR),
+            ),
+            homeservers: rules.homeserver_budgets.iter().map(named).collect(),
+            networks: rules.network_budgets.iter().map(networks).collect(),
             keys: keys(key),
             buckets,
+            small: Buckets::default(),
             stored: Mutex::new(stored),
         })
     }
 
-    /// Takes the cost of looking up `addresses` addresses. A lookup of none costs one. `network` is what counts
-    /// as one caller.
+    /// Takes the cost of looking up `addresses` addresses. A lookup of none costs one.
     ///
     /// # Errors
     /// `LimitExceeded`. Then nothing was taken.
@@ -77,26 +103,62 @@ impl Budgets {
         addresses: usize,
         now: Millis,
     ) -> Result<(), Refusal> {
-        self.buckets.take(now, &self.of(account, network, addresses))
-    }
-
-    /// Gives back what [`Budgets::take`] took.
-    pub fn give_back(&self, account: &UserId, network: Network, addresses: usize) {
-        self.buckets.give_back(&self.of(account, network, addresses));
-    }
-
-    fn of(&self, account: &UserId, network: Network, addresses: usize) -> [Take; 3] {
-        let cost = addresses.max(1) as u64;
-        let homeserver = host_key(account.server_name());
-        let network = match network.address() {
-            IpAddr::V4(address) => self.key(b'4', &address.octets()),
-            IpAddr::V6(address) => self.key(b'6', &address.octets()),
+        let small = Take {
+            key: self.key(b's', account.as_str().as_bytes()),
+            pace: Pace::daily(SMALL_PER_DAY, SMALL_PER_DAY),
+            cost: addresses.max(1) as u64,
+            reserve: 0,
+            is_shared: false,
         };
-        [
-            Take { key: self.key(b'@', account.as_str().as_bytes()), pace: self.of_one, cost },
-            Take { key: self.key(b':', homeserver.as_bytes()), pace: self.of_many, cost },
-            Take { key: network, pace: self.of_many, cost },
-        ]
+        let is_small =
+            small.cost <= SMALL_PER_DAY && self.small.take(now, std::slice::from_ref(&small)).is_ok();
+        let taken = self.buckets.take(now, &self.of(account, network, addresses, is_small));
+        match (&taken, is_small) {
+            (Ok(()), true) | (Err(_), false) => {}
+            (Ok(()), false) => self.small.drain(small.key, small.pace, now),
+            (Err(_), true) => self.small.give_back(&[small]),
+        }
+        taken
+    }
+
+    /// Gives back one address that [`Budgets::take`] took. It cannot tell whether the lookup was a small one, so
+    /// an account does not get back what it may still look up as small lookups.
+    pub fn give_back_one(&self, account: &UserId, network: Network) {
+        self.buckets.give_back(&self.of(account, network, 1, true));
+    }
+
+    fn of(&self, account: &UserId, network: Network, addresses: usize, is_small: bool) -> Vec<Take> {
+        let cost = addresses.max(1) as u64;
+        let account_key = self.key(b'@', account.as_str().as_bytes());
+        let mut takes =
+            vec![Take { key: account_key, pace: self.of_one, cost, reserve: 0, is_shared: false }];
+        let mut take_shared = |key: u64, pace: Pace| {
+            let reserve = if is_small { 0 } else { pace.third() };
+            takes.push(Take { key, pace, cost, reserve, is_shared: true });
+        };
+        let host = host_key(account.server_name());
+        match self.homeservers.get(&host) {
+            Some(pace) => take_shared(self.key(b'h', host.as_bytes()), *pace),
+            None => {
+                let domain = registrable_domain(account.server_name());
+                take_shared(self.key(b':', domain.as_bytes()), self.of_many);
+            }
+        }
+        match self.networks.iter().find(|(named, _)| named.contains(&network.address())) {
+            Some((named, pace)) => take_shared(self.network_key(b'n', named), *pace),
+            None => network.and_around().for_each(|around| {
+                take_shared(self.network_key(b'i', &around), self.of_many);
+            }),
+        }
+        takes
+    }
+
+    fn network_key(&self, kind: u8, network: &IpNet) -> u64 {
+        let prefix = [network.prefix_len()];
+        match network.network() {
+            IpAddr::V4(address) => self.key(kind, &[&address.octets()[..], &prefix].concat()),
+            IpAddr::V6(address) => self.key(kind, &[&address.octets()[..], &prefix].concat()),
+        }
     }
 
     /// The keyed hash of a subject. It must be the same after a restart.
@@ -109,7 +171,9 @@ impl Budgets {
 
     /// The budgets that differ from the stored ones. `None` for a budget that is full again.
     fn changes(&self, now: Millis) -> Vec<(u64, Option<Bucket>)> {
-        let to_fill: Duration = self.of_one.time_to_fill().max(self.of_many.time_to_fill());
+        let named = self.homeservers.values().chain(self.networks.iter().map(|(_, pace)| pace));
+        let paces = named.chain([&self.of_one, &self.of_many]);
+        let to_fill: Duration = paces.map(|pace| pace.time_to_fill()).max().unwrap_or_default();
         let in_use = self.buckets.in_use(to_fill, now);
         let stored = self.stored();
         let full = stored.keys().filter(|key| !in_use.contains_key(key)).map(|key| (*key, None));

@@ -4,6 +4,7 @@
 //! [`run`] is the only way to look up. It takes from the lookup budgets (P16) and writes the row of the lookup
 //! log (P14), so no caller can forget either.
 
+pub mod alarm;
 pub mod budget;
 pub mod pepper;
 
@@ -70,6 +71,7 @@ pub fn run<T: AsRef<str>>(
     }
     let user = account.user_id();
     core.budgets.take(user, Network::of(caller), addresses.len(), now)?;
+    alarm::count(core, addresses.len(), now);
     let mut row = core.logs.lookup_row(user, caller, algorithm, addresses.len(), now);
     search(index, algorithm, lookup, |address, user_id| {
         row.add(address, user_id.is_some());

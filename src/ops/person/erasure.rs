@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::audit::{entry, subject_of};
+use super::audit::entry;
 use crate::{
     domain::{
-        audit::{By, Deed, subject},
+        audit::{By, Deed, Entry, subject},
         ids::{Sid, Token, UserId},
         outbox::OutboxKey,
         session::Session,
@@ -16,7 +16,7 @@ use crate::{
     },
     ops::{
         Core, Failure,
-        address::{owner_mail::OwnerMailQueue, withdraw::withdraw_association},
+        address::{owner_mail::OwnerMailQueue, withdraw::remove_association},
     },
     store::{StoreError, Writes},
 };
@@ -39,12 +39,10 @@ impl Erased {
 
 /// Erases everything about an address, except its opt-out from messages, which is stored as a hash.
 pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Erased, Failure> {
-    let (entry, owner_mail) =
-        (entry(core, by, Deed::Erasure, subject_of(core, &address)), OwnerMailQueue::of(core));
+    let owner_mail = OwnerMailQueue::of(core);
     let erased = core.store.write(move |tables| {
         let mut erased = Erased::default();
-        erase_of_address(tables, &address, owner_mail, &mut erased)?;
-        tables.put_audit(&entry)?;
+        erase_of_address(tables, &address, owner_mail, by, &mut erased)?;
         Ok(erased)
     });
     Ok(erased.await?)
@@ -58,7 +56,7 @@ pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, 
     let erased = core.store.write(move |tables| {
         let mut erased = Erased::default();
         for association in tables.associations_of(&user)? {
-            erase_of_address(tables, &association.address, owner_mail, &mut erased)?;
+            erase_of_address(tables, &association.address, owner_mail, by, &mut erased)?;
         }
         for token in tables.tokens_of(&user)? {
             erased.others += usize::from(tables.remove_token(token.hash)?);
@@ -73,11 +71,12 @@ pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, 
     Ok(erased.await?)
 }
 
-/// Erases everything that is stored under an address.
+/// Erases everything that is stored under an address, and adds an entry to the audit.
 fn erase_of_address(
     tables: &mut Writes<'_>,
     address: &Address,
     owner_mail: OwnerMailQueue,
+    by: By,
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
     // All reads come first: a row that cannot be read then undoes no write of others.
@@ -89,7 +88,7 @@ fn erase_of_address(
     let queued = OutboxKey::of_owner_mail(address, &tables.session_key()?);
     erased.others += usize::from(tables.remove_outgoing(&queued)?);
     if let Some(association) = association {
-        withdraw_association(tables, &association.user_id, address, owner_mail)?;
+        remove_association(tables, &association.user_id, address, owner_mail)?;
         erased.bindings += 1;
     }
     erased.others += remove_invitations(tables, &invitations)?;
@@ -97,7 +96,8 @@ fn erase_of_address(
         erased.others += usize::from(tables.remove_visit(secret)?);
     }
     erased.others += remove_sessions(tables, sessions)?;
-    Ok(())
+    let key = tables.session_key()?;
+    tables.put_audit(&Entry::about(address, Deed::Erasure, by, &key, owner_mail.now()))
 }
 
 fn remove_sessions(tables: &mut Writes<'_>, sessions: Vec<(Sid, Session)>) -> Result<usize, StoreError> {

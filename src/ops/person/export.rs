@@ -6,22 +6,26 @@
 
 mod document;
 
-use std::io;
+use std::{io, time::Duration};
 
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::spawn_blocking,
+};
 
 pub use self::document::Export;
 use self::document::{
     AccessToken, Audited, Binding, Consent, LookedUp, LookupMade, OpenVisit, ReceivedInvitation,
     SentInvitation, ValidationSession, Waiting,
 };
-use super::audit::{entry, subject_of};
+use super::audit::{about, entry, subject_of, subjects_of};
 use crate::{
     domain::{
         audit::{By, Deed, subject},
         ids::UserId,
         invitation::{Invitation, display_name},
         outbox::{Kind, OutboxKey, Outgoing},
+        refusal::Refusal,
         retention::SESSION,
         session::{Progress, Session},
         threepid::Address,
@@ -56,8 +60,38 @@ pub fn masked(address: &Address) -> String {
     }
 }
 
+/// How many exports run at a time. Each reads all files of the lookup log, up to seven GiB.
+const MAX_RUNNING: usize = 2;
+
+/// When to retry if others run.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Bounds how many exports run at a time.
+pub struct Exports(Semaphore);
+
+impl Default for Exports {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_RUNNING))
+    }
+}
+
+impl Exports {
+    /// A place for one export. The operator waits for it; others must retry, so that they cannot queue.
+    async fn place(&self, by: By) -> Result<SemaphorePermit<'_>, Refusal> {
+        let place = match by {
+            By::Operator => self.0.acquire().await.ok(),
+            By::Owner | By::Account | By::Server | By::Homeserver => self.0.try_acquire().ok(),
+        };
+        place.ok_or(Refusal::LimitExceeded { retry_after: RETRY_AFTER })
+    }
+}
+
 /// Exports what is stored about an address, for its owner or the operator. Adds an entry to the audit.
+///
+/// # Errors
+/// `LimitExceeded` if others are being made.
 pub async fn of_address(core: &Core, address: &Address, by: By) -> Result<Export, Failure> {
+    let _place = core.exports.place(by).await?;
     note_export(core, subject_of(core, address), by).await?;
     let peppers = core.store.read().peppers().iter().map(|index| index.pepper.clone()).collect::<Vec<_>>();
     let (logs, asked) = (core.logs.clone(), address.clone());
@@ -83,7 +117,7 @@ async fn in_background<T: Send + 'static>(
 /// What is stored about an address, for the owner's own page. This is no export: it has no lookups, and adds no
 /// entry to the audit.
 pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> {
-    let (subject, now) = (subject_of(core, address), core.clock.now());
+    let now = core.clock.now();
     let mut export = empty(core, now, address.as_str());
     let snapshot = core.store.read();
     let sessions = snapshot.sessions_of_address(address)?;
@@ -94,14 +128,18 @@ pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> 
     export.not_written_to_since = suppressed_since(&snapshot, address)?.map(|since| since.0);
     let visits = snapshot.visits_of(address)?;
     export.visits = visits.iter().map(|(_, visit)| OpenVisit { until: visit.until.0 }).collect();
-    export.audit = audited(&snapshot, subject)?;
+    export.audit = audited(&snapshot, &subjects_of(core, address))?;
     Ok(export)
 }
 
 /// Exports what is stored about an account. Adds an entry to the audit. The operator gets all of it. The owner
 /// of an access token gets masked addresses and no IP addresses, since the homeserver can have a token too
 /// (P2).
+///
+/// # Errors
+/// `LimitExceeded` if others are being made.
 pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
+    let _place = core.exports.place(by).await?;
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
     note_export(core, subject, by).await?;
     let shows_ip = by == By::Operator;
@@ -130,7 +168,7 @@ pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Fa
         export.consents.push(Consent { document, version, accepted: accepted.0 });
     }
     export.lookups_made = lookups.into_iter().map(|lookup| LookupMade::new(lookup, shows_ip)).collect();
-    export.audit = audited(&snapshot, subject)?;
+    export.audit = audited(&snapshot, &[subject])?;
     Ok(export)
 }
 
@@ -216,7 +254,7 @@ fn lifetime(core: &Core, invitation: &Invitation) -> (u64, u64) {
     (invitation.created.0, invitation.created.after(core.config.invites.lifetime()).0)
 }
 
-fn audited(snapshot: &Snapshot, subject: [u8; 32]) -> Result<Vec<Audited>, StoreError> {
-    let entries = snapshot.audit_about(&subject)?.into_iter();
+fn audited(snapshot: &Snapshot, subjects: &[[u8; 32]]) -> Result<Vec<Audited>, StoreError> {
+    let entries = about(snapshot, subjects)?.into_iter();
     Ok(entries.map(|one| Audited { at: one.at.0, deed: one.deed.as_str(), by: one.by.as_str() }).collect())
 }

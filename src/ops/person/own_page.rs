@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     domain::{
+        audit::{By, Deed, Entry},
         ids::Token,
         language::Language,
         outbox::OutboxKey,
@@ -30,8 +31,6 @@ pub struct LinkRequest {
     pub to: Recipient,
     /// The language of the message.
     pub language: Language,
-    /// Called when a message is about to be sent. Returns whether the rate limits allow it.
-    pub is_within_limits: Box<dyn FnOnce() -> bool + Send>,
 }
 
 /// Where to send a link.
@@ -86,35 +85,30 @@ pub enum LinkOutcome {
     NothingStored,
     /// The address has opted out of messages.
     Suppressed,
-    /// A rate limit refused the message.
-    Limited,
     /// The daily ceiling of messages to phones (`sms.daily_ceiling`) is reached.
     Ceiling,
 }
 
-/// Begins a visit if something is stored about the address and it has not opted out. A message to a phone is
-/// counted here, before it is sent.
+/// Begins a visit if something is stored about the address and it has not opted out. A request for a phone counts
+/// against the daily ceiling in any case: otherwise the ceiling would reveal which numbers are known.
 pub async fn begin_visit(core: &Core, asked: LinkRequest) -> Result<LinkOutcome, Failure> {
-    let LinkRequest { to, is_within_limits, .. } = asked;
-    let (address, secret) = (to.address().clone(), Token::from_bytes(random()));
-    if let Some(answer) = reason_against(&core.store.read(), &address)? {
-        return Ok(answer);
-    }
-    if !is_within_limits() {
-        return Ok(LinkOutcome::Limited);
+    let LinkRequest { to, .. } = asked;
+    let (address, secret) = (to.address().clone(), Token::short(random()));
+    if let (Recipient::Mailbox(_), Some(reason)) = (&to, reason_against(&core.store.read(), &address)?) {
+        return Ok(reason);
     }
     let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let hash = SecretHash::of(secret.as_str());
     let refused = core.write(move |tables| {
-        // The address may have been erased meanwhile, or opted out.
-        if let Some(answer) = reason_against(tables, &address)? {
-            return Ok(Some(answer));
-        }
         if let Recipient::Phone(_) = to {
             match ceiling::count_sms(tables, most, now) {
                 Err(Failure::Refused(_)) => return Ok(Some(LinkOutcome::Ceiling)),
                 counted => counted?,
             }
+        }
+        // The address may have been erased meanwhile, or opted out.
+        if let Some(reason) = reason_against(tables, &address)? {
+            return Ok(Some(reason));
         }
         tables.put_visit(hash, &Visit::by_link(address, now))?;
         Ok(None)
@@ -143,10 +137,9 @@ fn is_known<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<boo
         || !tables.sessions_of_address(address)?.is_empty())
 }
 
-/// The URL of the link.
-pub fn link(core: &Core, secret: &Token, language: Language) -> String {
-    let (base, language) = (&core.config.public_base_url, language.as_str());
-    format!("{base}/me/visit?token={}&lang={language}", secret.as_str())
+/// The URL of the link: short, and without a sign that a mail encodes.
+pub fn link(core: &Core, secret: &Token) -> String {
+    format!("{}/me/visit/{}", core.config.public_base_url, secret.as_str())
 }
 
 /// Whether a link is still valid. Does not consume it.
@@ -164,6 +157,9 @@ pub async fn confirm(core: &Core, link: Token) -> Result<Option<Token>, Failure>
         let visit = tables.visit(old)?.filter(|visit| visit.stage == Stage::Link && !visit.is_over(now));
         let Some(visit) = visit else { return Ok(false) };
         tables.remove_visit(old)?;
+        // The page shows what is stored about the address.
+        let key = tables.session_key()?;
+        tables.put_audit(&Entry::about(&visit.address, Deed::PageView, By::Owner, &key, now))?;
         tables.put_visit(new, &visit.confirmed(now))?;
         Ok(true)
     });
@@ -178,6 +174,18 @@ pub fn find_visit(core: &Core, secret: &Token) -> Result<Option<Visit>, Failure>
 fn visit(core: &Core, secret: &Token, stage: Stage) -> Result<Option<Visit>, Failure> {
     let (now, visit) = (core.clock.now(), core.store.read().visit(SecretHash::of(secret.as_str()))?);
     Ok(visit.filter(|visit| visit.stage == stage && !visit.is_over(now)))
+}
+
+/// A secret for a browser that opens a link, see [`link_form_token`].
+pub fn browser_secret() -> Token {
+    Token::from_bytes(random())
+}
+
+/// The CSRF token of the form that opens a link. It belongs to one browser, so nobody can have another browser open
+/// their own page.
+pub fn link_form_token(core: &Core, browser: &Token, link: &Token) -> Token {
+    let parts = [b"link form".as_slice(), browser.as_str().as_bytes(), link.as_str().as_bytes()];
+    Token::from_bytes(core.session_key.mac(&parts))
 }
 
 /// The CSRF token of the page's forms.

@@ -52,7 +52,7 @@ pub(in crate::store) fn read(token: &str, row: &[u8]) -> Result<Invitation, Stor
     Ok(Invitation {
         token: read_token(token)?,
         address: Address::kept(row.medium, &row.address),
-        room_id: RoomId::parse(&row.room_id).ok_or_else(malformed)?,
+        room_id: RoomId::kept(&row.room_id).ok_or_else(malformed)?,
         sender: read_user_id(&row.sender)?,
         ephemeral_key: PublicKey::from_base64(&row.ephemeral_key).ok_or_else(malformed)?,
         created: row.created,

@@ -34,7 +34,7 @@ pub(super) fn account_number(user: &UserId) -> u64 {
 }
 
 pub(super) fn read_user_id(text: &str) -> Result<UserId, StoreError> {
-    UserId::parse(text).ok_or_else(|| StoreError::unreadable("malformed Matrix ID"))
+    UserId::kept(text).ok_or_else(|| StoreError::unreadable("malformed Matrix ID"))
 }
 
 pub(super) fn read_token(text: &str) -> Result<Token, StoreError> {

@@ -249,7 +249,7 @@ async fn invite(
     let (_, query) = url.split_once('?').expect("a query");
     for key in ["", "x"] {
         let path = format!("/sign-ed25519?{query}{key}&mxid={}", id.replace('@', "%40"));
-        server.post(&path, None, &json!({})).await;
+        server.post(&path, Some(token), &json!({})).await;
     }
     let answer = server.post(REQUEST, Some(token), &wanted(ADDRESS, "client-secret-1", 1)).await;
     let mail_token = relay.mails()[before + 1].mail().token();
@@ -273,24 +273,35 @@ async fn visit(server: &Process, relay: &Relay) -> [String; 2] {
         request.header("user-agent", "visitors-agent").send().await.expect("an answer")
     };
     let ask = "address=invited.person@secret-place.example";
-    let is_link = |mail: &Received| mail.mail().text.contains("/me/visit?token=");
+    let is_link = |mail: &Received| mail.mail().text.contains("/me/visit/");
     send("/me", "", ask.to_owned()).await;
     relay.until(|seen| seen.mails.iter().any(is_link)).await;
     let mail = relay.mails().into_iter().find(is_link).expect("a mail").mail();
-    let (_, rest) = mail.text.split_once("/me/visit?token=").expect("a link");
-    let token = rest.split_once('&').expect("its end").0.to_owned();
-    let opened = send("/me/visit", "", format!("token={token}")).await;
+    let (_, rest) = mail.text.split_once("/me/visit/").expect("a link");
+    let token = rest.split_whitespace().next().expect("its end").to_owned();
+    let (link, stop) = (format!("/me/visit/{token}"), mail.stop_link());
+    let question = client.get(format!("{}{link}", server.base)).send().await.expect("an answer");
+    let browser = question.headers()["set-cookie"].to_str().expect("text");
+    let browser = browser.split_once(';').expect("attributes").0.to_owned();
+    let question = question.text().await.expect("text");
+    let form_in = |page: &str| {
+        let (_, form) = page.split_once("name=\"form\" value=\"").expect("a form");
+        form.split_once('"').expect("its end").0.to_owned()
+    };
+    let opened = send(&link, &browser, format!("form={}", form_in(&question))).await;
     let cookie = opened.headers()["set-cookie"].to_str().expect("text");
     let cookie = cookie.split_once(';').expect("attributes").0.to_owned();
     let page = client.get(format!("{}/me/data", server.base)).header("cookie", &cookie);
     let page = page.send().await.expect("an answer").text().await.expect("text");
-    let (_, form) = page.split_once("name=\"form\" value=\"").expect("a form");
-    let form = form.split_once('"').expect("its end").0;
+    let form = form_in(&page);
     for path in ["/me/export", "/me/language", "/me/suppress", "/me/withdraw"] {
         send(path, &cookie, format!("form={form}&language=fr&sure=yes")).await;
     }
     for address in [ask, "address=secret-place@nobody.example"] {
         send("/me", "", address.to_owned()).await;
+    }
+    for decision in ["decision=allow", "List-Unsubscribe=One-Click"] {
+        send(&stop, "", decision.to_owned()).await;
     }
     [token, cookie.split_once('=').expect("a value").1.to_owned()]
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use bindery::config::SmtpSecurity;
+use bindery::{config::SmtpSecurity, domain::threepid::Address};
 use mail_parser::{MessageParser, PartType};
 use reqwest::{Method, header::ACCEPT_LANGUAGE};
 use serde_json::json;
@@ -12,6 +12,7 @@ use super::{REQUEST, request, server_behind, sid, wanted};
 use crate::support::{
     Server, User,
     homeserver::{Answer, user_info_path},
+    markup,
     smtp::{Received, Relay},
     v2,
 };
@@ -38,9 +39,17 @@ pub(super) fn assert_well_formed(mail: &Received) {
     }
     let longest = raw.split(|byte| *byte == b'\n').map(|line| line.len().saturating_sub(1)).max();
     assert!(longest <= Some(998), "a line has {longest:?} bytes");
-    for name in
-        ["Date", "Message-ID", "From", "To", "Subject", "Auto-Submitted", "List-Unsubscribe", "MIME-Version"]
-    {
+    for name in [
+        "Date",
+        "Message-ID",
+        "From",
+        "To",
+        "Subject",
+        "Auto-Submitted",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
+        "MIME-Version",
+    ] {
         assert_eq!(headers(raw, name).len(), 1, "one {name}");
     }
     for name in ["Bcc", "Cc", "Reply-To", "Sender"] {
@@ -48,6 +57,7 @@ pub(super) fn assert_well_formed(mail: &Received) {
     }
     assert_eq!(headers(raw, "Auto-Submitted"), ["auto-generated"]);
     assert_eq!(headers(raw, "To"), mail.to);
+    assert_eq!(headers(raw, "List-Unsubscribe-Post"), ["List-Unsubscribe=One-Click"]);
 }
 
 async fn one_mail(relay: &Relay, server: &Server, user: &User, address: &str) -> Received {
@@ -78,8 +88,8 @@ async fn a_mail_has_the_headers_and_parts_that_it_must_have() {
     };
     let token = mail.mail().token();
     assert!(text.contains(&token) && html.contains(&token));
-    assert!(text.contains(&alice.id));
-    assert!(text.contains("https://id.test/confirm?sid="));
+    assert!(mail.mail().names(&alice.id), "{text}");
+    assert!(text.contains("https://id.test/c/"));
 
     let other = one_mail(&relay, &server, &alice, "bob@example.org").await;
     assert_ne!(headers(&other.raw, "Message-ID")[0], *id);
@@ -93,17 +103,19 @@ async fn the_sender_is_as_configured_whatever_its_name() {
         ("noreply@id.test".to_owned(), None),
         ("\"Bindery, the server\" <noreply@id.test>".to_owned(), Some("Bindery, the server")),
         ("Bücherei Köln <noreply@id.test>".to_owned(), Some("Bücherei Köln")),
+        ("Bücherei <noreply@bücher.test>".to_owned(), Some("Bücherei")),
         (format!("{} <noreply@id.test>", long.trim()), Some(long.trim())),
     ] {
         let relay = Relay::start(SmtpSecurity::None);
         let server = server_behind(&relay, |config| config.mail.from = from.clone()).await;
         let alice = server.user("alice").await;
         let mail = one_mail(&relay, &server, &alice, "alice@example.org").await;
-        assert_eq!(mail.from, "noreply@id.test");
+        let address = if from.contains("bücher") { "noreply@xn--bcher-kva.test" } else { "noreply@id.test" };
+        assert_eq!(mail.from, address);
         let message = MessageParser::default().parse(&mail.raw).expect("a mail");
         let sender = message.from().and_then(|from| from.first()).expect("a sender");
         assert_eq!(sender.name(), name, "{from}");
-        assert_eq!(sender.address(), Some("noreply@id.test"));
+        assert_eq!(sender.address(), Some(address));
     }
 }
 
@@ -151,10 +163,35 @@ async fn every_address_that_is_accepted_can_be_written_to() {
         &format!("{long_local}@example.org"),
         &long_label,
         &long_domain,
+        // Letters with marks, a typographic apostrophe, an emoji (RFC 6531 section 3.3).
+        "\u{938}\u{902}\u{92a}\u{930}\u{94d}\u{915}@\u{921}\u{93e}\u{91f}\u{93e}\u{92e}\u{947}\u{932}.\u{92d}\u{93e}\u{930}\u{924}",
+        "\u{e1c}\u{e39}\u{e49}\u{e43}\u{e0a}\u{e49}@\u{e44}\u{e17}\u{e22}.\u{e04}\u{e19}",
+        "u\u{308}@c.test",
+        "a\u{2019}b@c.test",
+        "\u{1f600}@c.test",
     ] {
         let mail = one_mail(&relay, &server, &alice, address).await;
         assert_eq!(mail.to.len(), 1);
+        let canonical = Address::email(address).expect("an address");
+        let (local, domain) = canonical.smtp().expect("it fits into a path");
+        assert_eq!(mail.to, [format!("{local}@{domain}")]);
     }
+}
+
+#[tokio::test]
+async fn an_address_to_which_no_mail_can_go_is_refused_at_once() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let alice = server.user("alice").await;
+    // 255 bytes; 254 is the longest path (RFC 5321 section 4.5.3.1.3).
+    let domain = format!("{}.{}.{}.test", "d".repeat(63), "d".repeat(63), "d".repeat(57));
+    let too_long = format!("{}@{domain}", "l".repeat(255 - 1 - domain.len()));
+    request(&server, &alice, &too_long, 1).await.refused(400, "M_INVALID_EMAIL");
+    let invitation = json!({
+        "medium": "email", "address": too_long, "room_id": "!room:hs.test", "sender": alice.id,
+    });
+    server.post("/store-invite", &alice, &invitation).await.refused(400, "M_INVALID_EMAIL");
+    one_mail(&relay, &server, &alice, &too_long[1..]).await;
 }
 
 #[tokio::test]
@@ -234,21 +271,19 @@ async fn an_account_name_is_text_in_the_html_part() {
     assert!(!html.contains("<img") && !html.contains("&'"), "{html}");
     assert!(html.contains("&lt;img"), "{html}");
     assert!(html.contains("{{token}}"), "what a name says is no template: {html}");
-    assert!(mail.text.contains(&id), "plain text needs no escaping: {}", mail.text);
+    assert!(mail.text.contains("<img>&'{{token}}"), "plain text needs no escaping: {}", mail.text);
 }
 
 #[tokio::test]
-async fn of_an_account_named_like_a_link_the_mail_says_the_homeserver_and_the_page_all() {
+async fn of_an_account_named_like_a_link_mail_and_page_say_the_same_and_it_is_no_link() {
     let relay = Relay::start(SmtpSecurity::None);
     let server = server_behind(&relay, |_| {}).await;
     let name = server.homeserver.name();
     let mallory = account(&server, &format!("@evil.example/log-in:{name}")).await;
     let mail = one_mail(&relay, &server, &mallory, "alice@example.org").await.mail();
-    for part in [&mail.text, mail.html.as_ref().expect("html")] {
-        assert!(!part.contains("evil.example") && part.contains(&format!("@…:{name}")), "{part}");
-    }
+    let shown = format!("@evil.example\\u{{2f}}log-in:{name}");
     let page = server.send(server.build(Method::GET, &mail.link())).await.text;
-    assert!(page.contains("@evil.example&#x2f;log-in:"), "{page}");
+    assert!(mail.names(&shown) && markup::names(&page, &shown), "{}{page}", mail.text);
 }
 
 #[tokio::test]
@@ -267,7 +302,8 @@ async fn the_client_chooses_the_language() {
         send_in(&server, &alice, &format!("{number}@example.org"), header).await;
         let mail = relay.mails()[number].mail();
         assert_eq!(mail.subject, subject);
-        assert!(mail.link().ends_with(&format!("&lang={language}")), "{}", mail.link());
+        let html = mail.html.expect("html");
+        assert!(html.contains(&format!("<html lang=\"{language}\">")), "{html}");
     }
 }
 
@@ -303,6 +339,7 @@ async fn whole_mails_are_as_they_were() {
         assert_well_formed(mail);
         let text = legible(&mail.raw)
             .replace(&mail.mail().token(), "<token>")
+            .replace(&mail.mail().stop_link(), "/stop/<token>")
             .replace(&sid, "<sid>")
             .replace(server.homeserver.name(), "hs.test");
         compare(&format!("{language}.eml"), &text);

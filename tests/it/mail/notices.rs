@@ -37,7 +37,7 @@ async fn bind(server: &Server, relay: &Relay, user: &User, secret: &str, languag
     let request = request.header("accept-language", language).body(body.to_string());
     let sid = server.send(request).await.ok()["sid"].as_str().expect("a sid").to_owned();
     let asked =
-        relay.mails().into_iter().rev().map(|mail| mail.mail()).find(|mail| mail.text.contains("/confirm?"));
+        relay.mails().into_iter().rev().map(|mail| mail.mail()).find(|mail| mail.text.contains("/c/"));
     let asked = asked.expect("a mail");
     let body = json!({ "sid": sid, "client_secret": secret, "token": asked.token() });
     server.post("/validate/email/submitToken", user, &body).await.ok();
@@ -62,7 +62,7 @@ async fn unbind_by_homeserver(server: &Server, user: &User) {
 /// The mails that ask for nothing.
 fn notices(relay: &Relay) -> Vec<Received> {
     let mails = relay.mails().into_iter();
-    mails.filter(|mail| !mail.mail().text.contains("/confirm?")).collect()
+    mails.filter(|mail| !mail.mail().text.contains("/c/")).collect()
 }
 
 fn subjects(relay: &Relay) -> Vec<String> {
@@ -89,9 +89,9 @@ async fn whatever_happens_to_an_address_its_owner_hears_once() {
     server.until_counted(&counted("delivered", 4)).await;
     let (_, link) = bind(&server, &relay, &alice, "three", "en").await;
     server.until_counted(&counted("delivered", 5)).await;
-    let form = format!("{}&decision=withdraw", link.split_once('?').expect("a query").1);
-    let withdraw = server.build(Method::POST, "/confirm");
-    let withdraw = withdraw.header("content-type", "application/x-www-form-urlencoded").body(form);
+    let withdraw = server.build(Method::POST, &link);
+    let withdraw =
+        withdraw.header("content-type", "application/x-www-form-urlencoded").body("decision=withdraw");
     assert_eq!(server.send(withdraw).await.status, 200);
     server.until_counted(&counted("delivered", 6)).await;
     // Somebody else's account takes it over, and erases all of its own.
@@ -107,11 +107,12 @@ async fn whatever_happens_to_an_address_its_owner_hears_once() {
     assert_eq!(subjects(&relay), pairs);
     let mails = notices(&relay);
     assert!(mails.iter().all(|mail| mail.to == [ADDRESS]));
-    assert!(mails[7].mail().text.contains(&bob.id) && !mails[6].mail().text.contains(&bob.id));
+    assert!(mails[7].mail().names(&bob.id) && !mails[6].mail().names(&bob.id));
     for mail in &mails {
         assert_well_formed(mail);
-        assert_eq!(headers(&mail.raw, "List-Unsubscribe"), ["<https://id.test/me?lang=en>"]);
-        assert!(mail.mail().text.contains("https://id.test/me?lang=en"));
+        let stop = format!("<https://id.test{}>", mail.mail().stop_link());
+        assert_eq!(headers(&mail.raw, "List-Unsubscribe"), [stop]);
+        assert!(mail.mail().text.contains("https://id.test/me"));
     }
 }
 
@@ -235,12 +236,84 @@ async fn whole_mails_to_owners_are_as_they_were() {
         for (kind, mail) in [("bound", bound), ("visit", visit), ("unbound", unbound)] {
             assert_well_formed(&mail);
             let mut text = legible(&mail.raw).replace(server.homeserver.name(), "hs.test");
-            if let Some((_, rest)) = text.split_once("/me/visit?token=") {
+            for path in ["/me/visit/", "/stop/"] {
+                let Some((_, rest)) = text.split_once(path) else { continue };
                 let token: String =
                     rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
                 text = text.replace(&token, "<token>");
             }
             compare(&format!("{language}.{kind}.eml"), &text);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_nobody_decodes_keeps_its_links_whole() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let host = "matrix-id.example.org";
+    let setup = |config: &mut bindery::config::Config| {
+        config.privacy.notify_owners = true;
+        config.server_name = host.to_owned();
+        config.public_base_url = format!("https://{host}");
+    };
+    let server = server_behind(&relay, setup).await;
+    let alice = server.user("alice").await;
+    for (number, language) in ["en", "fr", "de", "es"].into_iter().enumerate() {
+        let (sid, _) = bind(&server, &relay, &alice, language, language).await;
+        relay.until(|seen| seen.mails.len() > 4 * number + 1).await;
+        let ask = server.build(Method::POST, &format!("/me?lang={language}"));
+        let ask = ask.header("content-type", "application/x-www-form-urlencoded");
+        server.send(ask.body(format!("address={ADDRESS}"))).await;
+        server.until_counted(&format!("bindery_visits_total{{outcome=\"sent\"}} {}", number + 1)).await;
+        // The limit of links to one address refills.
+        server.clock.forward(HOUR);
+        unbind_by_session(&server, &alice, &sid, language).await;
+        relay.until(|seen| seen.mails.len() > 4 * number + 3).await;
+    }
+    assert_eq!(relay.mails().len(), 16);
+    for mail in relay.mails() {
+        let (raw, mail) = (String::from_utf8_lossy(&mail.raw).into_owned(), mail.mail());
+        let longest = mail.text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(76), "{longest:?}: {}", mail.text);
+        let (_, parts) = raw.split_once("Content-Type: text/plain").expect("a text");
+        let text_part = parts.split("Content-Type: text/html").next().expect("a part");
+        let soft = text_part.lines().filter(|line| line.ends_with('=')).count();
+        assert_eq!(soft, 0, "{text_part}");
+        let links = mail.text.split_whitespace().filter(|word| word.starts_with("https://"));
+        let links: Vec<&str> = links.collect();
+        assert!(links.len() >= 2, "{links:?}");
+        for link in links {
+            assert!(text_part.lines().any(|line| line == link), "{link}: {text_part}");
+            assert!(mail.html.as_ref().expect("HTML").contains(&format!("href=\"{link}\"")), "{link}");
+        }
+        assert!(!mail.html.expect("HTML").contains("&#x2f;"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_understood_as_people_paste_it() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let alice = server.user("alice").await;
+    for (number, paste) in [
+        |token: &str| format!("=3D{token}"),
+        |token: &str| format!(" {} {} ", &token[..9], &token[9..]),
+        |token: &str| format!("{}=\r\n{}", &token[..9], &token[9..]),
+        |token: &str| format!("={token}\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (secret, address) = (number.to_string(), format!("{number}@example.org"));
+        let sid = server.request_token(&alice, &address, &secret, 1).await;
+        let token = relay.mails()[number].mail().token();
+        let body = |token: String| json!({ "sid": sid, "client_secret": secret, "token": token });
+        let path = "/validate/email/submitToken";
+        server
+            .post(path, &alice, &body(paste("wrong-token-wrong-token")))
+            .await
+            .refused(400, "M_TOKEN_INCORRECT");
+        server.post(path, &alice, &body("=3D".to_owned())).await.refused(400, "M_INVALID_PARAM");
+        server.post(path, &alice, &body(paste(&token))).await.ok();
     }
 }

@@ -190,8 +190,8 @@ async fn after_this_was_not_me_the_next_request_begins_anew() {
     let (server, alice) = server().await;
     let first = server.request_token(&alice, ADDRESS, "secret", 1).await;
     let token = server.mails()[0].token();
-    let decision = json!({ "sid": first, "token": token, "decision": "withdraw" });
-    assert_eq!(server.request(Method::POST, "/confirm", None, Some(&decision)).await.status, 200);
+    let (link, decision) = (server.mails()[0].link(), json!({ "decision": "withdraw" }));
+    assert_eq!(server.request(Method::POST, &link, None, Some(&decision)).await.status, 200);
     submit(&server, &alice, &first, &token).await.refused(400, "M_SESSION_EXPIRED");
     let second = server.request_token(&alice, ADDRESS, "secret", 1).await;
     assert_ne!(second, first);

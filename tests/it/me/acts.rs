@@ -8,15 +8,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Guest, cookie_of, shows, visits};
-use crate::support::{Server, User, at_least_one, v2};
+use crate::support::{Server, User, at_least_one, markup, v2};
 
 const ADDRESS: &str = "alice@example.org";
 const OTHER: &str = "second@example.net";
-const BUTTONS: [(&str, &[(&str, &str)]); 6] = [
+const BUTTONS: [(&str, &[(&str, &str)]); 7] = [
     ("/me/export", &[]),
     ("/me/withdraw", &[]),
     ("/me/erase", &[("sure", "yes")]),
-    ("/me/suppress", &[("sure", "yes")]),
+    ("/me/suppress", &[]),
+    ("/me/allow", &[]),
     ("/me/language", &[("language", "de")]),
     ("/me/close", &[]),
 ];
@@ -37,6 +38,12 @@ async fn copy_of(server: &Server, guest: &Guest) -> Value {
     assert_eq!(reply.headers["content-disposition"], "attachment; filename=\"my-data.json\"");
     assert_eq!(reply.headers["cache-control"], "no-store");
     reply.json()
+}
+
+/// What the audit says that was done.
+fn deeds(copy: &Value) -> Vec<&str> {
+    let rows = copy["audit"].as_array().expect("rows").iter();
+    rows.map(|row| row["deed"].as_str().expect("a deed")).collect()
 }
 
 #[tokio::test]
@@ -61,9 +68,8 @@ async fn nobody_else_presses_the_buttons() {
         shows(&server.fill(path, Some(&guest.cookie), fields).await, 403, "over");
     }
     // Without the second question, or with nonsense for a language, nothing happens either.
-    for path in ["/me/erase", "/me/suppress"] {
-        shows(&server.act(&guest, path, &[]).await, 403, "over");
-        shows(&server.act(&guest, path, &[("sure", "no")]).await, 403, "over");
+    for fields in [&[][..], &[("sure", "no")]] {
+        shows(&server.act(&guest, "/me/erase", fields).await, 403, "over");
     }
     shows(&server.act(&guest, "/me/language", &[("language", "klingon")]).await, 403, "over");
     for address in [ADDRESS, OTHER] {
@@ -72,7 +78,7 @@ async fn nobody_else_presses_the_buttons() {
     let copy = copy_of(&server, &guest).await;
     assert_eq!(copy["not_written_to_since"], json!(null));
     assert_eq!(copy["bindings"][0]["language"], "en");
-    assert_eq!(copy["audit"].as_array().expect("rows").len(), 1, "this copy is the first");
+    assert_eq!(deeds(&copy), ["page_view", "export"], "this copy is the first");
 }
 
 #[tokio::test]
@@ -84,7 +90,7 @@ async fn a_mailbox_that_changed_hands_shows_one_address_and_no_account() {
     let page = server.see("/me/data", &guest.cookie).await;
     let copy = copy_of(&server, &guest).await;
     for text in [page.text, copy.to_string()] {
-        assert!(text.contains(ADDRESS) && text.contains(&alice.id));
+        assert!(text.contains(ADDRESS) && (text.contains(&alice.id) || markup::names(&text, &alice.id)));
         for others in [OTHER, "third@", "carol@", "!alices", &bob.id, &alice.token] {
             assert!(!text.contains(others), "{others}: {text}");
         }
@@ -97,7 +103,7 @@ async fn the_copy_is_what_the_page_shows() {
     server.invite(&bob, "carol@example.org", "!room:hs.test").await;
     let guest = server.guest("carol@example.org").await;
     let page = server.see("/me/data", &guest.cookie).await;
-    assert!(page.text.contains("!room:hs.test") && !page.text.contains(&bob.id), "{}", page.text);
+    assert!(markup::names(&page.text, "@room:hs.test") && !page.text.contains(">bob<"), "{}", page.text);
     let copy = copy_of(&server, &guest).await;
     assert_eq!(copy["lookups"], json!([]));
     assert_eq!(copy["invitations_received"][0]["room_id"], "!room:hs.test");
@@ -107,7 +113,7 @@ async fn the_copy_is_what_the_page_shows() {
     assert!(page.text.contains("a copy of the data was handed out"), "{}", page.text);
     let guest = server.guest(ADDRESS).await;
     let page = server.see("/me/data", &guest.cookie).await.text;
-    assert!(page.contains(&alice.id) && page.contains("2027-01-15 08:00 UTC"), "{page}");
+    assert!(markup::names(&page, &alice.id) && page.contains("2027-01-15 08:00 UTC"), "{page}");
 }
 
 #[tokio::test]
@@ -123,7 +129,7 @@ async fn the_address_is_withdrawn() {
     assert_eq!(server.find(&bob, OTHER).await, Some(alice.id.clone()));
     let page = server.see("/me/data?done=withdrawn", &guest.cookie).await;
     shows(&page, 200, "me_data");
-    assert!(page.text.contains("role=\"status\"") && !page.text.contains(&alice.id), "{}", page.text);
+    assert!(page.text.contains("role=\"status\"") && !page.text.contains(">alice<"), "{}", page.text);
     // Once more is no harm.
     assert_eq!(server.act(&guest, "/me/withdraw", &[]).await.status, 303);
 }
@@ -151,28 +157,23 @@ async fn everything_goes_after_a_second_question() {
 }
 
 #[tokio::test]
-async fn never_write_again_holds_until_the_operator_lifts_it() {
+async fn stopping_all_messages_holds_until_somebody_lifts_it() {
     let (server, alice, bob) = with_alice().await;
     let guest = server.guest(ADDRESS).await;
     let page = server.see("/me/data", &guest.cookie).await;
-    assert!(
-        page.text.contains("href=\"/me/suppress?lang=en\"") && !page.text.contains("action=\"/me/suppress")
-    );
-    let question = server.see("/me/suppress", &guest.cookie).await;
-    shows(&question, 200, "me_suppress");
-    assert!(question.text.contains(ADDRESS) && question.text.contains("href=\"/me/data?lang=en\""));
-    let reply = server.act(&guest, "/me/suppress", &[("sure", "yes")]).await;
+    assert!(page.text.contains("action=\"/me/suppress") && !page.text.contains("action=\"/me/allow"));
+    let reply = server.act(&guest, "/me/suppress", &[]).await;
     assert_eq!(
         (reply.status.as_u16(), reply.headers["location"].as_bytes()),
         (303, &b"/me/data?done=suppressed&lang=en"[..])
     );
     let page = server.see("/me/data?done=suppressed", &guest.cookie).await;
     assert!(
-        page.text.contains("Nothing is sent to your address since <time datetime=\"2027-01-15 08:00Z\">2027-01-15 08:00 UTC</time>."),
+        page.text.contains("We send nothing to your address since <time datetime=\"2027-01-15 08:00Z\">2027-01-15 08:00 UTC</time>."),
         "{}",
         page.text
     );
-    assert!(!page.text.contains("href=\"/me/suppress"));
+    assert!(!page.text.contains("action=\"/me/suppress") && page.text.contains("action=\"/me/allow"));
     let sent = server.mails().len();
     let wanted = json!({ "email": "Alice@example.org", "client_secret": "new", "send_attempt": 1 });
     let request = async || server.post("/validate/email/requestToken", &alice, &wanted).await;
@@ -203,10 +204,29 @@ async fn never_write_again_holds_until_the_operator_lifts_it() {
     assert!(command("lift", ADDRESS).ends_with("nothing has changed.\n"));
     request().await.ok();
     let copy = copy_of(&server, &guest).await;
-    let deeds = copy["audit"].as_array().expect("rows").iter();
-    let deeds: Vec<_> = deeds.map(|row| (row["deed"].clone(), row["by"].clone())).collect();
-    assert!(deeds.contains(&(json!("suppression"), json!("owner"))), "{deeds:?}");
-    assert!(deeds.contains(&(json!("suppression_lifted"), json!("operator"))), "{deeds:?}");
+    let done = copy["audit"].as_array().expect("rows").iter();
+    let done: Vec<_> = done.map(|row| (row["deed"].clone(), row["by"].clone())).collect();
+    assert!(done.contains(&(json!("suppression"), json!("owner"))), "{done:?}");
+    assert!(done.contains(&(json!("suppression_lifted"), json!("operator"))), "{done:?}");
+}
+
+#[tokio::test]
+async fn the_owner_allows_messages_again_on_the_page_as_well() {
+    let (server, alice, _) = with_alice().await;
+    let guest = server.guest(ADDRESS).await;
+    for _ in 0..2 {
+        server.act(&guest, "/me/suppress", &[]).await;
+        let reply = server.act(&guest, "/me/allow", &[]).await;
+        assert_eq!(reply.headers["location"].as_bytes(), b"/me/data?done=allowed&lang=en");
+    }
+    let copy = copy_of(&server, &guest).await;
+    assert_eq!(copy["not_written_to_since"], json!(null));
+    let kinds = ["suppression", "suppression_lifted"].repeat(2);
+    assert_eq!(deeds(&copy), [&["page_view"], &kinds[..], &["export"]].concat());
+    let before = server.mails().len();
+    server.clock.forward(std::time::Duration::from_secs(3600));
+    server.request_token(&alice, ADDRESS, "new", 1).await;
+    assert_eq!(server.mails().len(), before + 1);
 }
 
 #[tokio::test]
@@ -221,7 +241,7 @@ async fn who_wants_no_mail_is_not_told_either_and_who_erases_is_told_once_more()
         server.until_counted(&counted("delivered", 1)).await;
         let guest = server.guest(ADDRESS).await;
         if is_silent {
-            server.act(&guest, "/me/suppress", &[("sure", "yes")]).await;
+            server.act(&guest, "/me/suppress", &[]).await;
         }
         let before = server.mails().len();
         let question = server.see("/me/erase", &guest.cookie).await.text;

@@ -45,7 +45,7 @@ async fn the_answer_is_the_same_whatever_is_known() {
     server.bind(&alice, KNOWN, "secret").await;
     server.bind(&alice, "silent@example.org", "secret").await;
     let guest = server.guest("silent@example.org").await;
-    assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
+    assert_eq!(server.act(&guest, "/me/suppress", &[]).await.status, 303);
     // It has used up what there is for its address, too.
     server.clock.forward(Duration::from_secs(3600));
     let before = server.mails().len();
@@ -192,12 +192,11 @@ async fn a_number_gets_its_link_as_a_message() {
     let text = told[1].body["text"].as_str().expect("a text");
     assert!(text.starts_with("Eine Stunde lang"), "{text}");
     let link = link_in(text);
-    assert!(link.ends_with("&lang=de"));
     let guest = server.follow(&link).await;
     let page = server.see("/me/data", &guest.cookie).await;
     assert!(page.text.contains("+447400123456"), "{}", page.text);
 
-    assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
+    assert_eq!(server.act(&guest, "/me/suppress", &[]).await.status, 303);
     server.post("/validate/msisdn/requestToken", &alice, &number_body(2)).await.ok();
     assert_eq!(gateway.told().len(), 2, "no code goes there either");
 }
@@ -230,4 +229,107 @@ async fn a_gateway_that_takes_only_codes_is_sent_no_link() {
     shows(&server.ask_for("+447400123456").await, 200, "me_sent");
     server.until_counted(&visits("not_sent", 1)).await;
     assert_eq!(gateway.told().len(), 1);
+}
+
+/// How many codes can still be requested for numbers of the country, up to 30.
+async fn codes_left(server: &Server, gateway: &Gateway, user: &User) -> usize {
+    let before = gateway.told().len();
+    for number in 0..30 {
+        let mut body = number_body(1);
+        body["phone_number"] = json!(format!("07400 1235{number:02}"));
+        let reply = server.post("/validate/msisdn/requestToken", user, &body).await;
+        if reply.status == 429 {
+            break;
+        }
+    }
+    gateway.told().len() - before
+}
+
+#[tokio::test]
+async fn a_link_for_a_known_number_and_for_an_unknown_one_move_the_shared_limits_alike() {
+    type Change = fn(&mut Config);
+    let changes: [Change; 2] = [
+        |config| config.limits.sms_per_country = Rate::new(13, 1),
+        |config| config.sms.daily_ceiling = at_least_one(13),
+    ];
+    for change in changes {
+        let mut left = Vec::new();
+        // The known number, one that nothing is stored about, and one that has opted out.
+        for address in ["+447400123456", "+447400123499", "silent"] {
+            let gateway = Gateway::start();
+            let (server, alice) = with_number(&gateway, |config| {
+                change(config);
+                let rate = Rate::new(100, 100);
+                config.limits.sms_per_account = rate;
+                config.limits.sms_per_homeserver = rate;
+                config.limits.sms_per_ip = rate;
+            })
+            .await;
+            server.ask_for("+447400123456").await;
+            server.until_counted(&visits("sent", 1)).await;
+            let (address, outcome) = match address {
+                "silent" => {
+                    let text = gateway.told()[1].body["text"].as_str().expect("a text").to_owned();
+                    let guest = server.follow(&link_in(&text)).await;
+                    assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
+                    ("+447400123456", visits("suppressed", 1))
+                }
+                "+447400123456" => (address, visits("sent", 2)),
+                _ => (address, visits("nothing_stored", 1)),
+            };
+            shows(&server.ask_for(address).await, 200, "me_sent");
+            server.until_counted(&outcome).await;
+            left.push(codes_left(&server, &gateway, &alice).await);
+        }
+        assert_eq!(left, [10, 10, 10], "of thirteen, one code and two links are gone");
+    }
+}
+
+#[tokio::test]
+async fn links_for_unknown_numbers_leave_three_quarters_for_codes() {
+    let gateway = Gateway::start();
+    let (server, alice) = with_number(&gateway, |config| {
+        config.limits.sms_per_country = Rate::new(12, 1);
+        let rate = Rate::new(100, 100);
+        config.limits.sms_per_account = rate;
+        config.limits.sms_per_homeserver = rate;
+        config.limits.sms_per_ip = rate;
+    })
+    .await;
+    for number in 10..30 {
+        shows(&server.ask_for(&format!("+4474001236{number}")).await, 200, "me_sent");
+    }
+    server.until_counted(&visits("nothing_stored", 3)).await;
+    assert_eq!(codes_left(&server, &gateway, &alice).await, 12 - 1 - 3);
+}
+
+#[tokio::test]
+async fn a_validation_of_an_address_that_opted_out_fails_as_others_do() {
+    const SILENT: &str = "silent@example.org";
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    server.bind(&alice, SILENT, "secret").await;
+    let guest = server.guest(SILENT).await;
+    assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server.restart(|config| relay.configure(config));
+    let moods = [
+        (Mood::Accept, true),
+        (Mood::Refuse(Stage::Sender, 451), false),
+        (Mood::Accept, true),
+        (Mood::Drop(Stage::Greeting), false),
+    ];
+    for (number, (mood, works)) in moods.into_iter().enumerate() {
+        relay.set(mood);
+        for address in ["bob@example.org", SILENT] {
+            let secret = format!("secret{number}");
+            let body = json!({ "email": address, "client_secret": secret, "send_attempt": 1 });
+            let reply = server.post("/validate/email/requestToken", &alice, &body).await;
+            match works {
+                true => drop(reply.ok()),
+                false => drop(reply.refused(400, "M_EMAIL_SEND_ERROR")),
+            }
+        }
+    }
+    assert!(relay.seen(|seen| seen.mails.iter().all(|mail| mail.to == ["bob@example.org"])));
 }

@@ -14,10 +14,11 @@ use bindery::{
         visit::Visit,
     },
     ops::{
-        Core,
+        Core, Failure,
         account::terms,
         address::validate::{self, TokenRequest},
         invitation::store::{self, Request},
+        outbox,
         retention::delete,
     },
 };
@@ -140,6 +141,32 @@ async fn a_row_that_cannot_be_read_goes_with_all_that_leads_to_it_and_no_other()
         drop(core);
         assert_eq!(rows(&memory), before, "{number}: {table}");
     }
+}
+
+#[tokio::test]
+async fn until_it_goes_it_keeps_no_message_from_being_sent() {
+    let (clock, memory) = (TestClock::new(), Memory::default());
+    let core = core_on(memory.store(&clock), clock.clone()).await;
+    fill(&core).await;
+    let now = core.clock.now();
+    let before = outbox::due(&core, None, 10).await.expect("readable");
+    let [(key, row)] = before.as_slice() else { panic!("one mail, not {before:?}") };
+    assert!(outbox::content(&core, key, row).expect("readable").is_some());
+    drop(core);
+    let database = memory.database();
+    let transaction = database.begin_write().expect("a transaction");
+    put::<(u8, &str), &[u8]>(&transaction, "outbox", (1, "unreadable"), UNREADABLE);
+    put::<(u64, u8, &str), ()>(&transaction, "outbox_due", (now.0 - 1, 1, "unreadable"), ());
+    put::<&str, &[u8]>(&transaction, "invitations", key.token.as_str(), UNREADABLE);
+    transaction.commit().expect("committed");
+    drop(database);
+    let core = core_on(memory.store(&clock), clock.clone()).await;
+    assert_eq!(outbox::due(&core, None, 10).await.expect("the others are sent"), before);
+    let error = outbox::content(&core, key, row).err().expect("the invitation cannot be read");
+    assert!(
+        matches!(error, Failure::Store(error) if error.is_unreadable_row()),
+        "the task goes on to the next"
+    );
 }
 
 #[tokio::test]

@@ -3,9 +3,14 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{
+    process::{Pid, Signal},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 use super::{LIMIT, Place, Run, answers};
 
@@ -51,4 +56,38 @@ async fn sighup_and_sigusr1_end_nothing() {
     run.line("SIGUSR1 does nothing");
     assert!(answers(&base).await);
     run.stop();
+}
+
+/// Waits for the first byte of an answer, without a pause: a signal sent then is as early as it can be.
+fn first_answer(socket: &std::path::Path) {
+    let started = Instant::now();
+    while started.elapsed() < LIMIT {
+        let answered = UnixStream::connect(socket).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: control\r\n\r\n")?;
+            stream.read_exact(&mut [0])
+        });
+        if answered.is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn a_server_that_has_answered_drains_when_it_is_stopped() {
+    let place = Place::new();
+    for _ in 0..5 {
+        let run = Run::start(place.command());
+        // On one core, the threads that answer are ahead of the one that started them.
+        let process = Some(Pid::from_child(&run.child));
+        let mut only = CpuSet::new();
+        let allowed = sched_getaffinity(process).expect("the cores");
+        only.set((0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).expect("a core"));
+        sched_setaffinity(process, &only).expect("pinned");
+        first_answer(&place.path().join("data/control.sock"));
+        let log = run.stop();
+        assert!(log.contains("the database is closed"), "{log}");
+    }
 }

@@ -98,8 +98,14 @@ pub async fn core_in_memory(clock: Arc<TestClock>) -> Core {
 
 /// Operations on this database, beside no homeserver.
 pub async fn core_on(store: Store, clock: Arc<TestClock>) -> Core {
+    core_with(store, clock, |_| {}).await
+}
+
+/// As [`core_on`], with other settings.
+pub async fn core_with(store: Store, clock: Arc<TestClock>, change: impl FnOnce(&mut Config)) -> Core {
     // Mails to owners are tested elsewhere; here they would lie between the rows of invitations.
     let mut config = Config::default();
     config.privacy.notify_owners = false;
+    change(&mut config);
     Core::open(Arc::new(config), store, clock, Arc::new(NoHomeservers)).await.expect("a core")
 }

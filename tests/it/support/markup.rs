@@ -1,4 +1,11 @@
-//! Whether a page is well-formed, and holds what a screen reader needs.
+//! Whether a page is well-formed, holds what a screen reader needs, and names accounts in two parts.
+
+/// Whether a page or the HTML of a mail names an account, homeserver and localpart apart, each isolated.
+pub fn names(html: &str, id: &str) -> bool {
+    let (localpart, homeserver) = super::parts(id);
+    let is_said = |part: &str| html.contains(&format!("<bdi dir=\"ltr\">{part}</bdi>"));
+    is_said(localpart) && is_said(homeserver)
+}
 
 /// Elements that have no end.
 const VOID: &[&str] = &["br", "hr", "img", "input", "link", "meta"];

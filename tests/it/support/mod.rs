@@ -165,16 +165,33 @@ impl Mail {
 
     /// The link to the confirm page, without the server's base URL.
     pub fn link(&self) -> String {
-        let link = self.text.split_whitespace().find(|word| word.contains("/confirm?")).expect("a link");
-        link[link.find("/confirm?").expect("a path")..].to_owned()
+        let link = self.text.split_whitespace().find(|word| word.contains("/c/")).expect("a link");
+        link[link.find("/c/").expect("a path")..].to_owned()
     }
 
     /// The token in the link.
     pub fn token(&self) -> String {
-        let link = self.link();
-        let value = link.split(['?', '&']).find_map(|pair| pair.strip_prefix("token=")).expect("a token");
-        value.to_owned()
+        self.link()["/c/".len() + 22..].to_owned()
     }
+
+    /// The stop link, without the server's base URL.
+    pub fn stop_link(&self) -> String {
+        let link = self.text.split_whitespace().find(|word| word.contains("/stop/")).expect("a stop link");
+        link[link.find("/stop/").expect("a path")..].to_owned()
+    }
+
+    /// Whether both parts name an account, homeserver and localpart apart.
+    pub fn names(&self, id: &str) -> bool {
+        let (localpart, homeserver) = parts(id);
+        let is_said = |part: &str| self.text.lines().any(|line| line.ends_with(&format!(": {part}")));
+        let html = self.html.as_deref().is_none_or(|html| markup::names(html, id));
+        html && is_said(localpart) && is_said(homeserver)
+    }
+}
+
+/// The localpart and the homeserver of a Matrix ID.
+pub fn parts(id: &str) -> (&str, &str) {
+    id.strip_prefix('@').and_then(|rest| rest.split_once(':')).expect("a Matrix ID")
 }
 
 /// The terms that a test server has unless a test changes them.
@@ -372,7 +389,7 @@ impl Server {
     /// The latest mail that asks somebody to confirm. Others are sent by themselves and come in
     /// between.
     pub fn question(&self) -> Mail {
-        let asks = |mail: &Mail| mail.text.contains("/confirm?");
+        let asks = |mail: &Mail| mail.text.contains("/c/");
         self.mails().into_iter().rev().find(asks).expect("a mail that asks")
     }
 

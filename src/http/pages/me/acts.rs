@@ -75,15 +75,24 @@ pub async fn erase(state: Data<State>, request: HttpRequest, body: Body) -> Http
 
 /// `POST /me/suppress`: opts the address out of messages.
 pub async fn suppress(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
-    let (visitor, form) = match Visitor::acting(&state, &request, &body) {
+    let (visitor, _) = match Visitor::acting(&state, &request, &body) {
         Ok(acting) => acting,
         Err(page) => return *page,
     };
-    if !form.is_sure() {
-        return over(&state, &request, StatusCode::FORBIDDEN);
-    }
     match suppression::suppress(&state.core, visitor.visit.address, By::Owner).await {
         Ok(()) => back(&state, &request, Some("suppressed")),
+        Err(failure) => failed(&state, &request, &failure.into()),
+    }
+}
+
+/// `POST /me/allow`: opts the address in again.
+pub async fn allow(state: Data<State>, request: HttpRequest, body: Body) -> HttpResponse {
+    let (visitor, _) = match Visitor::acting(&state, &request, &body) {
+        Ok(acting) => acting,
+        Err(page) => return *page,
+    };
+    match suppression::lift(&state.core, visitor.visit.address, By::Owner).await {
+        Ok(_) => back(&state, &request, Some("allowed")),
         Err(failure) => failed(&state, &request, &failure.into()),
     }
 }

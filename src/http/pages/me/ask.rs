@@ -61,23 +61,15 @@ fn destination(typed: &str) -> Option<Recipient> {
 
 /// Queues the request for a link. The person gets the same answer if a limit refuses it.
 fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Recipient) {
-    let now = state.core.clock.now();
-    if state.core.limits.visit_to(caller.network(), &to, now).is_err() {
+    if let Recipient::Phone(number) = &to
+        && !state.sms.may_write_to(number)
+    {
+        return state.core.metrics.count_visit("not_served");
+    }
+    if state.core.limits.visit_to(caller.network(), &to, state.core.clock.now()).is_err() {
         return state.core.metrics.count_visit("limited");
     }
-    let here = state.clone();
-    let number = match &to {
-        Recipient::Phone(number) if !state.sms.may_write_to(number) => {
-            return state.core.metrics.count_visit("not_served");
-        }
-        Recipient::Phone(number) => Some(number.clone()),
-        Recipient::Mailbox(_) => None,
-    };
-    let is_within_limits =
-        move || number.is_none_or(|number| here.core.limits.visit_sms(&number, now).is_ok());
-    let asked =
-        LinkRequest { to, language: language(state, request), is_within_limits: Box::new(is_within_limits) };
-    if !state.core.visits.put(asked) {
+    if !state.core.visits.put(LinkRequest { to, language: language(state, request) }) {
         state.core.metrics.count_visit("queue_full");
     }
 }

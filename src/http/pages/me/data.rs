@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use super::{Visitor, failed};
 use crate::{
     config::LookupLog,
-    domain::threepid::Medium,
+    domain::{
+        ids::{RoomId, UserId},
+        shown::ShownId,
+        threepid::Medium,
+    },
     http::{
         State,
         body::query,
@@ -24,7 +28,7 @@ use crate::{
 };
 
 /// The keys of the texts that tell what was done.
-const DONE: [&str; 3] = ["withdrawn", "suppressed", "language_changed"];
+const DONE: [&str; 4] = ["withdrawn", "suppressed", "allowed", "language_changed"];
 
 /// `GET /me/data`
 pub async fn data(state: Data<State>, request: HttpRequest) -> HttpResponse {
@@ -53,26 +57,15 @@ pub async fn erase_question(state: Data<State>, request: HttpRequest) -> HttpRes
         Ok(will_hear) => will_hear,
         Err(error) => return failed(&state, &request, &Failure::from(error).into()),
     };
-    let mut page = question(&state, &visitor, "erase");
-    page["will_hear"] = json!(will_hear);
     let privacy = &state.core.config.privacy;
-    page["log_days"] = json!((privacy.lookup_log == LookupLog::Full).then_some(privacy.lookup_log_days));
+    let page = json!({
+        "address": shown(&visitor),
+        "form": form(&state, &visitor),
+        "will_hear": will_hear,
+        "log_days": (privacy.lookup_log == LookupLog::Full).then_some(privacy.lookup_log_days),
+        "switch": switch(|language| format!("/me/erase?lang={language}")),
+    });
     state.pages.show(StatusCode::OK, "me_erase.html", language(&state, &request), page)
-}
-
-/// `GET /me/suppress`: asks once more.
-pub async fn suppress_question(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request) {
-        Ok(visitor) => visitor,
-        Err(page) => return *page,
-    };
-    let page = question(&state, &visitor, "suppress");
-    state.pages.show(StatusCode::OK, "me_suppress.html", language(&state, &request), page)
-}
-
-fn question(state: &State, visitor: &Visitor, what: &str) -> Value {
-    let switch = switch(|language| format!("/me/{what}?lang={language}"));
-    json!({ "address": shown(visitor), "form": form(state, visitor), "switch": switch })
 }
 
 fn form(state: &State, visitor: &Visitor) -> String {
@@ -103,10 +96,17 @@ fn in_words(state: &State, request: &HttpRequest, visitor: &Visitor, found: &Exp
         "address": shown(visitor),
         "is_mail": visitor.visit.address.medium() == Medium::Email,
         "until": visitor.visit.until.0,
-        "binding": binding.map(|one| json!({ "user_id": one.user_id, "since": one.since })),
+        "binding": binding.map(|one| json!({
+            "account": UserId::kept(&one.user_id).as_ref().map(ShownId::of_user),
+            "since": one.since,
+        })),
         "sessions": sessions.map(|one| json!({ "state": one.state, "until": one.until })).collect::<Vec<_>>(),
         "invitations": invitations
-            .map(|one| json!({ "room_id": one.room_id, "since": one.since, "until": one.until }))
+            .map(|one| json!({
+                "room": RoomId::kept(&one.room_id).as_ref().map(ShownId::of_room),
+                "since": one.since,
+                "until": one.until,
+            }))
             .collect::<Vec<_>>(),
         "waiting": waiting.map(|one| json!({ "kind": one.kind, "until": one.until })).collect::<Vec<_>>(),
         "audit": audit

@@ -21,9 +21,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use self::{
-    acts::{close, erase, export, set_language, suppress, withdraw},
+    acts::{allow, close, erase, export, set_language, suppress, withdraw},
     ask::{ask, send},
-    data::{data, erase_question, suppress_question},
+    data::{data, erase_question},
     visit::{confirm, open},
 };
 use super::{language, switch};
@@ -35,6 +35,8 @@ use crate::{
 
 /// The cookie of a visit. The prefix makes browsers accept it only from this host, over TLS.
 const NAME: &str = "__Host-visit";
+/// The cookie of a browser that has opened a link and not pressed the button yet.
+const LINK_NAME: &str = "__Host-visit-link";
 
 /// A browser with the secret of a visit that has not expired.
 struct Visitor {
@@ -89,17 +91,17 @@ impl Form {
 
 /// Gives the browser the secret of a visit.
 fn set_cookie(response: &mut HttpResponse, secret: &Token) {
-    put_cookie(response, secret.as_str(), VISIT_PAGE);
+    put_cookie(response, NAME, secret.as_str(), VISIT_PAGE);
 }
 
 /// Deletes the browser's cookie.
 fn forget_cookie(response: &mut HttpResponse) {
-    put_cookie(response, "", Duration::ZERO);
+    put_cookie(response, NAME, "", Duration::ZERO);
 }
 
-fn put_cookie(response: &mut HttpResponse, value: &str, max_age: Duration) {
+fn put_cookie(response: &mut HttpResponse, name: &'static str, value: &str, max_age: Duration) {
     let max_age = cookie::time::Duration::seconds(max_age.as_secs().cast_signed());
-    let cookie = Cookie::build(NAME, value)
+    let cookie = Cookie::build(name, value)
         .path("/")
         .max_age(max_age)
         .secure(true)

@@ -1,7 +1,7 @@
-//! A lock for each session, so that only one of its messages is sent at a time.
+//! A lock for each session, so that only one of its messages is sent, and one of its tokens checked, at a time.
 //!
 //! A client whose request times out repeats it while the first mail is still being sent. The repeated request
-//! waits here and then finds nothing left to send.
+//! waits here and then finds nothing left to send. Tokens that are submitted at once are counted one by one.
 
 use std::{
     collections::HashMap,
@@ -10,9 +10,9 @@ use std::{
 
 type Locks = Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>;
 
-/// The locks of the sessions for which a message is being sent.
+/// The locks of the sessions in use.
 #[derive(Default)]
-pub struct Sending(Locks);
+pub struct SessionLocks(Locks);
 
 /// The lock of one session, held until it is dropped.
 pub struct Turn<'a> {
@@ -21,8 +21,8 @@ pub struct Turn<'a> {
     held: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
-impl Sending {
-    /// Waits until no other request sends for this session.
+impl SessionLocks {
+    /// Waits until no other request has the lock of this session.
     pub async fn turn(&self, session: [u8; 32]) -> Turn<'_> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,93 @@
+//! Sums up repeated lines of the operator's log: of each kind of line that a request can cause, one a minute is
+//! written. Otherwise anybody could fill the log with requests that are refused.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    time::{Duration, Instant},
+};
+
+use tracing::{Level, Metadata, callsite::Identifier};
+
+/// How long further lines of a kind are summed up.
+pub const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The modules whose lines requests can cause. All others write at start, at the end, or by a timer.
+const CAUSED_BY_REQUESTS: [&str; 3] = ["bindery::http", "bindery::ops", "bindery::remote"];
+
+/// The kinds of lines of the last minute.
+pub struct Sums<Kind>(HashMap<Kind, Sum>);
+
+impl<Kind> Default for Sums<Kind> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+struct Sum {
+    began: Instant,
+    left_out: u64,
+    /// The line that was written.
+    line: String,
+}
+
+/// Lines that were not written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub times: u64,
+    /// The first line of their kind.
+    pub like: String,
+}
+
+/// The kind of a line, if it is to be summed up. Lines for debugging are not: the operator asks for all of them.
+pub fn kind(line: &Metadata<'_>) -> Option<Identifier> {
+    let target = line.target();
+    let is_caused = CAUSED_BY_REQUESTS.iter().any(|module| {
+        target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    });
+    (is_caused && *line.level() <= Level::INFO).then(|| line.callsite())
+}
+
+impl<Kind: Eq + Hash> Sums<Kind> {
+    /// Whether a line is to be written. Counts it otherwise.
+    pub fn admit(&mut self, kind: Kind, line: &str, now: Instant) -> bool {
+        match self.0.get_mut(&kind) {
+            Some(sum) => {
+                sum.left_out += 1;
+                false
+            }
+            None => {
+                let line = line.trim_end().to_owned();
+                self.0.insert(kind, Sum { began: now, left_out: 0, line });
+                true
+            }
+        }
+    }
+
+    /// Takes the sums of the minutes that are over.
+    pub fn take_due(&mut self, now: Instant) -> Vec<LeftOut> {
+        let due = self.0.extract_if(|_, sum| now.duration_since(sum.began) >= INTERVAL);
+        let due = due.map(|(_, Sum { left_out, line, .. })| LeftOut { times: left_out, like: line });
+        due.filter(|sum| sum.times > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the log runs in real time")]
+    fn a_kind_of_line_is_written_once_a_minute_and_the_rest_is_counted() {
+        let (mut sums, now) = (Sums::default(), Instant::now());
+        assert!(sums.admit("refused", "one\n", now));
+        assert!(sums.admit("failed", "two\n", now));
+        assert_eq!((0..1000).filter(|_| sums.admit("refused", "one more\n", now)).count(), 0);
+        assert_eq!(sums.take_due(now + INTERVAL / 2), []);
+        let left_out = LeftOut { times: 1000, like: "one".to_owned() };
+        assert_eq!(sums.take_due(now + INTERVAL), [left_out]);
+        assert!(sums.admit("refused", "one\n", now + INTERVAL), "a new minute");
+        assert_eq!(sums.take_due(now + 2 * INTERVAL), [], "a single line is no sum");
+    }
+}
