@@ -234,7 +234,7 @@ fn what_people_type_with_its_country_code_is_read_the_same() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, max_global_rejects: 10_000_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, max_global_rejects: 1_000_000, ..ProptestConfig::default() })]
     /// Every other number begins with the calling code of its country, which is the case that goes wrong.
     #[test]
     fn a_number_in_national_form_with_its_country_gives_its_digits(
@@ -251,8 +251,9 @@ proptest! {
         let own = PhoneNumber::parse(&international, country);
         // Countries share calling codes, and each writes only its own numbers in national form.
         let Some(own) = own.filter(|number| number.region() == Some(country.as_str())) else { return Ok(()) };
-        // libphonenumber prefixes the local numbers of Norfolk Island with a 3.
-        prop_assume!(country != "NF");
+        // Where libphonenumber rewrites what is dialled (a 3 before the local numbers of Norfolk Island, the carrier
+        // codes of Brazil), the table above has the numbers.
+        prop_assume!(DATABASE.by_id(country).is_some_and(|plan| plan.national_prefix_transform_rule().is_none()));
         prop_assert_eq!(own.address().as_str(), expected.as_str());
         let national = parsed.format().mode(phonenumber::Mode::National).to_string();
         prop_assert_eq!(digits(&national, country), Some(expected), "{} {}", national, country);
