@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::{
     cache::{AnswerCache, Cached},
@@ -22,8 +22,8 @@ use crate::{
         clock::Clock,
         ids::{OpenIdToken, UserId},
         network::Network,
-        server_name::ServerName,
-        signing::{PublicKey, PublicKeys},
+        server_name::{Host, ServerName},
+        signing::{PublicKey, PublicKeys, SignedText},
         time::Millis,
     },
     ops::{HomeserverError, Homeservers},
@@ -38,7 +38,9 @@ const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
 const MAX_KEYS: usize = 16;
-const MAX_CACHED_SERVERS: usize = 4096;
+/// A key with a longer identifier is left out. So an entry of the cache takes at most about 5 KiB, and all take 5 MiB.
+const MAX_KEY_ID_BYTES: usize = 64;
+const MAX_CACHED_SERVERS: usize = 1024;
 
 /// Homeservers on the network.
 pub struct RemoteHomeservers {
@@ -51,6 +53,8 @@ pub struct RemoteHomeservers {
     owner_requests: Places,
     key_requests: Places,
     keys: AnswerCache<ServerName, Arc<PublicKeys>, HomeserverError>,
+    /// Key documents are verified one at a time: a stranger can cause many, and each takes milliseconds.
+    verifying: Semaphore,
 }
 
 impl RemoteHomeservers {
@@ -70,6 +74,7 @@ impl RemoteHomeservers {
             owner_requests: Places::new(max_requests / 2),
             key_requests: Places::new(max_requests / 4),
             keys: AnswerCache::new(MAX_CACHED_SERVERS, Backoff { first: KEYS_INTERVAL, cap: KEYS_INTERVAL }),
+            verifying: Semaphore::new(1),
         }
     }
 
@@ -97,7 +102,7 @@ impl RemoteHomeservers {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "timeout".to_owned(),
         };
-        tracing::warn!(%server, reason, "a request to a homeserver failed");
+        log_failure(server, &reason);
         Err(HomeserverError::Unreachable)
     }
 
@@ -157,9 +162,14 @@ impl RemoteHomeservers {
     ) -> Result<(PublicKeys, Millis), HomeserverError> {
         let request = Request::get("/_matrix/key/v2/server");
         let response = self.send(server, request, MAX_KEYS_BYTES, self.timeout).await?;
-        let document =
-            json_object(&response).ok_or_else(|| log_invalid(server, HomeserverError::Unreachable))?;
-        read_keys(server, &document, now).ok_or_else(|| log_invalid(server, HomeserverError::Refused))
+        let name = server.clone();
+        let read = move || {
+            let document = json_object(&response).ok_or(HomeserverError::Unreachable)?;
+            read_keys(&name, &document, now).ok_or(HomeserverError::Refused)
+        };
+        let _turn = self.verifying.acquire().await;
+        let keys = spawn_blocking(read).await.unwrap_or(Err(HomeserverError::Unreachable));
+        keys.map_err(|error| log_invalid(server, error))
     }
 }
 
@@ -207,15 +217,16 @@ fn read_keys(
     if verify_keys.len() > MAX_KEYS {
         return None;
     }
+    let signed_text = SignedText::of(document).ok()?;
     for (id, value) in verify_keys {
         // A key of a future algorithm must not make the others unusable.
-        if !id.starts_with("ed25519:") {
+        if !id.starts_with("ed25519:") || id.len() > MAX_KEY_ID_BYTES {
             continue;
         }
         let key = value.get("key").and_then(Value::as_str).and_then(PublicKey::from_base64);
         let signature = signatures.get(id).and_then(Value::as_str);
         if let (Some(key), Some(signature)) = (key, signature)
-            && key.verifies(document, signature)
+            && signed_text.is_signed_by(&key, signature)
         {
             keys.insert(id.clone(), key);
         }
@@ -223,8 +234,16 @@ fn read_keys(
     (until > now && !keys.is_empty()).then_some((keys, until))
 }
 
-/// Logs the reason, which the caller is not told.
 fn log_invalid(server: &ServerName, error: HomeserverError) -> HomeserverError {
-    tracing::warn!(%server, "the answer of a homeserver is invalid");
+    log_failure(server, "the answer is invalid");
     error
+}
+
+/// Logs the reason, which the caller is not told. An IP address may lead to a person, so no log names it.
+fn log_failure(server: &ServerName, reason: &str) {
+    let (name, reason) = match server.host() {
+        Host::Dns(_) => (server.as_str(), reason.to_owned()),
+        Host::Ip(address) => ("an IP address", reason.replace(&address.to_string(), "its address")),
+    };
+    tracing::warn!(server = name, reason, "a request to a homeserver failed");
 }
