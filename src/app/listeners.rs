@@ -9,11 +9,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use rustix::{
-    io::Errno,
-    process::{Resource, getrlimit},
-};
+use anyhow::Context;
+use rustix::io::Errno;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -33,25 +30,6 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
 /// A request that the HTTP library itself answers with 400. It shows that workers run, and no log counts it.
 const PROBE: &[u8] = b"?\r\n\r\n";
-
-/// How many file descriptors an idle server uses, its connections not included, and some to spare.
-const MIN_DESCRIPTORS: u64 = 64;
-/// How many more it uses for each thread that answers requests.
-const DESCRIPTORS_PER_WORKER: u64 = 4;
-
-/// Refuses a limit of open files that is too low to answer requests.
-///
-/// # Errors
-/// What to raise.
-pub fn require_descriptors(workers: usize) -> anyhow::Result<()> {
-    let needed = MIN_DESCRIPTORS + DESCRIPTORS_PER_WORKER * workers as u64;
-    match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < needed => bail!(
-            "the limit of open files is {limit}, and {workers} HTTP workers need at least {needed} and one more for each connection: raise it with LimitNOFILE= in the systemd unit, or with 'ulimit -n'"
-        ),
-        _ => Ok(()),
-    }
-}
 
 /// Listens on what a setting names.
 ///

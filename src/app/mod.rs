@@ -3,6 +3,7 @@
 //!
 //! Everything is bound and checked in `build`; `run_until` only waits. No rule lives here.
 
+mod descriptors;
 mod listeners;
 mod supervisor;
 mod systemd;
@@ -111,21 +112,21 @@ impl Application {
         if !allows_new_database {
             require_database(&config.data_dir)?;
         }
-        listeners::require_descriptors(http::worker_threads(&config))?;
+        let descriptors = descriptors::share_out(http::worker_threads(&config))?;
         let config = Arc::new(config);
         let background = background_runtime()?;
         let supervisor = Supervisor::new(background.handle().clone());
-        let Clients { mailer, sms, fetch } = Clients::new(&config)?;
+        let Clients { mailer, sms, fetch } = Clients::new(&config, descriptors.requests)?;
         let (mailer, sms) = (Arc::new(mailer), Arc::new(sms));
         let store = open_store(&config, clock.now())?;
         publish_notice(&config, &store, clock.now(), &background)?;
         let homeservers = {
             let _entered = background.enter();
-            let dns = dns.map_or_else(Dns::system, Ok)?;
+            let dns = dns.unwrap_or_else(Dns::system);
             let exceptions = config.homeservers.allowed_special_addresses.clone();
             let timeout = config.homeserver_timeout();
             let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone(), timeout);
-            Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), timeout))
+            Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), timeout, descriptors.requests))
         };
         let core =
             Arc::new(background.block_on(Core::open(config.clone(), store, clock, homeservers.clone()))?);
@@ -141,7 +142,10 @@ impl Application {
             (listeners::addresses_of(&listeners), listeners::addresses_of(&metrics));
         let workers = Workers::default();
         let mut servers = vec![
-            ("HTTP server", http::serve(state.clone(), listeners, workers.clone())?),
+            (
+                "HTTP server",
+                http::serve(state.clone(), listeners, workers.clone(), descriptors.connections_per_worker)?,
+            ),
             ("control socket", http::control::serve(state.clone(), control)?),
         ];
         if !metrics.is_empty() {
@@ -262,7 +266,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         "data_dir: {} is too long for the operator's socket in it, whose path may have 107 bytes; choose a shorter one",
         config.data_dir.display()
     );
-    Clients::new(config).map(|_| ())
+    Clients::new(config, 1).map(|_| ())
 }
 
 /// Refuses to begin with new keys where an earlier database is missing: nobody could be found any more, and pending
@@ -308,9 +312,9 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(config: &Config) -> anyhow::Result<Self> {
-        let fetch =
-            Fetch::new(config.homeservers.extra_ca_file.as_deref()).context("homeservers.extra_ca_file")?;
+    fn new(config: &Config, max_requests: usize) -> anyhow::Result<Self> {
+        let fetch = Fetch::new(config.homeservers.extra_ca_file.as_deref(), max_requests)
+            .context("homeservers.extra_ca_file")?;
         Ok(Self { mailer: Mailer::new(config)?, sms: SmsGateway::new(config)?, fetch: Arc::new(fetch) })
     }
 }

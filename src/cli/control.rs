@@ -15,6 +15,7 @@ use crate::{
     domain::{
         clock::Clock,
         ids::{OpenIdToken, UserId},
+        network::Network,
         server_name::ServerName,
         signing::PublicKeys,
     },
@@ -107,6 +108,7 @@ impl Homeservers for NoHomeservers {
         &'a self,
         _: &'a ServerName,
         _: &'a OpenIdToken,
+        _: Network,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
         Box::pin(async { Err(HomeserverError::Unreachable) })
     }
@@ -115,6 +117,7 @@ impl Homeservers for NoHomeservers {
         &'a self,
         _: &'a ServerName,
         _: &'a str,
+        _: Network,
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
         Box::pin(async { Err(HomeserverError::Unreachable) })
     }

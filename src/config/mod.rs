@@ -102,7 +102,7 @@ pub struct Http {
 pub struct Homeservers {
     /// The homeservers whose users may use this server; empty means all homeservers.
     pub allow: Vec<String>,
-    /// A PEM file with certificate authorities to trust in addition to the system's.
+    /// A PEM file with certificate authorities or self-signed certificates to trust in addition to the system's.
     pub extra_ca_file: Option<PathBuf>,
     /// Private or special-purpose networks in which this server may connect to homeservers, for closed networks and tests.
     #[schemars(with = "Vec<String>")]

@@ -69,7 +69,7 @@ pub struct SmsHttp {
     pub success_values: Vec<String>,
     /// The timeout for the gateway's answer in seconds.
     pub timeout_seconds: NonZeroU32,
-    /// A PEM file with certificate authorities to trust in addition to the system's.
+    /// A PEM file with certificate authorities to trust in addition to the system's, or with the gateway's own self-signed certificate.
     pub extra_ca_file: Option<PathBuf>,
 }
 

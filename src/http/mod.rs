@@ -71,9 +71,6 @@ impl State {
     }
 }
 
-/// The most connections of a worker. Even a small machine has enough memory for this many small bodies.
-const MAX_CONNECTIONS: usize = 2048;
-
 /// How many threads answer requests.
 pub fn worker_threads(config: &Config) -> usize {
     match config.http.workers {
@@ -90,6 +87,7 @@ pub fn serve(
     state: web::Data<State>,
     listeners: Vec<TcpListener>,
     workers: Workers,
+    connections_per_worker: usize,
 ) -> std::io::Result<Server> {
     let threads = worker_threads(&state.core.config);
     let has_delegation = !state.core.config.delegation.allowed_networks.is_empty();
@@ -111,7 +109,7 @@ pub fn serve(
     };
     let mut server = HttpServer::new(app)
         .workers(threads)
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(connections_per_worker)
         .client_request_timeout(Duration::from_secs(10))
         .client_disconnect_timeout(Duration::from_secs(2))
         .keep_alive(Duration::from_secs(75))

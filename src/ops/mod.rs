@@ -16,7 +16,7 @@ pub mod privacy_notice;
 pub mod retention;
 pub mod x_matrix;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -27,6 +27,7 @@ use crate::{
         clock::Clock,
         edition::Edition,
         ids::{OpenIdToken, UserId},
+        network::Network,
         refusal::Refusal,
         secret::Key32,
         server_name::ServerName,
@@ -47,6 +48,7 @@ pub trait Homeservers: Send + Sync {
         &'a self,
         server: &'a ServerName,
         openid_token: &'a OpenIdToken,
+        caller: Network,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>>;
 
     /// The current signing keys of `server`. Fetches them again if `key_id` is not among the known keys.
@@ -54,8 +56,12 @@ pub trait Homeservers: Send + Sync {
         &'a self,
         server: &'a ServerName,
         key_id: &'a str,
+        caller: Network,
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>>;
 }
+
+/// When a caller may retry a request for which there was no place.
+pub const BUSY_RETRY: Duration = Duration::from_secs(2);
 
 /// Why a homeserver gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +72,9 @@ pub enum HomeserverError {
     /// It could not be reached, its answer came too late or was too large, or the answer was malformed.
     #[error("the homeserver gave no usable answer")]
     Unreachable,
+    /// It was not asked: too many requests of this caller or to this homeserver run already.
+    #[error("too many requests run already")]
+    Busy,
 }
 
 /// Why an operation failed.

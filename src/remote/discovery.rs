@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::{
     cache::AnswerCache,
     dns::{Dns, Service},
-    fetch::{Fetch, Request, Target},
+    fetch::{Fetch, FetchError, Request, Response, Target},
     special_purpose::is_allowed,
 };
 use crate::domain::{
@@ -89,20 +89,23 @@ impl Discovery {
     }
 
     /// The places to connect to for `name`, in the order to try them; empty if Bindery may connect to none.
-    pub async fn targets(&self, name: &ServerName) -> Vec<Target> {
+    ///
+    /// # Errors
+    /// [`FetchError::Busy`] if too many requests go to its web site.
+    pub async fn targets(&self, name: &ServerName) -> Result<Vec<Target>, FetchError> {
         if let Some(target) = self.explicit(name).await {
-            return vec![target];
+            return Ok(vec![target]);
         }
         // Only a DNS name without a port is left.
-        let Host::Dns(host) = name.host() else { return Vec::new() };
-        match self.delegated(host).await {
+        let Host::Dns(host) = name.host() else { return Ok(Vec::new()) };
+        Ok(match self.delegated(host).await? {
             Some(delegated) => match (self.explicit(&delegated).await, delegated.host()) {
                 (Some(target), _) => vec![target],
                 (None, Host::Dns(host)) => self.by_srv(host).await,
                 (None, Host::Ip(_)) => Vec::new(),
             },
             None => self.by_srv(host).await,
-        }
+        })
     }
 
     /// Steps 1, 2, 3.1 and 3.2: a name with an address literal or an explicit port needs no discovery.
@@ -123,10 +126,8 @@ impl Discovery {
 
     /// Steps 3.3 to 6: SRV records, the current name first, then the port 8448.
     async fn by_srv(&self, host: &str) -> Vec<Target> {
-        let mut services = self.dns.services(&format!("_matrix-fed._tcp.{host}")).await;
-        if services.is_none() {
-            services = self.dns.services(&format!("_matrix._tcp.{host}")).await;
-        }
+        let (name, old_name) = (format!("_matrix-fed._tcp.{host}"), format!("_matrix._tcp.{host}"));
+        let services = self.dns.services(&name, &old_name).await;
         let own = || vec![Service { host: host.to_owned(), port: self.ports.federation }];
         let mut targets = Vec::new();
         for Service { host: target, port } in services.unwrap_or_else(own).into_iter().take(MAX_TARGETS) {
@@ -143,40 +144,40 @@ impl Discovery {
     }
 
     /// Step 3: the name that `host` delegates to, from the cache or its `.well-known`.
-    async fn delegated(&self, host: &str) -> Option<ServerName> {
+    async fn delegated(&self, host: &str) -> Result<Option<ServerName>, FetchError> {
         let host = host.to_ascii_lowercase();
         let now = self.clock.now();
         if let Some(cached) = self.well_known.get(&host, now) {
-            return cached.answer.ok();
+            return Ok(cached.answer.ok());
         }
         // A web site that does not answer must leave time to find the homeserver without it.
-        let answer = timeout(self.timeout / 2, self.fetch_well_known(&host)).await.ok().flatten();
-        let answer = answer.map(|(delegated, lifetime)| (delegated, now.after(lifetime)));
-        self.well_known.insert(host, now, answer.ok_or(NotDelegated)).ok()
+        let answer = match timeout(self.timeout / 2, self.fetch_well_known(&host)).await {
+            // It was not asked, so there is nothing to cache.
+            Ok(Err(FetchError::Busy)) => return Err(FetchError::Busy),
+            Ok(Ok(Some((delegated, lifetime)))) => Ok((delegated, now.after(lifetime))),
+            Ok(Ok(None) | Err(_)) | Err(_) => Err(NotDelegated),
+        };
+        Ok(self.well_known.insert(host, now, answer).ok())
     }
 
     /// Fetches `.well-known/matrix/server`, over redirects to other HTTPS URLs; the delegated name, and how long
     /// to cache it.
-    async fn fetch_well_known(&self, host: &str) -> Option<(ServerName, Duration)> {
-        let start = format!("https://{host}:{}/.well-known/matrix/server", self.ports.https);
-        let mut url = Url::parse(&start).ok()?;
+    async fn fetch_well_known(&self, host: &str) -> Result<Option<(ServerName, Duration)>, FetchError> {
+        let mut next =
+            Url::parse(&format!("https://{host}:{}/.well-known/matrix/server", self.ports.https)).ok();
         for _ in 0..=MAX_REDIRECTS {
-            let target = self.target_of(&url).await?;
+            let Some(url) = next else { return Ok(None) };
+            let Some(target) = self.target_of(&url).await else { return Ok(None) };
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
             let path = format!("{}{query}", url.path());
-            let response = self.fetch.send(&target, &Request::get(&path), MAX_WELL_KNOWN_BYTES).await.ok()?;
-            if response.status.is_redirection() {
-                url = url.join(response.headers.get(LOCATION)?.to_str().ok()?).ok()?;
-                continue;
+            let response = self.fetch.send(&target, &Request::get(&path), MAX_WELL_KNOWN_BYTES).await?;
+            if !response.status.is_redirection() {
+                return Ok(read_well_known(&response));
             }
-            if response.status != StatusCode::OK {
-                return None;
-            }
-            let body: Value = serde_json::from_slice(&response.body).ok()?;
-            let delegated = ServerName::parse(body.get("m.server")?.as_str()?)?;
-            return Some((delegated, lifetime(&response.headers)));
+            let location = response.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+            next = location.and_then(|location| url.join(location).ok());
         }
-        None
+        Ok(None)
     }
 
     /// The place that an HTTPS URL names.
@@ -198,6 +199,16 @@ impl Discovery {
             addresses: self.allowed(addresses, port),
         })
     }
+}
+
+/// The delegated name in an answer, and how long to cache it.
+fn read_well_known(response: &Response) -> Option<(ServerName, Duration)> {
+    if response.status != StatusCode::OK {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(&response.body).ok()?;
+    let delegated = ServerName::parse(body.get("m.server")?.as_str()?)?;
+    Some((delegated, lifetime(&response.headers)))
 }
 
 /// An address in the form that a URL has.

@@ -3,19 +3,20 @@
 //!
 //! `discovery` decides where to connect. Nothing is cached here.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::Context;
 use reqwest::{
     Client, Method, StatusCode,
     header::{CONTENT_TYPE, HOST, HeaderMap},
     redirect,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::ClientConfig;
 use serde_json::Value;
+
+use super::{
+    places::Places,
+    trust::{Pinned, trust},
+};
 
 /// The place that a request goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub enum FetchError {
     /// There was no address that Bindery may connect to.
     #[error("DNS has no address for it, or only private ones (see homeservers.allowed_special_addresses)")]
     NoAddress,
+    /// Too many requests go to the same address.
+    #[error("too many requests go to its address")]
+    Busy,
     /// The connection, TLS or HTTP failed.
     #[error("{0}")]
     Connection(String),
@@ -72,18 +76,20 @@ pub enum FetchError {
     TooLarge,
 }
 
-/// The TLS configuration of all requests.
+/// The TLS configuration of all requests, and the places at the addresses that they dial.
 pub struct Fetch {
     tls: ClientConfig,
+    places: Places,
 }
 
 impl Fetch {
-    /// Trusts the system's certificate authorities and those in `extra_ca_file`.
+    /// Trusts the system's certificate authorities and those in `extra_ca_file`. At most `max_requests` run at the
+    /// same time, far fewer to one address.
     ///
     /// # Errors
-    /// If the file cannot be read or contains no certificate.
-    pub fn new(extra_ca_file: Option<&Path>) -> anyhow::Result<Self> {
-        Ok(Self { tls: trust(extra_ca_file)? })
+    /// Those of [`trust`].
+    pub fn new(extra_ca_file: Option<&Path>, max_requests: usize) -> anyhow::Result<Self> {
+        Ok(Self { tls: trust(extra_ca_file, Pinned::ForItsNames)?, places: Places::new(max_requests) })
     }
 
     /// Sends `request` to `target` and reads at most `max_bytes` of body.
@@ -102,6 +108,9 @@ impl Fetch {
         if target.addresses.is_empty() {
             return Err(FetchError::NoAddress);
         }
+        // Many names may lead to one address.
+        let addresses = target.addresses.iter().map(SocketAddr::ip);
+        let _place = self.places.take_addresses(addresses).map_err(|_| FetchError::Busy)?;
         let client = Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .https_only(true)
@@ -136,35 +145,6 @@ pub(super) async fn read(mut response: reqwest::Response, max_bytes: usize) -> R
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// TLS that trusts the system's certificate authorities and those in `extra_ca_file`.
-///
-/// # Errors
-/// If the file cannot be read or holds no certificate.
-pub(super) fn trust(extra_ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = extra_ca_file {
-        roots.add_parsable_certificates(read_certificates(path)?);
-    }
-    if roots.is_empty() {
-        tracing::warn!(
-            "this system has no certificate authorities, so no TLS connection will work: install ca-certificates"
-        );
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Reads the certificates in a PEM file, at least one.
-pub(super) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let name = || format!("cannot read certificates from {}", path.display());
-    let certificates = CertificateDer::pem_file_iter(path).with_context(name)?;
-    let certificates = certificates.collect::<Result<Vec<_>, _>>().with_context(name)?;
-    anyhow::ensure!(!certificates.is_empty(), "{} contains no certificate", path.display());
-    Ok(certificates)
 }
 
 /// The error with its causes, without the URL, which may contain a token.

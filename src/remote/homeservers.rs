@@ -8,20 +8,22 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::{
     cache::{AnswerCache, Cached},
     discovery::Discovery,
     fetch::{Fetch, FetchError, Request, Response},
+    places::Places,
 };
 use crate::{
     domain::{
         backoff::Backoff,
         clock::Clock,
         ids::{OpenIdToken, UserId},
-        server_name::ServerName,
-        signing::{PublicKey, PublicKeys},
+        network::Network,
+        server_name::{Host, ServerName},
+        signing::{PublicKey, PublicKeys, SignedText},
         time::Millis,
     },
     ops::{HomeserverError, Homeservers},
@@ -36,9 +38,9 @@ const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
 const MAX_KEYS: usize = 16;
-const MAX_CACHED_SERVERS: usize = 4096;
-/// The most requests of one kind at the same time.
-const MAX_CONCURRENT_REQUESTS: usize = 512;
+/// A key with a longer identifier is left out. So an entry of the cache takes at most about 5 KiB, and all take 5 MiB.
+const MAX_KEY_ID_BYTES: usize = 64;
+const MAX_CACHED_SERVERS: usize = 1024;
 
 /// Homeservers on the network.
 pub struct RemoteHomeservers {
@@ -46,43 +48,47 @@ pub struct RemoteHomeservers {
     fetch: Arc<Fetch>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
-    /// One semaphore for each kind of request: a stranger without an account can cause requests for keys, and
-    /// registration must not wait for those.
-    owner_requests: Semaphore,
-    key_requests: Semaphore,
-    pub(super) onbind_requests: Semaphore,
+    /// Places for each kind of request: a stranger without an account can cause requests for keys, and they must
+    /// take none from registration. The outbox bounds the calls to `/3pid/onbind`.
+    owner_requests: Places,
+    key_requests: Places,
     keys: AnswerCache<ServerName, Arc<PublicKeys>, HomeserverError>,
+    /// Key documents are verified one at a time: a stranger can cause many, and each takes milliseconds.
+    verifying: Semaphore,
 }
 
 impl RemoteHomeservers {
-    /// `timeout` bounds one request, discovery included.
-    pub fn new(discovery: Discovery, fetch: Arc<Fetch>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
-        let permits = || Semaphore::new(MAX_CONCURRENT_REQUESTS);
+    /// `timeout` bounds one request, discovery included. At most `max_requests` run at the same time.
+    pub fn new(
+        discovery: Discovery,
+        fetch: Arc<Fetch>,
+        clock: Arc<dyn Clock>,
+        timeout: Duration,
+        max_requests: usize,
+    ) -> Self {
         Self {
             discovery,
             fetch,
             clock,
             timeout,
-            owner_requests: permits(),
-            key_requests: permits(),
-            onbind_requests: permits(),
+            owner_requests: Places::new(max_requests / 2),
+            key_requests: Places::new(max_requests / 4),
             keys: AnswerCache::new(MAX_CACHED_SERVERS, Backoff { first: KEYS_INTERVAL, cap: KEYS_INTERVAL }),
+            verifying: Semaphore::new(1),
         }
     }
 
     /// Sends `request` to each place of `server` in turn, until one answers.
     pub(super) async fn send(
         &self,
-        permits: &Semaphore,
         server: &ServerName,
         request: Request<'_>,
         max_bytes: usize,
         max_time: Duration,
     ) -> Result<Response, HomeserverError> {
         let send = async {
-            let _permit = permits.acquire().await;
             let mut failure = FetchError::NoAddress;
-            for target in self.discovery.targets(server).await {
+            for target in self.discovery.targets(server).await? {
                 match self.fetch.send(&target, &request, max_bytes).await {
                     Ok(response) => return Ok(response),
                     Err(error) => failure = error,
@@ -90,26 +96,28 @@ impl RemoteHomeservers {
             }
             Err(failure)
         };
-        let answer = timeout(max_time, send).await;
-        answer.map_err(|_| "timeout".to_owned()).and_then(|answer| answer.map_err(|e| e.to_string())).map_err(
-            |reason| {
-                tracing::warn!(%server, reason, "a request to a homeserver failed");
-                HomeserverError::Unreachable
-            },
-        )
+        let reason = match timeout(max_time, send).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(FetchError::Busy)) => return Err(HomeserverError::Busy),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "timeout".to_owned(),
+        };
+        log_failure(server, &reason);
+        Err(HomeserverError::Unreachable)
     }
 
     async fn fetch_token_owner(
         &self,
         server: &ServerName,
         token: &OpenIdToken,
+        caller: Network,
     ) -> Result<UserId, HomeserverError> {
+        let _place = self.owner_requests.take(server, caller).map_err(|_| HomeserverError::Busy)?;
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
         let request = Request::get(&path);
-        let response =
-            self.send(&self.owner_requests, server, request, MAX_USER_INFO_BYTES, self.timeout).await?;
+        let response = self.send(server, request, MAX_USER_INFO_BYTES, self.timeout).await?;
         if response.status.is_client_error() {
             return Err(HomeserverError::Refused);
         }
@@ -122,6 +130,7 @@ impl RemoteHomeservers {
         &self,
         server: &ServerName,
         key_id: &str,
+        caller: Network,
     ) -> Result<Arc<PublicKeys>, HomeserverError> {
         let now = self.clock.now();
         let cached = self.keys.get(server, now);
@@ -132,8 +141,11 @@ impl RemoteHomeservers {
                 return cached.answer.clone();
             }
         }
+        let _place = self.key_requests.take(server, caller).map_err(|_| HomeserverError::Busy)?;
         let fetched = self.fetch_keys(server, now).await.map(|(keys, expires)| (Arc::new(keys), expires));
         match (fetched, cached) {
+            // It was not asked, so there is nothing to cache.
+            (Err(HomeserverError::Busy), _) => Err(HomeserverError::Busy),
             // Anyone can name an unknown key. A failure to fetch it must not drop the good ones.
             (Err(error), Some(Cached { answer: Ok(keys), expires, .. })) => {
                 let _ = self.keys.insert(server.clone(), now, Ok((keys, expires)));
@@ -149,10 +161,15 @@ impl RemoteHomeservers {
         now: Millis,
     ) -> Result<(PublicKeys, Millis), HomeserverError> {
         let request = Request::get("/_matrix/key/v2/server");
-        let response = self.send(&self.key_requests, server, request, MAX_KEYS_BYTES, self.timeout).await?;
-        let document =
-            json_object(&response).ok_or_else(|| log_invalid(server, HomeserverError::Unreachable))?;
-        read_keys(server, &document, now).ok_or_else(|| log_invalid(server, HomeserverError::Refused))
+        let response = self.send(server, request, MAX_KEYS_BYTES, self.timeout).await?;
+        let name = server.clone();
+        let read = move || {
+            let document = json_object(&response).ok_or(HomeserverError::Unreachable)?;
+            read_keys(&name, &document, now).ok_or(HomeserverError::Refused)
+        };
+        let _turn = self.verifying.acquire().await;
+        let keys = spawn_blocking(read).await.unwrap_or(Err(HomeserverError::Unreachable));
+        keys.map_err(|error| log_invalid(server, error))
     }
 }
 
@@ -161,16 +178,18 @@ impl Homeservers for RemoteHomeservers {
         &'a self,
         server: &'a ServerName,
         openid_token: &'a OpenIdToken,
+        caller: Network,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
-        self.fetch_token_owner(server, openid_token).boxed()
+        self.fetch_token_owner(server, openid_token, caller).boxed()
     }
 
     fn signing_keys<'a>(
         &'a self,
         server: &'a ServerName,
         key_id: &'a str,
+        caller: Network,
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
-        self.cached_keys(server, key_id).boxed()
+        self.cached_keys(server, key_id, caller).boxed()
     }
 }
 
@@ -198,15 +217,16 @@ fn read_keys(
     if verify_keys.len() > MAX_KEYS {
         return None;
     }
+    let signed_text = SignedText::of(document).ok()?;
     for (id, value) in verify_keys {
         // A key of a future algorithm must not make the others unusable.
-        if !id.starts_with("ed25519:") {
+        if !id.starts_with("ed25519:") || id.len() > MAX_KEY_ID_BYTES {
             continue;
         }
         let key = value.get("key").and_then(Value::as_str).and_then(PublicKey::from_base64);
         let signature = signatures.get(id).and_then(Value::as_str);
         if let (Some(key), Some(signature)) = (key, signature)
-            && key.verifies(document, signature)
+            && signed_text.is_signed_by(&key, signature)
         {
             keys.insert(id.clone(), key);
         }
@@ -214,8 +234,16 @@ fn read_keys(
     (until > now && !keys.is_empty()).then_some((keys, until))
 }
 
-/// Logs the reason, which the caller is not told.
 fn log_invalid(server: &ServerName, error: HomeserverError) -> HomeserverError {
-    tracing::warn!(%server, "the answer of a homeserver is invalid");
+    log_failure(server, "the answer is invalid");
     error
+}
+
+/// Logs the reason, which the caller is not told. An IP address may lead to a person, so no log names it.
+fn log_failure(server: &ServerName, reason: &str) {
+    let (name, reason) = match server.host() {
+        Host::Dns(_) => (server.as_str(), reason.to_owned()),
+        Host::Ip(address) => ("an IP address", reason.replace(&address.to_string(), "its address")),
+    };
+    tracing::warn!(server = name, reason, "a request to a homeserver failed");
 }

@@ -21,11 +21,11 @@ use lettre::{
 };
 
 use super::{
-    fetch::read_certificates,
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
     relay::Relay,
     spool::Spool,
+    trust::read_certificates,
 };
 use crate::{
     config::{Config, MailTransport, SmtpSecurity, is_brand},

@@ -19,7 +19,9 @@ const PATH: &str = "/_matrix/federation/v1/3pid/onbind";
 const MAX_ANSWER_BYTES: usize = 50 * 1024;
 /// The timeout of PUT and POST together. It is long because a homeserver answers only after it has asked the
 /// room's homeserver.
-const ONBIND_TIMEOUT: Duration = Duration::from_secs(60);
+pub const ONBIND_TIMEOUT: Duration = Duration::from_secs(60);
+/// As [`ONBIND_TIMEOUT`], for a host that has failed before: many that never answer must not hold all places.
+pub const ONBIND_RETRY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What became of a request to `/3pid/onbind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +35,14 @@ pub enum OnBind {
 }
 
 impl RemoteHomeservers {
-    /// Tells `server`, with `body` as the specification describes it.
-    pub async fn on_bind(&self, server: &ServerName, body: &Value) -> OnBind {
+    /// Tells `server`, with `body` as the specification describes it, within `timeout`.
+    pub async fn on_bind(&self, server: &ServerName, body: &Value, timeout: Duration) -> OnBind {
         #[expect(clippy::disallowed_methods, reason = "a timeout is about real time")]
         let begun = Instant::now();
         // The specification says PUT; Synapse has only ever had POST.
-        match self.send_on_bind(server, Method::PUT, body, ONBIND_TIMEOUT).await {
+        match self.send_on_bind(server, Method::PUT, body, timeout).await {
             Ok(answer) if rejects_put(&answer) => {
-                let left = ONBIND_TIMEOUT.saturating_sub(begun.elapsed());
+                let left = timeout.saturating_sub(begun.elapsed());
                 outcome(self.send_on_bind(server, Method::POST, body, left).await)
             }
             other => outcome(other),
@@ -55,7 +57,7 @@ impl RemoteHomeservers {
         timeout: Duration,
     ) -> Result<Response, HomeserverError> {
         let request = Request { method, path: PATH, body: Some(body) };
-        self.send(&self.onbind_requests, server, request, MAX_ANSWER_BYTES, timeout).await
+        self.send(server, request, MAX_ANSWER_BYTES, timeout).await
     }
 }
 

@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    fetch::{FetchError, connection, read, trust},
+    fetch::{FetchError, connection, read},
     password::read_password,
+    trust::{Pinned, trust},
 };
 use crate::{
     config::{Sms, SmsFormat, SmsHttp, SmsMethod},
@@ -74,7 +75,8 @@ impl HttpGateway {
         let request = config.http.clone();
         let client = Client::builder()
             .tls_backend_preconfigured(
-                trust(request.extra_ca_file.as_deref()).context("sms.http.extra_ca_file")?,
+                trust(request.extra_ca_file.as_deref(), Pinned::ForTheServer)
+                    .context("sms.http.extra_ca_file")?,
             )
             .no_proxy()
             .redirect(redirect::Policy::none())

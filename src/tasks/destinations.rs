@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::{
-    backoff::Backoff,
-    outbox::{OutboxKey, Outgoing, Payload, RETRY_FIRST, RETRY_MOST},
-    server_name::host_key,
-    time::{DAY, Millis},
+use crate::{
+    domain::{
+        backoff::Backoff,
+        outbox::{OutboxKey, Outgoing, Payload, RETRY_FIRST, RETRY_MOST},
+        server_name::host_key,
+        time::{DAY, Millis},
+    },
+    remote::places::owner_of,
 };
 
 /// How many due rows are read at once; each costs a few microseconds.
@@ -20,6 +23,8 @@ pub const DUE_BATCH: usize = 1024;
 /// How many rows of one destination are sent in one turn.
 const DESTINATION_BATCH: usize = 16;
 const MAX_CONCURRENT_HOMESERVERS: usize = 32;
+/// The share of one registrable domain: hosts in it that never answer must not delay the calls to others.
+const MAX_CONCURRENT_OF_DOMAIN: usize = 4;
 /// The relay is the operator's own, and all mails wait for it.
 const RELAY_MAX_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -40,6 +45,14 @@ impl Destination {
         match payload {
             Payload::InvitationMail(_) | Payload::OwnerMail(_) => Self::Relay,
             Payload::OnBind(user_id) => Self::Homeserver(host_key(user_id.server_name())),
+        }
+    }
+
+    /// Who owns a homeserver; `None` for the relay, which has a place of its own.
+    fn owner(&self) -> Option<String> {
+        match self {
+            Self::Relay => None,
+            Self::Homeserver(host) => Some(owner_of(host)),
         }
     }
 
@@ -91,6 +104,10 @@ impl Destinations {
     /// Adds to `picked` those rows of a batch that may be sent now.
     pub fn pick(&self, rows: Vec<Row>, now: Millis, picked: &mut HashMap<Destination, Vec<Row>>) {
         let mut capacity = self.capacity().saturating_sub(count_homeservers(picked.keys()));
+        let mut of_owner: HashMap<String, usize> = HashMap::new();
+        for owner in self.busy.iter().chain(picked.keys()).filter_map(Destination::owner) {
+            *of_owner.entry(owner).or_default() += 1;
+        }
         for (key, row) in rows {
             let destination = Destination::of(&row.payload);
             let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|backoff| now < backoff.until);
@@ -101,9 +118,17 @@ impl Destinations {
                 if batch.len() < DESTINATION_BATCH {
                     batch.push((key, row));
                 }
-            } else if destination == Destination::Relay || capacity > 0 {
-                capacity -= usize::from(destination != Destination::Relay);
+            } else if destination == Destination::Relay {
                 picked.insert(destination, vec![(key, row)]);
+            } else if capacity > 0
+                && let Some(owner) = destination.owner()
+            {
+                let count = of_owner.entry(owner).or_default();
+                if *count < MAX_CONCURRENT_OF_DOMAIN {
+                    *count += 1;
+                    capacity -= 1;
+                    picked.insert(destination, vec![(key, row)]);
+                }
             }
         }
     }
@@ -113,6 +138,11 @@ impl Destinations {
         let last = rows.last().filter(|_| rows.len() == DUE_BATCH);
         self.cursor = last.map(|(key, row)| (row.due, key.clone()));
         self.cursor.is_some()
+    }
+
+    /// Whether the last turn of a destination failed.
+    pub fn failed_before(&self, destination: &Destination) -> bool {
+        self.backoffs.contains_key(destination)
     }
 
     /// Marks a destination as busy.
@@ -203,6 +233,40 @@ mod tests {
         let picked = picked(&Destinations::default(), rows, NOW);
         assert_eq!(picked.len(), 1);
         assert_eq!(picked[&host("evil.test")].len(), DESTINATION_BATCH);
+    }
+
+    #[test]
+    fn hosts_of_one_domain_leave_places_to_others() {
+        let mut destinations = Destinations::default();
+        let rows = || {
+            let evil = (0..1900).map(|number| to(number, &format!("hs{number}.evil.test:{}", number + 1)));
+            let network = (2000..2100).map(|number| to(number, &format!("[2001:db8:0:{number}::1]")));
+            evil.chain(network).chain([to(3000, "hs.example.org")]).collect::<Vec<_>>()
+        };
+        let first = picked(&destinations, rows(), NOW);
+        assert_eq!(first.len(), 2 * MAX_CONCURRENT_OF_DOMAIN + 1);
+        assert!(first.contains_key(&host("hs.example.org")));
+        for destination in first.into_keys() {
+            destinations.start(destination);
+        }
+        assert!(picked(&destinations, rows(), NOW).is_empty());
+        destinations.finish(host("hs.example.org"), Outcome::Succeeded, NOW);
+        assert_eq!(
+            picked(&destinations, rows(), NOW).into_keys().collect::<Vec<_>>(),
+            [host("hs.example.org")]
+        );
+    }
+
+    #[test]
+    fn a_host_has_failed_before_until_it_succeeds() {
+        let mut destinations = Destinations::default();
+        assert!(!destinations.failed_before(&host("hs.test")));
+        for (outcome, failed) in
+            [(Outcome::Failed, true), (Outcome::FailedAfterSuccess, true), (Outcome::Succeeded, false)]
+        {
+            destinations.finish(host("hs.test"), outcome, NOW);
+            assert_eq!(destinations.failed_before(&host("hs.test")), failed, "{outcome:?}");
+        }
     }
 
     #[test]

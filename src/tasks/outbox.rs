@@ -31,7 +31,7 @@ use crate::{
     parts,
     remote::{
         mail::{InvitationMail, MailError},
-        onbind::OnBind,
+        onbind::{ONBIND_RETRY_TIMEOUT, ONBIND_TIMEOUT, OnBind},
     },
     store::StoreError,
 };
@@ -63,11 +63,15 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
         #[expect(clippy::disallowed_methods, reason = "how long reading takes is real time")]
         let begun = Instant::now();
         for (destination, rows) in pick_due(&tasks, &mut destinations).await {
+            let timeout = match destinations.failed_before(&destination) {
+                true => ONBIND_RETRY_TIMEOUT,
+                false => ONBIND_TIMEOUT,
+            };
             destinations.start(destination.clone());
             let (tasks, stop) = (tasks.clone(), stop.clone());
             workers.spawn(async move {
                 parts::panic_if_asked(WORKER_PART);
-                Ok((destination, send_all(&tasks, rows, &stop).await?))
+                Ok((destination, send_all(&tasks, rows, timeout, &stop).await?))
             });
         }
         // Under many binds there is a commit all the time, and thousands of rows may be due: this task must not
@@ -132,7 +136,12 @@ async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Des
 
 /// Sends the rows of one destination, up to the first failure that the others would share. Rows that were not
 /// tried stay as they are.
-async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -> Result<Outcome, Failure> {
+async fn send_all(
+    tasks: &Tasks,
+    rows: Vec<Row>,
+    onbind_timeout: Duration,
+    stop: &watch::Receiver<bool>,
+) -> Result<Outcome, Failure> {
     let mut on_failure = Outcome::Failed;
     #[expect(clippy::disallowed_methods, reason = "how long sending takes is real time")]
     let started = Instant::now();
@@ -142,14 +151,17 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
         }
         let sent = match outbox::content(&tasks.core, &key, &row) {
             Ok(Some(content)) => {
-                AssertUnwindSafe(send(tasks, content, stop)).catch_unwind().await.unwrap_or_else(|_| {
-                    // Strangers choose what a message says. One that makes the code panic must not end the server.
-                    tracing::error!(
-                        kind = key.kind.as_str(),
-                        "a message was not sent, because of a panic: please report the line before"
-                    );
-                    Some((Fate::Failed, true))
-                })
+                AssertUnwindSafe(send(tasks, content, onbind_timeout, stop))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| {
+                        // Strangers choose what a message says. One that makes the code panic must not end the server.
+                        tracing::error!(
+                            kind = key.kind.as_str(),
+                            "a message was not sent, because of a panic: please report the line before"
+                        );
+                        Some((Fate::Failed, true))
+                    })
             }
             Ok(None) => Some((Fate::Withdrawn, true)),
             // Retention deletes what cannot be read. Other messages to this destination do not wait for that.
@@ -172,7 +184,12 @@ async fn send_all(tasks: &Tasks, rows: Vec<Row>, stop: &watch::Receiver<bool>) -
 
 /// Sends one row; gives what became of it, and whether the destination is worth another try now. `None` if the
 /// server stops before a homeserver has answered.
-async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> Option<(Fate, bool)> {
+async fn send(
+    tasks: &Tasks,
+    content: Content,
+    onbind_timeout: Duration,
+    stop: &watch::Receiver<bool>,
+) -> Option<(Fate, bool)> {
     parts::panic_if_asked(SENDING);
     match content {
         Content::OnBind(user_id, body) => {
@@ -180,7 +197,7 @@ async fn send(tasks: &Tasks, content: Content, stop: &watch::Receiver<bool>) -> 
                 return Some((Fate::Refused, true));
             };
             let answer = tokio::select! {
-                answer = tasks.homeservers.on_bind(&server, &body) => answer,
+                answer = tasks.homeservers.on_bind(&server, &body, onbind_timeout) => answer,
                 () = onbind_shutdown(stop.clone()) => return None,
             };
             Some(match answer {

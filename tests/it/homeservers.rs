@@ -1,12 +1,16 @@
 //! Registration when the homeserver refuses, answers nonsense or is unreachable, and the allow list of
 //! homeservers.
 
+use std::io::Read;
+
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::{
-    Server, at_least_one,
+    Server, at_least_one, client,
     homeserver::{Answer, Homeserver, unused_address, user_info_path},
+    program::{Program, config_file},
     v2,
 };
 
@@ -186,4 +190,30 @@ async fn only_homeservers_on_the_list_are_served() {
     let server = server.restart(|config| config.homeservers.allow.clear());
     server.get("/account", &alice).await.ok();
     server.request(Method::POST, &v2("/account/logout"), Some(&alice.token), None).await.ok();
+}
+
+#[tokio::test]
+async fn no_log_line_names_the_ip_address_of_a_homeserver() {
+    let (dir, homeserver) = (TempDir::new().expect("a directory"), Homeserver::start());
+    homeserver.answer(&user_info_path("token"), raw(200, "not json"));
+    // The error of the TLS library names the address that the certificate is not for.
+    let authority = homeserver.authority.clone();
+    let misnamed = Homeserver::start_under(authority, &["hs.test"], |address| address.to_string());
+    let nobody = format!("{}:18448", unused_address());
+    let mut program = Program::start(&config_file(dir.path(), &homeserver));
+    for name in [homeserver.name(), misnamed.name(), &nobody] {
+        let body = json!({
+            "access_token": "token", "token_type": "Bearer", "matrix_server_name": name, "expires_in": 1,
+        });
+        let url = format!("{}{}", program.base, v2("/account/register"));
+        let answer = client().post(url).body(body.to_string()).send().await.expect("an answer");
+        assert_eq!(answer.status(), 502);
+    }
+    program.stop();
+    let mut log = String::new();
+    program.log.read_to_string(&mut log).expect("a log");
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains("a request to a homeserver failed")).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    assert!(!lines.iter().any(|line| line.contains("127.")), "{lines:?}");
 }

@@ -178,7 +178,8 @@ async fn neighbouring_networks_of_a_caller_count_together() {
 
 #[tokio::test]
 async fn a_shared_limit_names_a_coarse_wait_and_an_own_one_the_exact_wait() {
-    let cases: [(fn(&mut Config), u64); 2] = [
+    type Change = fn(&mut Config);
+    let cases: [(Change, u64); 2] = [
         (|config| config.limits.request_token_per_address = Rate::new(1, 50), 5 * 60_000),
         (|config| config.limits.request_token_per_account = Rate::new(1, 50), 72_000),
     ];

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
+    Reply,
     homeserver::Homeserver,
     published::{ADDRESS, Published, key},
     v2,
@@ -290,4 +291,49 @@ async fn nothing_leaves_for_a_body_that_says_nothing() {
     }
     assert_eq!(published.keys_fetched(), 0);
     assert!(published.is_published().await);
+}
+
+#[tokio::test]
+async fn each_of_several_authorization_lines_is_read() {
+    let bad = |published: &Published| published.header_by(&key("ed25519:hs", 8));
+    let malformed = |_: &Published| "X-Matrix origin=".to_owned();
+    let of_another_scheme = |_: &Published| "Bearer abc".to_owned();
+    let of_another_server = |_: &Published| {
+        "X-Matrix origin=\"other.test\",key=\"ed25519:hs\",sig=\"AAAA\",destination=\"id.test\"".to_owned()
+    };
+    let others: [&dyn Fn(&Published) -> String; 4] =
+        [&bad, &malformed, &of_another_scheme, &of_another_server];
+    for (number, other) in others.into_iter().enumerate() {
+        for good_is_first in [true, false] {
+            let published = Published::new().await;
+            let mut lines = vec![other(&published), published.header()];
+            if good_is_first {
+                lines.reverse();
+            }
+            unbind_with(&published, &lines).await.ok();
+            assert!(!published.is_published().await, "case {number}, the good one first: {good_is_first}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_ninth_authorization_line_is_not_read() {
+    let published = Published::new().await;
+    let mut lines = vec![published.header_by(&key("ed25519:hs", 8)); 8];
+    lines.push(published.header());
+    unbind_with(&published, &lines).await.refused(403, "M_FORBIDDEN");
+    assert!(published.is_published().await);
+    assert_eq!(published.keys_fetched(), 1);
+    lines.swap_remove(0);
+    unbind_with(&published, &lines).await.ok();
+    assert!(!published.is_published().await);
+}
+
+/// Asks to unbind with these `Authorization` lines.
+async fn unbind_with(published: &Published, lines: &[String]) -> Reply {
+    let mut request = published.server.build(Method::POST, &v2("/3pid/unbind"));
+    for line in lines {
+        request = request.header("authorization", line);
+    }
+    published.server.send(request.body(published.content().to_string())).await
 }

@@ -202,3 +202,27 @@ async fn a_new_key_is_fetched_but_at_most_once_a_minute() {
     published.accepted(&published.header_by(&rotated)).await;
     assert_eq!(published.keys_fetched(), 3);
 }
+
+#[tokio::test]
+async fn sixteen_keys_are_read_but_none_with_a_long_identifier() {
+    let published = Published::new().await;
+    let (content, home) = (published.content(), &published.server.homeserver);
+    let long = format!("ed25519:{}", "x".repeat(57));
+    let ids: Vec<String> = (0..14).map(|number| format!("ed25519:{number}")).collect();
+    let longest = long[..64].to_owned();
+    let pairs: Vec<_> = ids.iter().chain([&longest, &long]).map(|id| key(id, 9)).collect();
+    let mut document = key_document(home.name(), &pairs[0], VALID_UNTIL);
+    document.remove("signatures");
+    for pair in &pairs {
+        document["verify_keys"][pair.id()] = json!({ "key": pair.public().to_base64() });
+    }
+    for pair in &pairs {
+        pair.sign_json(home.name(), &mut document).expect("a canonical document");
+    }
+    home.answer(KEYS, Answer::Json(200, Value::Object(document)));
+    for pair in &pairs[..15] {
+        published.accepted(&published.header_by(pair)).await;
+    }
+    published.refused(&published.header_by(&pairs[15]), &content).await;
+    assert_eq!(published.keys_fetched(), 1);
+}

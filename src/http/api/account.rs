@@ -37,7 +37,7 @@ pub async fn register(state: Data<State>, caller: Caller, body: Body) -> Answer 
     state.core.limits.register(caller.network(), state.core.clock.now())?;
     let here = state.clone().into_inner();
     let registered = async move {
-        let owner = register::confirm_owner(&here.core, &server, &openid_token).await?;
+        let owner = register::confirm_owner(&here.core, &server, &openid_token, caller.network()).await?;
         here.core.limits.registered(&server, here.core.clock.now())?;
         register::register(&here.core, owner).await
     };

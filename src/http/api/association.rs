@@ -81,12 +81,17 @@ pub async fn unbind(state: Data<State>, caller: Caller, request: HttpRequest, bo
         withdraw::unbind_by_session(&state.core, sid, secret, user_id, address).await?;
         return empty();
     }
-    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let authorization = header.and_then(XMatrix::parse).ok_or(Refusal::Forbidden(
-        "Prove that you may do this: send sid and client_secret, or the signature of your homeserver",
-    ))?;
+    let headers = request.headers().get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok());
+    let authorizations: Vec<XMatrix> = headers.filter_map(XMatrix::parse).collect();
+    if authorizations.is_empty() {
+        return Err(Refusal::Forbidden(
+            "Prove that you may do this: send sid and client_secret, or the signature of your homeserver",
+        )
+        .into());
+    }
     let uri = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-    let (core, signed) = (state.core.clone(), SignedRequest { authorization, uri, content });
+    let signed = SignedRequest { authorizations, caller: caller.network(), uri, content };
+    let core = state.core.clone();
     let unbound = async move { withdraw::unbind_by_homeserver(&core, &signed, user_id, address).await };
     state.off_thread(unbound).await?;
     empty()

@@ -4,27 +4,32 @@
 use crate::{
     domain::{
         ids::{OpenIdToken, Token, UserId},
+        network::Network,
         refusal::Refusal,
         server_name::ServerName,
     },
-    ops::{Core, Failure, HomeserverError, random},
+    ops::{BUSY_RETRY, Core, Failure, HomeserverError, random},
 };
 
 /// The owner of an OpenID token, as its homeserver reports it.
 ///
 /// # Errors
-/// `HomeserverNotAllowed`, `HomeserverUnreachable`, or `OpenIdTokenRefused`. The last one also if the
+/// `HomeserverNotAllowed`, `HomeserverUnreachable`, `LimitExceeded` if too many requests to the homeserver or of
+/// the caller run already, or `OpenIdTokenRefused`. The last one also if the
 /// homeserver names a user of another server.
 pub async fn confirm_owner(
     core: &Core,
     server: &ServerName,
     openid_token: &OpenIdToken,
+    caller: Network,
 ) -> Result<UserId, Failure> {
     require_allowed(core, server.as_str())?;
-    let owner = core.homeservers.token_owner(server, openid_token).await.map_err(|error| match error {
-        HomeserverError::Refused => Refusal::OpenIdTokenRefused,
-        HomeserverError::Unreachable => Refusal::HomeserverUnreachable(server.to_string()),
-    })?;
+    let owner =
+        core.homeservers.token_owner(server, openid_token, caller).await.map_err(|error| match error {
+            HomeserverError::Refused => Refusal::OpenIdTokenRefused,
+            HomeserverError::Unreachable => Refusal::HomeserverUnreachable(server.to_string()),
+            HomeserverError::Busy => Refusal::LimitExceeded { retry_after: BUSY_RETRY },
+        })?;
     if owner.is_on(server) { Ok(owner) } else { Err(Refusal::OpenIdTokenRefused.into()) }
 }
 

@@ -7,6 +7,7 @@ use bindery::{
     domain::{
         clock::Clock,
         ids::{ClientSecret, OpenIdToken, UserId},
+        network::Network,
         refusal::Refusal,
         server_name::ServerName,
         signing::PublicKeys,
@@ -36,6 +37,7 @@ impl Homeservers for NoHomeservers {
         &'a self,
         _: &'a ServerName,
         _: &'a OpenIdToken,
+        _: Network,
     ) -> BoxFuture<'a, Result<UserId, HomeserverError>> {
         async { Err(HomeserverError::Unreachable) }.boxed()
     }
@@ -44,6 +46,7 @@ impl Homeservers for NoHomeservers {
         &'a self,
         _: &'a ServerName,
         _: &'a str,
+        _: Network,
     ) -> BoxFuture<'a, Result<Arc<PublicKeys>, HomeserverError>> {
         async { Err(HomeserverError::Unreachable) }.boxed()
     }

@@ -23,6 +23,7 @@ pub struct DnsDouble {
     pub address: SocketAddr,
     table: Arc<Mutex<Vec<Record>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    dropped: Arc<Mutex<Vec<RecordType>>>,
 }
 
 impl DnsDouble {
@@ -33,17 +34,18 @@ impl DnsDouble {
         let address = socket.local_addr().expect("an address");
         let table: Arc<Mutex<Vec<Record>>> = Arc::default();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (table_there, asked_there) = (table.clone(), asked.clone());
+        let dropped: Arc<Mutex<Vec<RecordType>>> = Arc::default();
+        let (table_there, asked_there, dropped_there) = (table.clone(), asked.clone(), dropped.clone());
         doubles().spawn(async move {
             let socket = UdpSocket::from_std(socket).expect("a socket");
             let mut query = [0; 4096];
             while let Ok((length, from)) = socket.recv_from(&mut query).await {
-                if let Some(reply) = answer(&query[..length], &table_there, &asked_there) {
+                if let Some(reply) = answer(&query[..length], &table_there, &asked_there, &dropped_there) {
                     let _ = socket.send_to(&reply, from).await;
                 }
             }
         });
-        Self { address, table, asked }
+        Self { address, table, asked, dropped }
     }
 
     /// Adds an A or AAAA record.
@@ -67,6 +69,11 @@ impl DnsDouble {
         self.add(service, RData::SRV(SRV::new(priority, 0, port, absolute(target))));
     }
 
+    /// Answers no more questions of these kinds.
+    pub fn drop_questions(&self, kinds: &[RecordType]) {
+        self.dropped.lock().expect("not poisoned").extend_from_slice(kinds);
+    }
+
     fn add(&self, name: &str, data: RData) {
         // Nobody remembers an answer with this lifetime, so a test may change its mind.
         self.table.lock().expect("not poisoned").push(Record::from_rdata(absolute(name), 0, data));
@@ -85,11 +92,19 @@ fn absolute(name: &str) -> Name {
     Name::from_ascii(format!("{}.", name.trim_end_matches('.'))).expect("a name")
 }
 
-fn answer(query: &[u8], table: &Mutex<Vec<Record>>, asked: &Mutex<Vec<String>>) -> Option<Vec<u8>> {
+fn answer(
+    query: &[u8],
+    table: &Mutex<Vec<Record>>,
+    asked: &Mutex<Vec<String>>,
+    dropped: &Mutex<Vec<RecordType>>,
+) -> Option<Vec<u8>> {
     let query = Message::from_vec(query).ok()?;
     let question = query.queries.first()?.clone();
     let (mut name, kind) = (question.name().clone(), question.query_type());
     asked.lock().expect("not poisoned").push(format!("{kind} {}", name.to_ascii().trim_end_matches('.')));
+    if dropped.lock().expect("not poisoned").contains(&kind) {
+        return None;
+    }
     let table = table.lock().expect("not poisoned");
     let mut reply = Message::response(query.metadata.id, OpCode::Query);
     reply.metadata.recursion_available = true;

@@ -62,7 +62,7 @@ pub struct Homeserver {
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
     name: String,
     key: KeyPair,
-    dns: Option<SocketAddr>,
+    dns: Option<Box<dyn Fn() -> Dns + Send>>,
     ports: Ports,
 }
 
@@ -156,15 +156,20 @@ impl Homeserver {
     }
 
     /// Makes the server under test ask this name server, and use these ports.
-    pub fn behind_dns(mut self, dns: SocketAddr, ports: Ports) -> Self {
-        self.dns = Some(dns);
+    pub fn behind_dns(self, dns: SocketAddr, ports: Ports) -> Self {
+        self.behind(move || Dns::asking(dns).expect("a resolver"), ports)
+    }
+
+    /// Makes the server under test resolve names with this, and use these ports.
+    pub fn behind(mut self, dns: impl Fn() -> Dns + Send + 'static, ports: Ports) -> Self {
+        self.dns = Some(Box::new(dns));
         self.ports = ports;
         self
     }
 
     pub fn dns(&self) -> Option<Dns> {
         let _entered = doubles().enter();
-        self.dns.map(|address| Dns::asking(address).expect("a resolver"))
+        self.dns.as_ref().map(|dns| dns())
     }
 
     pub fn ports(&self) -> Ports {

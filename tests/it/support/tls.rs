@@ -13,17 +13,30 @@ use tempfile::TempDir;
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
+    /// Whether servers show its own certificate instead of one that it issues.
+    shows_itself: bool,
 }
 
 impl Authority {
     pub fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        Self::named(&[], false)
+    }
+
+    /// A certificate for these names as `openssl req -x509` makes it: it signs itself, says that it is an
+    /// authority, and the server shows it.
+    pub fn self_signed(names: &[&str]) -> Self {
+        Self::named(names, true)
+    }
+
+    fn named(names: &[&str], shows_itself: bool) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
         let dir = TempDir::new().expect("a directory");
         std::fs::write(dir.path().join("ca.pem"), issuer.pem()).expect("a file");
-        Self { issuer, dir }
+        Self { issuer, dir, shows_itself }
     }
 
     pub fn file(&self) -> PathBuf {
@@ -35,11 +48,15 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(names).expect("parameters");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let issued = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let (certificate, key) = match self.shows_itself {
+            true => (self.issuer.der().clone(), self.issuer.key().serialize_der()),
+            false => (issued.der().clone(), key.serialize_der()),
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.expect("versions").with_no_client_auth();
-        Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).expect("a configuration"))
+        Arc::new(builder.with_single_cert(vec![certificate], key).expect("a configuration"))
     }
 }
