@@ -271,7 +271,8 @@ impl Server {
             dns: homeserver.dns(),
             ports: homeserver.ports(),
             tick,
-            ..Environment::default()
+            // Some tests put log files there first.
+            allows_new_database: true,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (built, started) = std::sync::mpsc::channel();
