@@ -57,7 +57,10 @@ impl RunningServer {
             Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
                 Ok(None)
             }
-            Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
+            Err(error) => {
+                store::require_own(&config.data_dir)?;
+                Err(error).with_context(|| format!("cannot open {}", path.display()))
+            }
         }
     }
 

@@ -33,9 +33,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the log shows.
 pub fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
-    // The HTTP library tells of its threads, and of every malformed request at the level of errors. An operator
-    // needs neither, and anybody could fill the log.
-    EnvFilter::try_new(format!("actix_server=warn,actix_http::h1::dispatcher=off,{}", log.level))
+    // The HTTP library tells of its threads, and of every malformed or oversized request at the level of errors. An
+    // operator needs neither, and anybody could fill the log.
+    EnvFilter::try_new(format!("actix_server=warn,actix_http::h1=off,{}", log.level))
         .with_context(|| format!("log.level: '{}' is not a level", log.level))
 }
 

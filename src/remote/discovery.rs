@@ -202,7 +202,7 @@ impl Discovery {
 }
 
 /// The delegated name in an answer, and how long to cache it.
-fn read_well_known(response: &Response) -> Option<(ServerName, Duration)> {
+pub fn read_well_known(response: &Response) -> Option<(ServerName, Duration)> {
     if response.status != StatusCode::OK {
         return None;
     }

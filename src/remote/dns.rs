@@ -250,7 +250,8 @@ fn address(record: &RData) -> Option<IpAddr> {
     }
 }
 
-fn targets(records: &[RData]) -> Option<Vec<Service>> {
+/// The targets in the SRV records of an answer, see [`Dns::services`].
+pub fn targets(records: &[RData]) -> Option<Vec<Service>> {
     let of_srv = |record: &RData| match record {
         RData::SRV(srv) => Some((srv.priority, srv.weight, srv.port, srv.target.to_ascii())),
         _ => None,

@@ -202,7 +202,7 @@ fn json_object(response: &Response) -> Option<Map<String, Value>> {
 
 /// The keys in a key document, and when they expire; `None` if the document is of another server, no key of
 /// its own signed it, it has more than [`MAX_KEYS`], or it has expired. A key that did not sign the document is left out.
-fn read_keys(
+pub fn read_keys(
     server: &ServerName,
     document: &Map<String, Value>,
     now: Millis,

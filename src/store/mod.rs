@@ -25,7 +25,7 @@ mod writes;
 use std::{
     cell::Cell,
     fmt::Display,
-    fs,
+    fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     rc::Rc,
@@ -43,6 +43,7 @@ pub use self::{
     error::{OpenError, StoreError},
     lookup_index::Index,
     migrations::SCHEMA,
+    owner::require_own,
     progress::steps_done,
     read_only::ReadOnly,
     rows::{consent::AcceptedDocument, fact::Counts, pepper::FillCursor, token::StoredToken},
@@ -81,9 +82,13 @@ fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
     (builder, needed_repair)
 }
 
-/// Whether the data directory has no database, or an empty file that never was one.
+/// Whether the data directory has no database, or an empty file that never was one. One that this user may not see is
+/// there.
 pub fn is_missing(dir: &Path) -> bool {
-    fs::metadata(dir.join(DATABASE_FILE)).map_or(true, |file| file.len() == 0)
+    match fs::metadata(dir.join(DATABASE_FILE)) {
+        Ok(file) => file.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// The open database.
@@ -112,7 +117,7 @@ impl Store {
         if !dir.exists() {
             fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(at_dir)?;
         }
-        owner::require_own(dir)?;
+        require_own(dir)?;
         let lock = lock::Lock::take(dir)?;
         // A directory that others can read would undo every other protection (design, P19).
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at_dir)?;

@@ -8,6 +8,9 @@ use rustix::process::geteuid;
 use super::{DATABASE_FILE, OpenError};
 
 /// Refuses a data directory of another user, and a database or lock of another user in it.
+///
+/// # Errors
+/// [`OpenError::OtherOwner`], which names both users.
 pub fn require_own(dir: &Path) -> Result<(), OpenError> {
     let me = geteuid().as_raw();
     for path in [dir.to_owned(), dir.join("lock"), dir.join(DATABASE_FILE)] {

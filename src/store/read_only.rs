@@ -1,12 +1,12 @@
 //! Opens the database read-only, for commands that must not migrate, repair or create anything.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use redb::{ReadOnlyDatabase, ReadTransaction, ReadableDatabase};
 
 use super::{
-    DATABASE_FILE, OpenError, SCHEMA, Scan, StoreError, codec::decode, table::Transaction, tables::META,
-    tables::Tables,
+    DATABASE_FILE, OpenError, SCHEMA, Scan, StoreError, codec::decode, is_missing, table::Transaction,
+    tables::META, tables::Tables,
 };
 
 /// A database that was opened read-only, by a process that answers no requests.
@@ -22,9 +22,11 @@ impl ReadOnly {
     /// If it has another schema, was not closed, or cannot be read.
     pub fn open(dir: &Path) -> Result<Option<Self>, OpenError> {
         let path = dir.join(DATABASE_FILE);
-        if !path.exists() {
+        if is_missing(dir) {
             return Ok(None);
         }
+        // redb's own error does not name the file.
+        File::open(&path).map_err(|error| OpenError::Directory(path.clone(), error))?;
         let database = ReadOnlyDatabase::open(path)?;
         let transaction = database.begin_read()?;
         match schema(&transaction)? {

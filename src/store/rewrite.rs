@@ -33,15 +33,25 @@ pub fn new_file(path: &Path) -> PathBuf {
     path.with_extension("redb.new")
 }
 
+/// A copy that can replace the database. It holds every descriptor that this needs.
+pub struct Replacement {
+    /// The copy.
+    pub database: Database,
+    path: PathBuf,
+    directory: File,
+}
+
 /// Copies the live rows of `old`, whose file is at `path`, into a new file beside it, and compares both.
 ///
 /// # Errors
-/// If the disk fails or the copy differs. The new file is removed then, and the old one is unchanged.
-pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Database, StoreError> {
+/// If the disk fails, the copy differs, or the process has too few descriptors. The new file is removed then, and the
+/// old one is unchanged.
+pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Replacement, StoreError> {
     let new_path = new_file(path);
     let new = copy_and_compare(old, &new_path, now).and_then(|()| {
         // Reopened, because the copy filled its page cache.
-        Ok(Database::builder().set_cache_size(cache).open(&new_path)?)
+        let database = Database::builder().set_cache_size(cache).open(&new_path)?;
+        Ok(Replacement { database, path: path.to_owned(), directory: open_directory(path)? })
     });
     if new.is_err() {
         let _ = fs::remove_file(&new_path);
@@ -49,16 +59,17 @@ pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Da
     new
 }
 
-/// Renames the new file over the one at `path`.
-///
-/// # Errors
-/// If it is uncertain which of the two files a crash would leave. Then write to neither before the database is
-/// opened again.
-pub fn put_in_place(path: &Path) -> Result<(), StoreError> {
-    // Opened first: there may be no descriptor left after the rename.
-    let directory = open_directory(path)?;
-    fs::rename(new_file(path), path)?;
-    Ok(directory.sync_all()?)
+impl Replacement {
+    /// Renames the new file over the old one.
+    ///
+    /// # Errors
+    /// If it is uncertain which of the two files a crash would leave. Then write to neither before the database is
+    /// opened again.
+    pub fn put_in_place(self) -> Result<Database, StoreError> {
+        fs::rename(new_file(&self.path), &self.path)?;
+        self.directory.sync_all()?;
+        Ok(self.database)
+    }
 }
 
 /// fsyncs the directory of the file at `path`.

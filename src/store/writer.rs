@@ -6,7 +6,7 @@
 use std::{
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     thread,
     time::Duration,
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{
     Snapshot, StoreError,
     job::{Job, Pending},
-    rewrite,
+    rewrite::{self, Replacement},
     writes::{Writes, mark_uncommitted},
 };
 use crate::{domain::time::Millis, parts};
@@ -178,15 +178,14 @@ impl Writing {
             let _ = caller.send(Ok(()));
             return true;
         };
-        let (path, cache) = (path.clone(), *cache);
-        let new = match rewrite::copy(&self.database, &path, cache, now) {
+        let new = match rewrite::copy(&self.database, path, *cache, now) {
             Ok(new) => new,
             Err(error) => {
                 let _ = caller.send(Err(error));
                 return true;
             }
         };
-        let switched = self.switch(new, &path);
+        let switched = self.switch(new);
         if let Err(error) = &switched {
             self.signals.has_failed.send_replace(true);
             tracing::error!(%error, "the rewritten database could not replace the old one; nothing can be written until the next start");
@@ -197,18 +196,18 @@ impl Writing {
     }
 
     /// Replaces the database with `new`. After a failure, nothing may be written.
-    fn switch(&mut self, new: Database, path: &Path) -> Result<(), StoreError> {
-        rewrite::put_in_place(path)?;
-        let old = std::mem::replace(&mut self.database, Arc::new(new));
+    fn switch(&mut self, new: Replacement) -> Result<(), StoreError> {
+        let old = std::mem::replace(&mut self.database, Arc::new(new.put_in_place()?));
         let authorization = self.published.load().authorization();
         self.published.store(Arc::new(Snapshot::take(&self.database, authorization)?));
-        // Closing takes a while, so a thread does it, not the last request that reads it.
+        // Closing takes a while, so a thread does it. If the system has no thread left, the last request that reads
+        // it does.
         let close = move || {
             while Arc::strong_count(&old) > 1 {
                 thread::sleep(Duration::from_millis(10));
             }
         };
-        thread::Builder::new().name("store-closer".to_owned()).spawn(close)?;
+        let _ = thread::Builder::new().name("store-closer".to_owned()).spawn(close);
         Ok(())
     }
 

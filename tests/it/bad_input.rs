@@ -2,8 +2,8 @@
 //! byte.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
     time::Duration,
 };
 
@@ -12,7 +12,12 @@ use proptest::{collection::vec, prelude::*};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, User, v2};
+use crate::support::{
+    Server, User,
+    homeserver::Homeserver,
+    program::{Program, config_file},
+    v2,
+};
 
 impl Server {
     fn database(&self) -> Vec<u8> {
@@ -83,6 +88,35 @@ async fn broken_chunks_are_a_bad_request() {
         let line = answer_to(&server, &format!("{head}\r\n\r\n{chunks}"));
         assert!(line.starts_with("HTTP/1.1 400 "), "{chunks:?}: {line:?}");
     }
+}
+
+/// Anybody can send these, and fill the log.
+#[test]
+fn malformed_requests_write_no_line() {
+    let (dir, homeserver) = (tempfile::TempDir::new().expect("a directory"), Homeserver::start());
+    let mut program = Program::start(&config_file(dir.path(), &homeserver));
+    let head = "POST /_matrix/identity/v2/account/register HTTP/1.1\r\nHost: id.test\r\n";
+    let long = "x".repeat(256 * 1024);
+    for request in [
+        "?\r\n\r\n".to_owned(),
+        "GET / HTTP/9.9\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\0\r\n\r\n".to_owned(),
+        format!("GET /{long} HTTP/1.1\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nCookie: {long}\r\n\r\n"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        format!("{head}Content-Length: 9\r\n\r\n{{"),
+    ] {
+        let address = program.base.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        // It may close before it has read everything.
+        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.shutdown(Shutdown::Write));
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    program.stop();
+    let mut log = String::new();
+    program.log.read_to_string(&mut log).expect("UTF-8");
+    assert!(log.contains("stopped") && !log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
 #[tokio::test]

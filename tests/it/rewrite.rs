@@ -2,8 +2,9 @@
 //! wait, and a crash at any step leaves a valid database.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,6 +20,7 @@ use bindery::{
     ops::genesis,
     store::{DATABASE_FILE, Store},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::support::files_with;
@@ -98,6 +100,50 @@ async fn what_was_removed_is_in_no_file_and_all_else_is_there() {
     assert!(all_there(&store), "also after a restart");
     assert!(holds(&store, PEOPLE), "with what was written to the new file");
     assert_eq!(store.read().pepper(), pepper);
+}
+
+/// Set in the process that uses up its descriptors: how many it has left for the rewrite.
+const DESCRIPTORS_LEFT: &str = "TEST_DESCRIPTORS_LEFT";
+
+#[tokio::test]
+async fn a_rewrite_with_too_few_descriptors_changes_nothing_and_the_store_goes_on() {
+    if let Ok(left) = std::env::var(DESCRIPTORS_LEFT) {
+        let is_done = rewrite_with_descriptors(left.parse().expect("a number")).await;
+        std::process::exit(if is_done { 0 } else { 3 });
+    }
+    let name = "rewrite::a_rewrite_with_too_few_descriptors_changes_nothing_and_the_store_goes_on";
+    let ends = (0..8).map(|left| {
+        let mut child = Command::new(std::env::current_exe().expect("this test"));
+        let child = child.args(["--exact", name, "--nocapture"]).env(DESCRIPTORS_LEFT, left.to_string());
+        child.output().expect("it runs").status.code()
+    });
+    let ends: Vec<_> = ends.collect();
+    let refused = ends.iter().take_while(|end| **end == Some(3)).count();
+    assert!((1..8).contains(&refused) && ends[refused..].iter().all(|end| *end == Some(0)), "{ends:?}");
+}
+
+/// Whether the rewrite was done. What follows holds either way.
+async fn rewrite_with_descriptors(left: usize) -> bool {
+    let dir = TempDir::new().expect("a directory");
+    let store = open(dir.path());
+    publish(&store, 0..20).await;
+    withdraw(&store, 7).await;
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..before }).expect("lowered");
+    let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    taken.truncate(taken.len() - left);
+    let outcome = store.rewrite(Millis(77)).await;
+    drop(taken);
+    setrlimit(Resource::Nofile, before).expect("raised");
+    let rewritten = store.read().rewritten().expect("readable");
+    assert_eq!(rewritten, outcome.is_ok().then_some(Millis(77)), "{outcome:?}");
+    assert!(!dir.path().join("bindery.redb.new").exists());
+    publish(&store, 20..21).await;
+    drop(store);
+    let store = open(dir.path());
+    assert!((0..21).all(|number| holds(&store, number) == (number != 7)));
+    store.rewrite(Millis(78)).await.expect("rewritten");
+    rewritten.is_some()
 }
 
 #[tokio::test]

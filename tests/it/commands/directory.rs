@@ -1,6 +1,14 @@
 //! Data directories that a command or the server must not touch, and what they say of them.
 
-use std::{fs, os::unix::fs::chown, path::PathBuf};
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::PathBuf,
+    process::Command,
+};
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -65,6 +73,29 @@ fn root_does_not_touch_what_belongs_to_another_user() {
     }
     let said = place.refused(&["serve"]);
     assert!(said.contains("bindery.redb belongs to the user"), "{said}");
+}
+
+#[test]
+fn another_user_is_told_whose_the_directory_is() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can run a program as another user");
+        return;
+    }
+    let place = Place::used();
+    fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).expect("set");
+    for arguments in [&["audit"][..], &["serve"], &["config", "check"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+        command.args(arguments).arg("--config").arg(&place.config).uid(STRANGER).gid(STRANGER);
+        let Ok(output) = command.output() else {
+            println!("skipped: another user cannot run the program from this folder");
+            return;
+        };
+        let said = text(&output.stdout) + &text(&output.stderr);
+        let data = place.data("").display().to_string();
+        let data = data.trim_end_matches('/');
+        let expected = format!("{data} belongs to the user root, and this process runs as #{STRANGER}");
+        assert!(said.contains(&expected) && said.contains("0700"), "{said}");
+    }
 }
 
 #[test]
