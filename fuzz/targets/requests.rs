@@ -105,6 +105,8 @@ fn start(data_dir: &Path, runtime: &Runtime) -> SocketAddr {
 
 impl Fuzzed {
     fn start() -> Self {
+        // The client wants one, although it only speaks HTTP.
+        rustls::crypto::ring::default_provider().install_default().expect("there is none yet");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let directory = tempfile::TempDir::new().expect("a directory").keep();
         let base = format!("http://{}", start(&directory, &runtime));

@@ -161,7 +161,7 @@ pub struct Smtp {
     pub extra_ca_file: Option<PathBuf>,
     /// The timeout for the relay to accept a mail, in seconds.
     pub timeout_seconds: NonZeroU32,
-    /// How many connections to the relay may be open at once.
+    /// How many connections to the relay may be open at once. One is left for mails that a person waits for, one more for mails to owners.
     pub max_connections: NonZeroU32,
 }
 

@@ -8,37 +8,66 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{Core, Failure, address::suppression::suppressed_since, invitation::is_pending};
-use crate::domain::{
-    ids::UserId,
-    invitation::{Described, Invitation},
-    language::Language,
-    outbox::{OutboxKey, Outgoing, OwnerMail, Payload},
-    time::Millis,
+use crate::{
+    domain::{
+        ids::UserId,
+        invitation::{Described, Invitation},
+        language::Language,
+        outbox::{OutboxKey, Outgoing, OwnerMail, Payload},
+        registrable::registrable_domain,
+        server_name::host_key,
+        threepid::Address,
+        time::Millis,
+    },
+    store::{Scan, StoreError},
 };
 
 /// All except the unreserved characters (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A row that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its key.
+    pub key: OutboxKey,
+    /// The row.
+    pub row: Outgoing,
+    /// The host that it is for: a homeserver without its port, or the registrable domain of a mail's recipient.
+    pub host: String,
+}
+
 /// At most `limit` rows that are due, the longest due first. `after` is the last row of the previous batch and
 /// when it was due.
-pub async fn due(
-    core: &Core,
-    after: Option<(Millis, OutboxKey)>,
-    limit: usize,
-) -> Result<Vec<(OutboxKey, Outgoing)>, Failure> {
+pub async fn due(core: &Core, after: Option<(Millis, OutboxKey)>, limit: usize) -> Result<Vec<Due>, Failure> {
     let now = core.clock.now();
     let due = core.store.scan(move |scan| {
         let mut rows = Vec::new();
         for (_, key) in scan.due(now, after.as_ref(), limit)? {
-            match scan.outgoing(&key) {
+            let row = scan.outgoing(&key).and_then(|row| {
+                row.map(|row| Ok(Due { host: host_of(scan, &key, &row.payload)?, key, row })).transpose()
+            });
+            match row {
                 // Retention deletes it.
                 Err(error) if error.is_unreadable_row() => {}
-                row => rows.extend(row?.map(|row| (key, row))),
+                row => rows.extend(row?),
             }
         }
         Ok(rows)
     });
     Ok(due.await?)
+}
+
+fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String, StoreError> {
+    let of_address = |address: &Address| address.smtp().map(|(_, domain)| registrable_domain(&domain));
+    let host = match payload {
+        Payload::OnBind(user_id) => Some(host_key(user_id.server_name())),
+        Payload::OwnerMail(notice) => of_address(&notice.address),
+        Payload::InvitationMail(_) => {
+            scan.invitation(&key.token)?.and_then(|invitation| of_address(&invitation.address))
+        }
+    };
+    // Nothing is sent for a row that is for nobody.
+    Ok(host.unwrap_or_default())
 }
 
 /// Waits until a commit puts a row into the outbox.
@@ -162,15 +191,11 @@ impl Settled {
 }
 
 /// Records the result of sending these rows, in one transaction. Returns what happened to each row.
-pub async fn settle(
-    core: &Core,
-    rows: Vec<(OutboxKey, Outgoing)>,
-    fate: Fate,
-) -> Result<Vec<Settled>, Failure> {
+pub async fn settle(core: &Core, rows: Vec<Due>, fate: Fate) -> Result<Vec<Settled>, Failure> {
     let now = core.clock.now();
     let settled = core.store.write(move |tables| {
         let mut settled = Vec::with_capacity(rows.len());
-        for (key, row) in rows {
+        for Due { key, row, .. } in rows {
             // Another account may have bound the address meanwhile. Its row replaced this one.
             if tables.outgoing(&key)?.as_ref() != Some(&row) {
                 settled.push(Settled::Withdrawn);

@@ -5,6 +5,7 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,19 +14,16 @@ use lettre::{
     Message,
     address::Envelope,
     message::{Mailbox, MultiPart, SinglePart, header},
-    transport::smtp::{
-        authentication::Credentials,
-        client::{Certificate, Tls, TlsParameters},
-        extension::ClientId,
-    },
+    transport::smtp::{authentication::Credentials, extension::ClientId},
 };
+use tokio_rustls::TlsConnector;
 
 use super::{
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
-    relay::Relay,
+    relay::{Connector, Place, Relay, Security, Stage},
     spool::Spool,
-    trust::read_certificates,
+    trust::{Pinned, trust},
 };
 use crate::{
     config::{Config, MailTransport, SmtpSecurity, is_brand},
@@ -33,7 +31,7 @@ use crate::{
         ids::UserId,
         invitation::Described,
         language::Language,
-        outbox::{BindingChange, OwnerMail},
+        outbox::{BindingChange, Kind, OwnerMail},
         retention::VISIT_LINK,
         secret::url_text,
         server_name::Host,
@@ -96,6 +94,12 @@ pub enum MailError {
     /// A retry of this mail may succeed.
     #[error("the relay did not accept the mail")]
     Temporary,
+    /// The relay refused the sender, before it heard who the recipient is.
+    #[error("the relay did not accept the sender")]
+    SenderRefused,
+    /// The relay gave no answer after it had heard the recipient. It may have no answer for others either.
+    #[error("the relay gave no answer about the mail")]
+    Unanswered,
     /// The relay cannot be reached, so other mails would fail now as well.
     #[error("the relay cannot be reached")]
     RelayUnreachable,
@@ -137,6 +141,22 @@ impl Mailer {
         Ok(Self { transport, from, texts, server_name, base_url })
     }
 
+    /// Waits for a place for a mail of the outbox.
+    pub async fn queue_place(&self, kind: Kind) -> Place<'_> {
+        match &self.transport {
+            Transport::Smtp(relay) => relay.queue_place(kind).await,
+            Transport::Directory(_) => Place::default(),
+        }
+    }
+
+    /// How many mails of the outbox may go to one registrable domain at a time.
+    pub fn max_for_domain(&self) -> usize {
+        match &self.transport {
+            Transport::Smtp(relay) => relay.max_for_domain(),
+            Transport::Directory(_) => 1,
+        }
+    }
+
     /// Sends the mail that validates an address.
     ///
     /// # Errors
@@ -145,14 +165,14 @@ impl Mailer {
         let account = Account::of(&mail.account);
         let about = About::Validation(Validation { token: &mail.token, account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
-        self.send((&mail.to, &mail.stop), &mail.link, mail.language, brand, about).await
+        self.send((&mail.to, &mail.stop), &mail.link, mail.language, brand, about, None).await
     }
 
     /// Sends the mail of an invitation.
     ///
     /// # Errors
     /// As [`Mailer::send_validation`].
-    pub async fn send_invitation(&self, mail: &InvitationMail) -> Result<(), MailError> {
+    pub async fn send_invitation(&self, mail: &InvitationMail, place: Place<'_>) -> Result<(), MailError> {
         let shown = ShownId::of_user(&mail.sender);
         let about = About::Invitation(Invitation {
             sender: shown.whole_user(),
@@ -162,20 +182,25 @@ impl Mailer {
             is_space: mail.described.is_space,
             expire_days: mail.expire_days,
         });
-        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about).await
+        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about, Some(place)).await
     }
 
     /// Sends the mail that tells the owner of an address that it was bound or unbound.
     ///
     /// # Errors
     /// As [`Mailer::send_validation`].
-    pub async fn send_owner_notice(&self, notice: &OwnerMail, stop: &str) -> Result<(), MailError> {
+    pub async fn send_owner_notice(
+        &self,
+        notice: &OwnerMail,
+        stop: &str,
+        place: Place<'_>,
+    ) -> Result<(), MailError> {
         let account = Account::of(&notice.user_id);
         let about = match notice.change {
             BindingChange::Bound => About::Bound(account),
             BindingChange::Unbound => About::Unbound(account),
         };
-        self.send((&notice.address, stop), &self.me(), notice.language, None, about).await
+        self.send((&notice.address, stop), &self.me(), notice.language, None, about, Some(place)).await
     }
 
     /// Sends the mail with the link to its reader's own page.
@@ -184,7 +209,7 @@ impl Mailer {
     /// As [`Mailer::send_validation`].
     pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
         let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
-        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about).await
+        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about, None).await
     }
 
     /// The page on which anybody can ask for the link to their own page. It holds no secret.
@@ -199,6 +224,7 @@ impl Mailer {
         language: Language,
         brand: Option<&str>,
         about: About<'_>,
+        place: Option<Place<'_>>,
     ) -> Result<(), MailError> {
         let (from, me) = (self.from.to_string(), self.me());
         let (server_name, address) = (self.server_name.as_str(), to.as_str());
@@ -208,17 +234,19 @@ impl Mailer {
             tracing::warn!(%error, "a mail could not be composed");
             MailError::Permanent
         })?;
-        self.transmit(&message).await
+        self.transmit(&message, place).await
     }
 
-    async fn transmit(&self, message: &Message) -> Result<(), MailError> {
+    async fn transmit(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), MailError> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.send(message).await.map_err(|error| {
+            Transport::Smtp(relay) => relay.send(message, place).await.map_err(|error| {
                 tracing::warn!(reason = error.reason(), status = error.status(), "a mail was not sent");
-                match () {
-                    () if error.is_permanent() => MailError::Permanent,
-                    () if error.is_unreachable() => MailError::RelayUnreachable,
-                    () => MailError::Temporary,
+                match (error.stage(), error.is_answered()) {
+                    _ if error.is_permanent() => MailError::Permanent,
+                    (None, _) | (Some(Stage::Sender), false) => MailError::RelayUnreachable,
+                    (Some(Stage::Sender), true) => MailError::SenderRefused,
+                    (Some(Stage::Recipient | Stage::Message), false) => MailError::Unanswered,
+                    (Some(Stage::Recipient | Stage::Message), true) => MailError::Temporary,
                 }
             }),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
@@ -326,29 +354,26 @@ impl header::Header for ListUnsubscribePost {
 
 fn smtp(config: &Config) -> anyhow::Result<Relay> {
     let settings = &config.mail.smtp;
-    let mut tls = TlsParameters::builder(settings.host.clone());
-    if let Some(path) = &settings.extra_ca_file {
-        for certificate in read_certificates(path).context("mail.smtp.extra_ca_file")? {
-            tls = tls.add_root_certificate(Certificate::from_der(certificate.to_vec())?);
-        }
-    }
-    let tls =
-        || tls.build_rustls().context("mail.smtp.extra_ca_file: a certificate in it cannot be an authority");
+    let tls = || {
+        let tls = trust(settings.extra_ca_file.as_deref(), Pinned::ForTheServer);
+        tls.map(|tls| TlsConnector::from(Arc::new(tls))).context("mail.smtp.extra_ca_file")
+    };
     let security = match settings.security {
-        SmtpSecurity::Tls => Tls::Wrapper(tls()?),
-        SmtpSecurity::Starttls => Tls::Required(tls()?),
-        SmtpSecurity::None => Tls::None,
+        SmtpSecurity::Tls => Security::Tls(tls()?),
+        SmtpSecurity::Starttls => Security::Starttls(tls()?),
+        SmtpSecurity::None => Security::None,
     };
     let password = read_password(settings.password.as_ref(), settings.password_file.as_deref())
         .context("mail.smtp.password_file")?;
     let credentials = settings.username.clone().zip(password).map(Credentials::from);
-    let timeout = Duration::from_secs(settings.timeout_seconds.get().into());
-    let address = (settings.host.clone(), settings.port);
     // Relays want the name of a host. The server name is public; the name of the machine may not be.
     let hello = match config.name().host() {
         Host::Dns(name) => ClientId::Domain(name.clone()),
         Host::Ip(IpAddr::V4(address)) => ClientId::Ipv4(*address),
         Host::Ip(IpAddr::V6(address)) => ClientId::Ipv6(*address),
     };
-    Ok(Relay::new(address, hello, security, credentials, timeout, settings.max_connections.get() as usize))
+    let connector =
+        Connector { host: settings.host.clone(), port: settings.port, hello, security, credentials };
+    let timeout = Duration::from_secs(settings.timeout_seconds.get().into());
+    Ok(Relay::new(connector, timeout, settings.max_connections.get() as usize))
 }

@@ -1,85 +1,121 @@
 //! The pool of connections to the mail relay.
 //!
-//! The operator bounds their number. A connection is reused for the next mail, and dropped at its first error or
-//! timeout, so that a late answer is never read as the answer to the next command.
+//! The operator bounds their number. Mails that a person waits for and mails of the outbox share them, so that neither
+//! delays the other. A connection is reused for the next mail, and dropped at its first error or timeout, so that a
+//! late answer is never read as the answer to the next command.
+
+mod connect;
+mod error;
+mod replies;
 
 use std::{
-    error::Error as _,
-    io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use lettre::{
     Address, Message,
     transport::smtp::{
-        Error,
-        authentication::{Credentials, DEFAULT_MECHANISMS},
-        client::{AsyncSmtpConnection, Tls},
+        client::AsyncSmtpConnection,
         commands::{Data, Mail, Rcpt},
-        extension::{ClientId, Extension, MailBodyParameter, MailParameter},
+        extension::{Extension, MailBodyParameter, MailParameter},
     },
 };
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant as TokioInstant, timeout_at},
 };
+
+use self::error::ConnectError;
+pub use self::{
+    connect::{Connector, Security},
+    error::{RelayError, Stage},
+};
+use crate::domain::{outbox::Kind, registrable::registrable_domain};
 
 /// An idle connection is not reused after this: a firewall may have dropped it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// One mail relay.
 pub struct Relay {
-    host: String,
-    port: u16,
-    /// The name that Bindery gives in EHLO.
-    hello: ClientId,
-    tls: Tls,
-    credentials: Option<Credentials>,
-    /// The timeout of one mail, from the wait for a connection to the relay's last answer.
+    connector: Connector,
+    /// The timeout of one mail: from the wait for a connection, or from [`Relay::queue_place`], to the relay's last
+    /// answer.
     timeout: Duration,
     connections: Semaphore,
+    /// All connections but one, which is left for mails that a person waits for.
+    for_outbox: Semaphore,
+    /// All but one of those, which is left for notices to owners: strangers choose who is invited.
+    for_invitations: Semaphore,
+    /// Half of the connections for mails to one registrable domain, see [`Relay::share_of`].
+    for_domain: Mutex<HashMap<String, Weak<Semaphore>>>,
+    max_for_domain: usize,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
 }
 
-/// Why the relay did not accept a mail.
-pub enum RelayError {
-    /// There was no connection before the timeout, or connecting failed.
-    NoConnection(Option<Error>),
-    /// The relay did not accept the mail before the timeout.
-    Timeout,
-    /// The relay does not offer an SMTP extension that the mail needs.
-    NotOffered(&'static str),
-    /// The relay refused the mail at this stage, or the connection broke.
-    Smtp(Stage, Error),
-}
-
-/// The command of a mail that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// `MAIL FROM`
-    Sender,
-    /// `RCPT TO`
-    Recipient,
-    /// `DATA` and the message.
-    Message,
+/// The right to use one of the connections.
+#[must_use]
+#[derive(Default)]
+pub struct Place<'a> {
+    _permits: Vec<SemaphorePermit<'a>>,
+    _of_domain: Option<OwnedSemaphorePermit>,
 }
 
 impl Relay {
     /// Connects when the first mail is sent; to at most `connections` at a time.
-    pub fn new(
-        (host, port): (String, u16),
-        hello: ClientId,
-        tls: Tls,
-        credentials: Option<Credentials>,
-        timeout: Duration,
-        connections: usize,
-    ) -> Self {
-        let connections = Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS));
-        Self { host, port, hello, tls, credentials, timeout, connections, idle: Mutex::default() }
+    pub fn new(connector: Connector, timeout: Duration, connections: usize) -> Self {
+        let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        let all_but = |kept| Semaphore::new(connections.saturating_sub(kept).max(1));
+        Self {
+            connector,
+            timeout,
+            connections: all_but(0),
+            for_outbox: all_but(1),
+            for_invitations: all_but(2),
+            for_domain: Mutex::default(),
+            max_for_domain: connections.div_ceil(2),
+            idle: Mutex::default(),
+        }
     }
 
-    /// Sends a mail.
+    /// Waits for a place for a mail of the outbox.
+    pub async fn queue_place(&self, kind: Kind) -> Place<'_> {
+        let mut permits = Vec::new();
+        if kind == Kind::InvitationMail {
+            permits.extend(self.for_invitations.acquire().await);
+        }
+        // No semaphore is ever closed, so there is always a permit.
+        permits.extend(self.for_outbox.acquire().await);
+        permits.extend(self.connections.acquire().await);
+        Place { _permits: permits, _of_domain: None }
+    }
+
+    /// How many mails of the outbox may go to one registrable domain at a time.
+    pub fn max_for_domain(&self) -> usize {
+        self.max_for_domain
+    }
+
+    /// Waits for a place for a mail that a person waits for. A relay that is slow about one domain must not hold up
+    /// the mails to others.
+    async fn place(&self, message: &Message) -> Place<'_> {
+        let domain = message.envelope().to().first().map_or("", Address::domain);
+        let of_domain = self.share_of(&registrable_domain(domain)).acquire_owned().await.ok();
+        Place { _permits: self.connections.acquire().await.into_iter().collect(), _of_domain: of_domain }
+    }
+
+    fn share_of(&self, domain: &str) -> Arc<Semaphore> {
+        let mut shares = self.for_domain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(domain).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(self.max_for_domain));
+        shares.insert(domain.to_owned(), Arc::downgrade(&share));
+        share
+    }
+
+    /// Sends a mail; without a place, it waits for one as part of the timeout.
     ///
     /// # Errors
     /// If the relay did not accept the mail before the timeout.
@@ -87,59 +123,44 @@ impl Relay {
         clippy::disallowed_methods,
         reason = "the timeout and the age of a connection are about real time"
     )]
-    pub async fn send(&self, message: &Message) -> Result<(), RelayError> {
+    pub async fn send(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), RelayError> {
         // lettre has a timeout only for connecting.
         let deadline = TokioInstant::now() + self.timeout;
-        let connected = timeout_at(deadline, self.connection()).await;
-        let connected = connected.map_err(|_| RelayError::NoConnection(None))?;
-        let (_permit, mut connection) = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
+        let connected = timeout_at(deadline, async {
+            let place = match place {
+                Some(place) => place,
+                None => self.place(message).await,
+            };
+            Ok::<_, ConnectError>((place, self.connection().await?))
+        });
+        let connected = connected.await.map_err(|_| RelayError::NoConnection(None))?;
+        let (_place, mut connection) = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
+        let mut stage = Stage::Sender;
         let sent = timeout_at(deadline, async {
-            let sent = send_on(&mut connection, message).await;
+            let sent = send_on(&mut connection, message, &mut stage).await;
             if sent.is_err() {
                 connection.abort().await;
             }
             sent
         });
-        sent.await.map_err(|_| RelayError::Timeout)??;
+        match sent.await {
+            Ok(sent) => sent?,
+            Err(_) => return Err(RelayError::Timeout(stage)),
+        }
         self.idle().push((Instant::now(), connection));
         Ok(())
     }
 
-    /// An idle connection or a new one, with the permit that it counts against.
-    async fn connection(&self) -> Result<(Option<SemaphorePermit<'_>>, AsyncSmtpConnection), Error> {
-        // The semaphore is never closed, so there is always a permit.
-        let permit = self.connections.acquire().await.ok();
-        Ok(match self.take_idle().await {
-            Some(connection) => (permit, connection),
-            None => (permit, self.connect().await?),
-        })
-    }
-
-    async fn take_idle(&self) -> Option<AsyncSmtpConnection> {
+    /// An idle connection or a new one.
+    async fn connection(&self) -> Result<AsyncSmtpConnection, ConnectError> {
         loop {
-            let (since, mut connection) = self.idle().pop()?;
+            let Some((since, mut connection)) = self.idle().pop() else {
+                return self.connector.connect().await;
+            };
             if since.elapsed() < MAX_IDLE && connection.test_connected().await {
-                return Some(connection);
+                return Ok(connection);
             }
         }
-    }
-
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
-        let wrapper = match &self.tls {
-            Tls::Wrapper(tls) => Some(tls.clone()),
-            _ => None,
-        };
-        let address = (self.host.as_str(), self.port);
-        let connecting =
-            AsyncSmtpConnection::connect_tokio1(address, Some(self.timeout), &self.hello, wrapper, None);
-        let mut connection = connecting.await?;
-        if let Tls::Required(tls) = &self.tls {
-            connection.starttls(tls.clone(), &self.hello).await?;
-        }
-        if let Some(credentials) = &self.credentials {
-            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
-        }
-        Ok(connection)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(Instant, AsyncSmtpConnection)>> {
@@ -147,8 +168,12 @@ impl Relay {
     }
 }
 
-/// Sends a mail as lettre does; an error also says at which stage.
-async fn send_on(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), RelayError> {
+/// Sends a mail as lettre does, and keeps in `stage` how far it has come.
+async fn send_on(
+    connection: &mut AsyncSmtpConnection,
+    message: &Message,
+    stage: &mut Stage,
+) -> Result<(), RelayError> {
     let (envelope, text) = (message.envelope(), message.formatted());
     let offers = |extension| connection.server_info().supports_feature(extension);
     let is_ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
@@ -165,98 +190,16 @@ async fn send_on(connection: &mut AsyncSmtpConnection, message: &Message) -> Res
         }
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
-    let at = |stage| move |error| RelayError::Smtp(stage, error);
-    connection.command(Mail::new(envelope.from().cloned(), parameters)).await.map_err(at(Stage::Sender))?;
-    for address in envelope.to() {
-        let recipient = Rcpt::new(address.clone(), Vec::new());
-        connection.command(recipient).await.map_err(at(Stage::Recipient))?;
-    }
-    connection.command(Data).await.map_err(at(Stage::Message))?;
-    connection.message(&text).await.map_err(at(Stage::Message))?;
-    Ok(())
-}
-
-impl RelayError {
-    /// Whether every retry would fail too: the mail needs an extension that the relay does not offer, or the relay
-    /// says that there is no such mailbox. Other refusals, by quota or policy, are about the sender or may end.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::NotOffered(_) => true,
-            Self::Smtp(Stage::Recipient | Stage::Message, error) if error.is_permanent() => {
-                match enhanced_status(error) {
-                    // RFC 3463 section 3.2; 7 and 8 are about the sender.
-                    Some((class, subject, detail)) => class == 5 && subject == 1 && ![7, 8].contains(&detail),
-                    // RFC 5321 section 4.2.2. After the whole message, these may be about anything.
-                    None => matches!(self, Self::Smtp(Stage::Recipient, _)) && names_the_mailbox(error),
-                }
-            }
-            _ => false,
+    let sent = async {
+        connection.command(Mail::new(envelope.from().cloned(), parameters)).await?;
+        *stage = Stage::Recipient;
+        for address in envelope.to() {
+            connection.command(Rcpt::new(address.clone(), Vec::new())).await?;
         }
-    }
-
-    /// Whether other mails would fail now as well, because the relay cannot be reached.
-    pub fn is_unreachable(&self) -> bool {
-        match self {
-            Self::NoConnection(_) => true,
-            Self::Timeout | Self::NotOffered(_) => false,
-            Self::Smtp(_, error) => error.status().is_none(),
-        }
-    }
-
-    fn error(&self) -> Option<&Error> {
-        match self {
-            Self::NoConnection(error) => error.as_ref(),
-            Self::Timeout | Self::NotOffered(_) => None,
-            Self::Smtp(_, error) => Some(error),
-        }
-    }
-
-    /// The status that the relay answered with, if it did.
-    pub fn status(&self) -> Option<String> {
-        self.error().and_then(Error::status).map(|code| code.to_string())
-    }
-
-    /// What happened, for the log. It leaves out the relay's own text, which may quote an address.
-    pub fn reason(&self) -> String {
-        if let Self::NotOffered(extension) = self {
-            return format!("the mail needs {extension}, which the relay does not offer");
-        }
-        let Some(error) = self.error() else {
-            return "the relay did not answer before mail.smtp.timeout_seconds".to_owned();
-        };
-        match error {
-            _ if error.is_permanent() => "the relay refused it".to_owned(),
-            _ if error.is_transient() => "the relay refused it for now".to_owned(),
-            // lettre's own text, about an extension or mechanism that the relay does not offer.
-            _ if error.is_client() => error.to_string(),
-            _ if error.is_response() => "the relay's answer is not SMTP".to_owned(),
-            _ => match tls_problem(error) {
-                Some(problem) => format!("TLS to the relay failed: {problem}"),
-                None => "the relay cannot be reached, or the connection broke".to_owned(),
-            },
-        }
-    }
-}
-
-fn names_the_mailbox(error: &Error) -> bool {
-    error.status().is_some_and(|code| [550, 551, 553].contains(&u16::from(code)))
-}
-
-/// The enhanced status (RFC 2034) at the start of an answer.
-fn enhanced_status(error: &Error) -> Option<(u16, u16, u16)> {
-    let answer = error.source()?.to_string();
-    let mut numbers = answer.split(' ').next()?.splitn(3, '.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??, numbers.next()??))
-}
-
-fn tls_problem(error: &Error) -> Option<&rustls::Error> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(problem) = inner.and_then(|inner| inner.downcast_ref()) {
-            return Some(problem);
-        }
-        source = error.source();
-    }
-    None
+        *stage = Stage::Message;
+        connection.command(Data).await?;
+        connection.message(&text).await
+    };
+    let sent = sent.await;
+    sent.map(drop).map_err(|error| RelayError::Smtp(*stage, error))
 }

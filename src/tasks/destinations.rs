@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use super::relay::RelayState;
 use crate::{
     domain::{
         backoff::Backoff,
-        outbox::{OutboxKey, Outgoing, Payload, RETRY_FIRST, RETRY_MOST},
-        server_name::host_key,
+        outbox::{Kind, OutboxKey, RETRY_FIRST, RETRY_MOST},
         time::{DAY, Millis},
     },
+    ops::outbox::Due,
     remote::places::owner_of,
 };
 
@@ -22,45 +23,30 @@ use crate::{
 pub const DUE_BATCH: usize = 1024;
 /// How many rows of one destination are sent in one turn.
 const DESTINATION_BATCH: usize = 16;
-const MAX_CONCURRENT_HOMESERVERS: usize = 32;
-/// The share of one registrable domain: hosts in it that never answer must not delay the calls to others.
+/// How many destinations are sent to at once, for each kind of row: none takes the places of another.
+const MAX_CONCURRENT: usize = 32;
+/// The share of one registrable domain: homeservers in it that never answer must not delay the calls to others.
 const MAX_CONCURRENT_OF_DOMAIN: usize = 4;
-/// The relay is the operator's own, and all mails wait for it.
-const RELAY_MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// The relay is the operator's own. What it is slow about for one domain ends sooner than an outage of a homeserver.
+const MAIL_MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// A row of the outbox with its key.
-pub type Row = (OutboxKey, Outgoing);
-
-/// The relay, or the host of a homeserver, whatever its port.
+/// Where rows of one kind go: a homeserver, whatever its port, or the mailboxes of a registrable domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Destination {
-    /// The mail relay.
-    Relay,
-    /// See [`host_key`].
-    Homeserver(String),
+pub struct Destination {
+    /// The kind of the rows.
+    pub kind: Kind,
+    /// See [`Due`].
+    pub host: String,
 }
 
 impl Destination {
-    fn of(payload: &Payload) -> Self {
-        match payload {
-            Payload::InvitationMail(_) | Payload::OwnerMail(_) => Self::Relay,
-            Payload::OnBind(user_id) => Self::Homeserver(host_key(user_id.server_name())),
-        }
-    }
-
-    /// Who owns a homeserver; `None` for the relay, which has a place of its own.
-    fn owner(&self) -> Option<String> {
-        match self {
-            Self::Relay => None,
-            Self::Homeserver(host) => Some(owner_of(host)),
-        }
+    /// Whether the relay takes the rows.
+    pub fn is_mail(&self) -> bool {
+        self.kind != Kind::OnBind
     }
 
     fn max_backoff(&self) -> Duration {
-        match self {
-            Self::Relay => RELAY_MAX_BACKOFF,
-            Self::Homeserver(_) => RETRY_MOST,
-        }
+        if self.is_mail() { MAIL_MAX_BACKOFF } else { RETRY_MOST }
     }
 }
 
@@ -73,6 +59,10 @@ pub enum Outcome {
     FailedAfterSuccess,
     /// The destination took no row.
     Failed,
+    /// The relay gave no answer about a mail or two, and was asked about no other.
+    Unanswered,
+    /// The relay cannot be reached, whatever the destination.
+    RelayUnreachable,
 }
 
 /// Nothing is sent before `until`.
@@ -82,18 +72,19 @@ struct Pause {
     until: Millis,
 }
 
-/// The state of every destination, and a cursor into the due rows.
+/// The state of every destination and of the relay, and a cursor into the due rows.
 #[derive(Default)]
 pub struct Destinations {
     busy: HashSet<Destination>,
     backoffs: HashMap<Destination, Pause>,
+    relay: RelayState,
     cursor: Option<(Millis, OutboxKey)>,
 }
 
 impl Destinations {
     /// Whether a row could be sent now, if one were due.
     pub fn have_capacity(&self) -> bool {
-        self.capacity() > 0 || !self.busy.contains(&Destination::Relay)
+        self.busy.len() < Kind::ALL.len() * MAX_CONCURRENT
     }
 
     /// The next batch of due rows follows this one; `None` starts with the row that has been due the longest.
@@ -102,41 +93,56 @@ impl Destinations {
     }
 
     /// Adds to `picked` those rows of a batch that may be sent now.
-    pub fn pick(&self, rows: Vec<Row>, now: Millis, picked: &mut HashMap<Destination, Vec<Row>>) {
-        let mut capacity = self.capacity().saturating_sub(count_homeservers(picked.keys()));
+    pub fn pick(&self, rows: Vec<Due>, now: Millis, picked: &mut HashMap<Destination, Vec<Due>>) {
+        let mut of_kind: HashMap<Kind, usize> = HashMap::new();
         let mut of_owner: HashMap<String, usize> = HashMap::new();
-        for owner in self.busy.iter().chain(picked.keys()).filter_map(Destination::owner) {
-            *of_owner.entry(owner).or_default() += 1;
+        let mut mails = 0;
+        for destination in self.busy.iter().chain(picked.keys()) {
+            *of_kind.entry(destination.kind).or_default() += 1;
+            if destination.is_mail() {
+                mails += 1;
+            } else {
+                *of_owner.entry(owner_of(&destination.host)).or_default() += 1;
+            }
         }
-        for (key, row) in rows {
-            let destination = Destination::of(&row.payload);
-            let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|backoff| now < backoff.until);
-            if self.busy.contains(&destination) || is_in_backoff() {
+        for due in rows {
+            let destination = Destination { kind: due.key.kind, host: due.host.clone() };
+            let max_rows = match destination.is_mail() && self.relay.is_unreachable() {
+                true => 1,
+                false => DESTINATION_BATCH,
+            };
+            if let Some(batch) = picked.get_mut(&destination) {
+                if batch.len() < max_rows {
+                    batch.push(due);
+                }
                 continue;
             }
-            if let Some(batch) = picked.get_mut(&destination) {
-                if batch.len() < DESTINATION_BATCH {
-                    batch.push((key, row));
-                }
-            } else if destination == Destination::Relay {
-                picked.insert(destination, vec![(key, row)]);
-            } else if capacity > 0
-                && let Some(owner) = destination.owner()
-            {
-                let count = of_owner.entry(owner).or_default();
-                if *count < MAX_CONCURRENT_OF_DOMAIN {
-                    *count += 1;
-                    capacity -= 1;
-                    picked.insert(destination, vec![(key, row)]);
-                }
+            let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|backoff| now < backoff.until);
+            let of_kind = of_kind.entry(destination.kind).or_default();
+            if *of_kind >= MAX_CONCURRENT || self.busy.contains(&destination) || is_in_backoff() {
+                continue;
             }
+            if destination.is_mail() {
+                if !self.relay.may_try(now, mails) {
+                    continue;
+                }
+                mails += 1;
+            } else {
+                let of_owner = of_owner.entry(owner_of(&destination.host)).or_default();
+                if *of_owner >= MAX_CONCURRENT_OF_DOMAIN {
+                    continue;
+                }
+                *of_owner += 1;
+            }
+            *of_kind += 1;
+            picked.insert(destination, vec![due]);
         }
     }
 
     /// Moves the cursor behind this batch; `false` if it was the last, and the next one starts from the front.
-    pub fn advance_cursor(&mut self, rows: &[Row]) -> bool {
+    pub fn advance_cursor(&mut self, rows: &[Due]) -> bool {
         let last = rows.last().filter(|_| rows.len() == DUE_BATCH);
-        self.cursor = last.map(|(key, row)| (row.due, key.clone()));
+        self.cursor = last.map(|due| (due.row.due, due.key.clone()));
         self.cursor.is_some()
     }
 
@@ -153,9 +159,16 @@ impl Destinations {
     /// Ends the turn of a destination. Each failure doubles its backoff.
     pub fn finish(&mut self, destination: Destination, outcome: Outcome, now: Millis) {
         self.busy.remove(&destination);
+        if destination.is_mail() {
+            match outcome {
+                Outcome::Succeeded | Outcome::FailedAfterSuccess => self.relay.answered(),
+                Outcome::Failed | Outcome::Unanswered => self.relay.gave_no_answer(&destination.host, now),
+                Outcome::RelayUnreachable => self.relay.was_unreachable(now),
+            }
+        }
         let before = self.backoffs.remove(&destination).map_or(0, |pause| pause.failures);
         let failures = match outcome {
-            Outcome::Succeeded => return,
+            Outcome::Succeeded | Outcome::Unanswered | Outcome::RelayUnreachable => return,
             Outcome::FailedAfterSuccess => 0,
             Outcome::Failed => before,
         };
@@ -165,15 +178,6 @@ impl Destinations {
         let backoff = Backoff { first: RETRY_FIRST, cap: destination.max_backoff() };
         self.backoffs.insert(destination, Pause { failures, until: now.after(backoff.wait(failures)) });
     }
-
-    fn capacity(&self) -> usize {
-        MAX_CONCURRENT_HOMESERVERS.saturating_sub(count_homeservers(self.busy.iter()))
-    }
-}
-
-/// The relay has a place of its own.
-fn count_homeservers<'a>(destinations: impl Iterator<Item = &'a Destination>) -> usize {
-    destinations.filter(|destination| **destination != Destination::Relay).count()
 }
 
 #[cfg(test)]
@@ -182,49 +186,74 @@ mod tests {
     use crate::domain::{
         ids::{Token, UserId},
         invitation::Described,
-        outbox::Kind,
+        outbox::{Outgoing, Payload},
+        server_name::host_key,
     };
 
     const NOW: Millis = Millis(1_800_000_000_000);
 
-    fn row(number: usize, payload: Payload) -> Row {
+    fn row(number: usize, payload: Payload, host: &str) -> Due {
         let token = Token::parse(&format!("{number:06}")).expect("a token");
-        (OutboxKey { kind: payload.kind(), token }, Outgoing::new(payload, NOW))
+        let key = OutboxKey { kind: payload.kind(), token };
+        Due { key, row: Outgoing::new(payload, NOW), host: host.to_owned() }
     }
 
-    fn to(number: usize, server: &str) -> Row {
-        row(number, Payload::OnBind(UserId::parse(&format!("@a:{server}")).expect("a user ID")))
+    fn to(number: usize, server: &str) -> Due {
+        let user = UserId::parse(&format!("@a:{server}")).expect("a user ID");
+        row(number, Payload::OnBind(user), &host_key(server))
     }
 
-    fn mail(number: usize) -> Row {
-        row(number, Payload::InvitationMail(Described::default()))
+    fn mail(number: usize, domain: &str) -> Due {
+        row(number, Payload::InvitationMail(Described::default()), domain)
     }
 
-    fn picked(destinations: &Destinations, rows: Vec<Row>, now: Millis) -> HashMap<Destination, Vec<Row>> {
+    fn picked(destinations: &Destinations, rows: Vec<Due>, now: Millis) -> HashMap<Destination, Vec<Due>> {
         let mut picked = HashMap::new();
         destinations.pick(rows, now, &mut picked);
         picked
     }
 
     fn host(name: &str) -> Destination {
-        Destination::Homeserver(name.to_owned())
+        Destination { kind: Kind::OnBind, host: name.to_owned() }
+    }
+
+    fn mailboxes(domain: &str) -> Destination {
+        Destination { kind: Kind::InvitationMail, host: domain.to_owned() }
     }
 
     #[test]
-    fn homeservers_take_no_place_from_the_relay() {
+    fn no_kind_takes_a_place_from_another() {
         let mut destinations = Destinations::default();
-        let many = || (0..100).map(|number| to(number, &format!("hs{number}.test")));
-        let first = picked(&destinations, many().chain([mail(200)]).collect(), NOW);
-        assert_eq!(first.len(), MAX_CONCURRENT_HOMESERVERS + 1);
-        assert!(first.contains_key(&Destination::Relay));
-        for destination in first.into_keys().filter(|destination| *destination != Destination::Relay) {
+        let homeservers = || (0..100).map(|number| to(number, &format!("hs{number}.test")));
+        let mails = || (100..200).map(|number| mail(number, &format!("mail{number}.test")));
+        let first = picked(&destinations, homeservers().chain(mails()).collect(), NOW);
+        assert_eq!(first.len(), 2 * MAX_CONCURRENT);
+        for destination in first.into_keys().filter(|destination| !destination.is_mail()) {
             destinations.start(destination);
         }
-        assert!(destinations.have_capacity());
-        let second = picked(&destinations, many().chain([mail(200)]).collect(), NOW);
-        assert_eq!(second.into_keys().collect::<Vec<_>>(), [Destination::Relay]);
-        destinations.start(Destination::Relay);
-        assert!(!destinations.have_capacity());
+        let second = picked(&destinations, homeservers().chain(mails()).collect(), NOW);
+        assert_eq!(second.len(), MAX_CONCURRENT);
+        assert!(second.keys().all(Destination::is_mail));
+    }
+
+    #[test]
+    fn a_domain_about_which_the_relay_is_silent_stops_no_mail_to_others_but_several_do() {
+        let mut destinations = Destinations::default();
+        let rows =
+            || ["a.test", "b.test", "c.test", "d.test", "e.test"].map(|domain| mail(1, domain)).to_vec();
+        let count = |destinations: &Destinations, after| {
+            picked(destinations, rows(), NOW.after(Duration::from_secs(after))).len()
+        };
+        for (domain, left) in [("a.test", 4), ("b.test", 3), ("c.test", 0)] {
+            destinations.finish(mailboxes(domain), Outcome::Failed, NOW);
+            assert_eq!(count(&destinations, 0), left, "{domain}");
+        }
+        assert_eq!((count(&destinations, 4), count(&destinations, 5)), (0, 5));
+        destinations.finish(mailboxes("d.test"), Outcome::Succeeded, NOW);
+        assert_eq!(count(&destinations, 0), 2);
+        // One mail finds out whether a relay that was unreachable is there again.
+        destinations.finish(mailboxes("d.test"), Outcome::RelayUnreachable, NOW);
+        assert_eq!((count(&destinations, 4), count(&destinations, 5)), (0, 1));
     }
 
     #[test]
@@ -272,7 +301,7 @@ mod tests {
     #[test]
     fn each_failure_doubles_the_backoff_until_a_success() {
         let mut destinations = Destinations::default();
-        let rows = || vec![to(1, "hs.test"), mail(2)];
+        let rows = || vec![to(1, "hs.test"), mail(2, "mail.test")];
         let is_in_backoff_for = |destinations: &Destinations, destination: &Destination, millis: u64| {
             let is_picked =
                 |after| picked(destinations, rows(), Millis(NOW.0 + after)).contains_key(destination);
@@ -282,8 +311,9 @@ mod tests {
             destinations.start(host("hs.test"));
             destinations.finish(host("hs.test"), Outcome::Failed, NOW);
             assert!(is_in_backoff_for(&destinations, &host("hs.test"), wait * 1000), "{wait}");
-            destinations.finish(Destination::Relay, Outcome::Failed, NOW);
-            assert!(is_in_backoff_for(&destinations, &Destination::Relay, wait.min(60) * 1000), "{wait}");
+            destinations.start(mailboxes("mail.test"));
+            destinations.finish(mailboxes("mail.test"), Outcome::Failed, NOW);
+            assert!(is_in_backoff_for(&destinations, &mailboxes("mail.test"), wait.min(60) * 1000), "{wait}");
         }
         destinations.finish(host("hs.test"), Outcome::FailedAfterSuccess, NOW);
         assert!(is_in_backoff_for(&destinations, &host("hs.test"), 5000));
@@ -297,13 +327,13 @@ mod tests {
     fn rows_of_others_are_found_behind_thousands_of_a_busy_one() {
         let mut destinations = Destinations::default();
         destinations.start(host("busy.test"));
-        let mut all: Vec<Row> = (0..5000).map(|number| to(number, "busy.test")).collect();
+        let mut all: Vec<Due> = (0..5000).map(|number| to(number, "busy.test")).collect();
         all.push(to(5000, "other.test"));
         let mut found = HashMap::new();
         for step in 0.. {
             let after = destinations.cursor().map_or("", |(_, key)| key.token.as_str()).to_owned();
-            let rows = all.iter().filter(|(key, _)| key.kind == Kind::OnBind && key.token.as_str() > &*after);
-            let rows: Vec<Row> = rows.take(DUE_BATCH).cloned().collect();
+            let rows = all.iter().filter(|due| due.key.token.as_str() > &*after);
+            let rows: Vec<Due> = rows.take(DUE_BATCH).cloned().collect();
             let has_more = destinations.advance_cursor(&rows);
             destinations.pick(rows, NOW, &mut found);
             assert_eq!(has_more, step < 4, "five steps");

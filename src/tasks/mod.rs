@@ -7,6 +7,7 @@
 mod budgets;
 mod destinations;
 mod outbox;
+mod relay;
 mod retention;
 mod rotation;
 mod visits;

@@ -1,17 +1,17 @@
-//! The outbox: requests to homeservers when an invited address is published, and invitation mails. Bindery
-//! retries both until one try succeeds, and then never sends them again.
+//! The outbox: requests to homeservers when an invited address is published, and mails. Bindery retries both until one
+//! try succeeds, and then never sends them again.
+
+mod mails;
 
 use std::time::Duration;
 
-use bindery::{config::SmtpSecurity, domain::bucket::Rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Server, User, at_least_one,
+    Server, User,
     homeserver::{Answer, Told},
     openapi::check_on_bind,
-    smtp::{Mood, Relay, Stage},
     v2,
 };
 
@@ -288,98 +288,4 @@ async fn the_invitations_of_two_people_never_meet() {
     }
     let last: Vec<_> = told[before..].iter().map(|told| told.body["mxid"].clone()).collect();
     assert!(last.iter().all(|mxid| *mxid == json!(dave.id)), "{last:?}");
-}
-
-#[tokio::test]
-async fn a_mail_waits_for_a_relay_that_is_gone_and_not_for_one_that_refuses() {
-    let relay = Relay::start(SmtpSecurity::None);
-    let server = Server::start_with(|config| relay.configure(config)).await;
-    let alice = server.user("alice").await;
-    relay.set(Mood::RefuseWith(Stage::Recipient, "550 5.1.1"));
-    server.invite(&alice, "nobody@example.org", ROOM).await;
-    server.until_counted(&counted("invitation_mail", "refused", 1)).await;
-    for (round, mood) in
-        [Mood::Refuse(Stage::Recipient, 451), Mood::Drop(Stage::Message)].into_iter().enumerate()
-    {
-        let round = u32::try_from(round).expect("small") + 1;
-        relay.set(mood);
-        server.invite(&alice, ADDRESS, ROOM).await;
-        server.until_counted(&counted("invitation_mail", "waiting", round)).await;
-        relay.set(Mood::Accept);
-        server.clock.forward(Duration::from_secs(5));
-        server.until_counted(&counted("invitation_mail", "delivered", round)).await;
-    }
-    let mails = relay.mails();
-    assert_eq!(mails.iter().filter(|mail| mail.to == [ADDRESS]).count(), 2);
-    assert!(mails.iter().all(|mail| mail.to != ["nobody@example.org"]));
-}
-
-#[tokio::test]
-async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
-    let relay = Relay::start(SmtpSecurity::None);
-    let server = Server::start_with(|config| {
-        relay.configure(config);
-        config.limits.invite_per_address = Rate::new(100, 100);
-    });
-    let mut server = server.await;
-    server.leaves_jobs();
-    let alice = server.user("alice").await;
-    let mut counts = [0, 0];
-    for (stage, words, is_final) in [
-        (Stage::Recipient, "550 5.1.1", true),
-        (Stage::Recipient, "553 5.1.3", true),
-        (Stage::Recipient, "556 5.1.10", true),
-        (Stage::Message, "550 5.1.1", true),
-        (Stage::Recipient, "550", true),
-        (Stage::Recipient, "551", true),
-        (Stage::Recipient, "553", true),
-        // A quota, a policy, a required password: problems of this server, or temporary ones.
-        (Stage::Recipient, "550 5.7.1", false),
-        (Stage::Recipient, "550 5.4.5", false),
-        (Stage::Recipient, "552 5.2.2", false),
-        (Stage::Recipient, "550 5.1.8", false),
-        (Stage::Recipient, "554", false),
-        (Stage::Recipient, "450 5.1.1", false),
-        (Stage::Sender, "550", false),
-        (Stage::Sender, "553 5.1.1", false),
-        (Stage::Message, "550", false),
-        (Stage::Message, "554 5.7.1", false),
-    ] {
-        relay.set(Mood::RefuseWith(stage, words));
-        server.invite(&alice, ADDRESS, ROOM).await;
-        counts[usize::from(is_final)] += 1;
-        let outcome = if is_final { "refused" } else { "waiting" };
-        server.until_counted(&counted("invitation_mail", outcome, counts[usize::from(is_final)])).await;
-    }
-    assert!(relay.mails().is_empty());
-}
-
-#[tokio::test]
-async fn a_mail_that_cannot_be_sent_holds_up_no_other() {
-    const MUTE: &str = "mute@example.org";
-    let relay = Relay::start_with(SmtpSecurity::None, |offers| offers.smtputf8 = false);
-    let server = Server::start_with(|config| {
-        relay.configure(config);
-        config.mail.smtp.timeout_seconds = at_least_one(1);
-    });
-    let server = server.await;
-    let alice = server.user("alice").await;
-    server.invite(&alice, "jürgen@example.org", ROOM).await;
-    server.until_counted(&counted("invitation_mail", "refused", 1)).await;
-    // While the relay is down, rows that were not tried stay unchanged.
-    relay.set(Mood::Drop(Stage::Greeting));
-    server.invite(&alice, MUTE, ROOM).await;
-    server.until_counted(&counted("invitation_mail", "waiting", 1)).await;
-    server.invite(&alice, ADDRESS, ROOM).await;
-    server.clock.forward(Duration::from_secs(5));
-    server.until_counted(&counted("invitation_mail", "waiting", 2)).await;
-    // If the relay times out for one recipient, that row waits and the next one is sent.
-    relay.set(Mood::SilentTo(MUTE));
-    server.clock.forward(Duration::from_secs(10));
-    relay.until(|seen| seen.mails.iter().any(|mail| mail.to == [ADDRESS])).await;
-    server.until_counted(&counted("invitation_mail", "waiting", 3)).await;
-    server.until_counted(&counted("invitation_mail", "delivered", 1)).await;
-    relay.set(Mood::Accept);
-    server.clock.forward(HOUR);
-    server.until_counted(&counted("invitation_mail", "delivered", 2)).await;
 }

@@ -22,7 +22,7 @@ use crate::{
 const MAX_REMEMBERED: usize = 64;
 
 /// How many different recipients must be refused in a row until this counts as trouble of the relay or gateway.
-/// Otherwise a caller could make it seem so with addresses that do not exist.
+/// Otherwise a caller could make it seem so with a few mailboxes that are full.
 const REFUSED_IN_A_ROW: usize = 5;
 
 /// How long after the last failed delivery the relay or gateway is still believed to fail.
@@ -35,7 +35,10 @@ const USUAL_SMS_MILLIS: Range<u64> = 150..600;
 /// Why a message was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotDelivered {
-    /// The relay or the gateway did not accept this recipient.
+    /// There is no such recipient. This says nothing about others, and anybody can cause it.
+    NoRecipient,
+    /// The relay or the gateway did not accept a message to this recipient. If it accepts none to several, it is
+    /// about all.
     Recipient,
     /// The relay or the gateway could not be reached, or accepts nothing now.
     Transport,
@@ -134,6 +137,7 @@ impl Past {
                 self.refused.clear();
                 self.failing_since = None;
             }
+            Err(NotDelivered::NoRecipient) => {}
             Err(NotDelivered::Transport) => self.failing_since = Some(now()),
             Err(NotDelivered::Recipient) => {
                 if self.refused.len() < REFUSED_IN_A_ROW && !self.refused.contains(to) {
@@ -167,13 +171,15 @@ mod tests {
 
     #[test]
     fn a_caller_cannot_make_the_relay_seem_to_fail() {
-        use NotDelivered::{Recipient, Transport};
+        use NotDelivered::{NoRecipient, Recipient, Transport};
         assert_eq!(outcome_after(&[]), Ok(()));
         assert_eq!(outcome_after(&[(1, Ok(())), (2, Err(Transport))]), Err(Transport));
         assert_eq!(outcome_after(&[(1, Err(Transport)), (2, Ok(()))]), Ok(()));
         let refused = |numbers: &[usize]| numbers.iter().map(|n| (*n, Err(Recipient))).collect::<Vec<_>>();
         assert_eq!(outcome_after(&refused(&[1, 1, 1, 1, 1, 1, 2])), Ok(()));
         assert_eq!(outcome_after(&refused(&[1, 2, 3, 4, 5])), Err(Transport));
+        let unknown: Vec<_> = (0..100).map(|number| (number, Err(NoRecipient))).collect();
+        assert_eq!(outcome_after(&unknown), Ok(()));
         let with_one_delivered = [refused(&[1, 2, 3, 4]), vec![(9, Ok(()))], refused(&[5])].concat();
         assert_eq!(outcome_after(&with_one_delivered), Ok(()));
     }

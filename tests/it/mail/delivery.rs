@@ -104,6 +104,64 @@ async fn the_server_logs_in_to_the_relay() {
 }
 
 #[tokio::test]
+async fn login_is_tried_where_plain_fails() {
+    let relay = Relay::start_with(SmtpSecurity::Tls, |offers| {
+        offers.login = Some(("bindery", "pass"));
+        offers.refuses_plain = true;
+    });
+    let setup = |config: &mut bindery::config::Config| {
+        config.mail.smtp.username = Some("bindery".to_owned());
+        config.mail.smtp.password = Some(Password("pass".to_owned()));
+    };
+    let server = server_behind(&relay, setup).await;
+    let alice = server.user("alice").await;
+    request(&server, &alice, "alice@example.org", 1).await.ok();
+    assert_eq!(relay.mails()[0].user.as_deref(), Some("bindery"));
+    let tried = relay.seen(|seen| seen.commands.iter().filter(|(_, one)| one.starts_with("AUTH ")).count());
+    assert_eq!(tried, 2);
+}
+
+#[tokio::test]
+async fn a_relay_that_says_no_more_than_it_must_takes_mails() {
+    for security in EVERY_SECURITY {
+        let relay = Relay::start_with(security, |offers| {
+            offers.login = Some(("bindery", "pass"));
+            offers.is_terse = true;
+        });
+        let setup = |config: &mut bindery::config::Config| {
+            config.mail.smtp.username = Some("bindery".to_owned());
+            config.mail.smtp.password = Some(Password("pass".to_owned()));
+        };
+        let server = server_behind(&relay, setup).await;
+        let alice = server.user("alice").await;
+        for address in ["alice@example.org", "jürgen@example.org"] {
+            request(&server, &alice, address, 1).await.ok();
+        }
+        let mails = relay.mails();
+        assert_eq!(mails[1].to, ["jürgen@example.org"]);
+        assert!(mails.iter().all(|mail| mail.user.as_deref() == Some("bindery")), "{security:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_may_show_the_self_signed_certificate_in_the_file() {
+    for security in [SmtpSecurity::Starttls, SmtpSecurity::Tls] {
+        // There is one relay, so the names do not matter.
+        let relay = Relay::start_under(Authority::self_signed(&["mail.test"]), security, |_| {});
+        let server = server_behind(&relay, |_| {}).await;
+        let alice = server.user("alice").await;
+        request(&server, &alice, "alice@example.org", 1).await.ok();
+        assert!(relay.mails()[0].encrypted);
+        let other = Authority::self_signed(&["127.0.0.1"]);
+        let trusted = Some(other.file());
+        let server = server_behind(&relay, |config| config.mail.smtp.extra_ca_file = trusted).await;
+        let alice = server.user("alice").await;
+        request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+        assert_eq!(relay.mails().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_or_none_sends_nothing() {
     for password in [None, Some("wrong")] {
         for mechanisms in ["PLAIN", "LOGIN", "CRAM-MD5"] {
@@ -262,4 +320,30 @@ async fn no_more_connections_are_opened_than_the_operator_allows() {
     }
     assert_eq!(relay.mails().len(), 5);
     assert_eq!(relay.seen(|seen| seen.connections), 2);
+}
+
+#[tokio::test]
+async fn a_domain_about_which_the_relay_is_slow_holds_up_no_mail_to_others() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |config| config.mail.smtp.timeout_seconds = at_least_one(5)).await;
+    let alice = server.user("alice").await;
+    relay.set(Mood::SilentTo("slow.test"));
+    let addresses = ["a@a.slow.test", "b@b.slow.test", "c@slow.test", "d@slow.test", "e@slow.test"];
+    let slow = futures_util::future::join_all(addresses.map(|address| request(&server, &alice, address, 1)));
+    let quick = async {
+        let are_at_it = |seen: &crate::support::smtp::Seen| {
+            let rcpt = seen.commands.iter().filter(|(_, command)| command.starts_with("RCPT"));
+            rcpt.count() == 2
+        };
+        relay.until(are_at_it).await;
+        for number in 0..5 {
+            request(&server, &alice, &format!("{number}@example.org"), 1).await.ok();
+        }
+        std::time::Instant::now()
+    };
+    let (slow, quick_ended) = tokio::join!(slow, quick);
+    assert!(quick_ended.elapsed() > std::time::Duration::from_secs(1), "they did not wait for each other");
+    for reply in slow {
+        reply.refused(400, "M_EMAIL_SEND_ERROR");
+    }
 }

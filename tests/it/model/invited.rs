@@ -66,9 +66,9 @@ impl Invited {
 
     /// Sends whatever is due, and this becomes of it.
     pub async fn deliver(&mut self, core: &Core, fate: Fate) {
-        for (key, row) in outbox::due(core, None, 1000).await.expect("readable") {
-            let token = key.token.as_str().to_owned();
-            let content = outbox::content(core, &key, &row).expect("readable");
+        for due in outbox::due(core, None, 1000).await.expect("readable") {
+            let (token, kind) = (due.key.token.as_str().to_owned(), due.key.kind);
+            let content = outbox::content(core, &due.key, &due.row).expect("readable");
             let Some(one) = self.0.get_mut(&token) else {
                 assert!(content.is_none(), "what is not stored any more is not sent");
                 continue;
@@ -101,8 +101,8 @@ impl Invited {
                     Fate::Withdrawn
                 }
             };
-            let settled = outbox::settle(core, vec![(key.clone(), row)], fate).await.expect("written");
-            match (settled[0], key.kind) {
+            let settled = outbox::settle(core, vec![due], fate).await.expect("written");
+            match (settled[0], kind) {
                 (_, Kind::InvitationMail | Kind::OwnerMail) | (Settled::Waiting, _) => {}
                 (Settled::Delivered, _) => drop(self.0.remove(&token)),
                 (Settled::GivenUp | Settled::Refused | Settled::Withdrawn, _) => one.told = None,

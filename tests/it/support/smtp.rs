@@ -38,8 +38,12 @@ pub enum Mood {
     Refuse(Stage, u16),
     /// As `Refuse`, with these words before the address.
     RefuseWith(Stage, &'static str),
-    /// Says nothing to a `RCPT` of this address, ever, and takes the others.
+    /// Says exactly this.
+    Say(Stage, &'static [u8]),
+    /// Says nothing to a `RCPT` of an address that contains this, ever, and takes the others.
     SilentTo(&'static str),
+    /// Closes the connection after a `RCPT` of an address that contains this, and takes the others.
+    DropAt(&'static str),
     /// Says nothing from this point on, ever, to those who get there.
     Silent(Stage),
     /// Closes the connection instead of answering.
@@ -59,6 +63,11 @@ pub struct Offers {
     pub mechanisms: &'static str,
     /// Whether it takes addresses that are not ASCII (RFC 6531).
     pub smtputf8: bool,
+    /// Refuses everybody who logs in with PLAIN.
+    pub refuses_plain: bool,
+    /// Says no more than it must (RFC 5321 sections 2.4 and 4.2): no text after `250`, EHLO keywords in small letters;
+    /// and Latin-1 in all else.
+    pub is_terse: bool,
 }
 
 /// A mail that the relay accepted.
@@ -117,15 +126,24 @@ impl Relay {
     }
 
     pub fn start_with(security: SmtpSecurity, change: impl FnOnce(&mut Offers)) -> Self {
+        Self::start_under(Authority::new(), security, change)
+    }
+
+    pub fn start_under(
+        authority: Authority,
+        security: SmtpSecurity,
+        change: impl FnOnce(&mut Offers),
+    ) -> Self {
         let mut offers = Offers {
             security,
             names: &["127.0.0.1", "localhost"],
             login: None,
             mechanisms: "PLAIN LOGIN",
             smtputf8: true,
+            refuses_plain: false,
+            is_terse: false,
         };
         change(&mut offers);
-        let authority = Authority::new();
         let acceptor = TlsAcceptor::from(authority.server(offers.names));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a listener");
@@ -220,7 +238,7 @@ async fn converse(stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
     let stream = BufReader::new(stream);
     let mut here = Conversation { stream, encrypted, inner, user, from, parameters, to };
     let greeting = here.answer_at(Stage::Greeting, "220 relay.test ESMTP").await?;
-    here.say(&greeting).await?;
+    here.write(&greeting).await?;
     loop {
         let line = here.line().await?;
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -242,17 +260,17 @@ async fn converse(stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
                 (here.from, here.parameters) = path(&line);
                 here.to.clear();
                 let answer = here.answer_at(Stage::Sender, "250 2.1.0 ok").await?;
-                here.say(&answer).await?;
+                here.write(&answer).await?;
             }
             "RCPT" => {
                 here.to.push(path(&line).0);
                 let answer = here.answer_at(Stage::Recipient, "250 2.1.5 ok").await?;
-                here.say(&answer).await?;
+                here.write(&answer).await?;
             }
             "DATA" => here.take_message().await?,
             "NOOP" => {
                 let answer = here.answer_at(Stage::Greeting, "250 2.0.0 ok").await?;
-                here.say(&answer).await?;
+                here.write(&answer).await?;
             }
             "RSET" => here.say("250 2.0.0 ok").await?,
             "QUIT" => return here.say("221 2.0.0 bye").await,
@@ -278,31 +296,47 @@ impl Conversation {
     }
 
     async fn say(&mut self, text: &str) -> io::Result<()> {
-        self.stream.write_all(format!("{text}\r\n").as_bytes()).await?;
+        let line = self.worded(text);
+        self.write(&line).await
+    }
+
+    async fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        self.stream.write_all(&[line, b"\r\n"].concat()).await?;
         self.stream.flush().await
     }
 
-    /// The answer that the mood gives at this point, `good` if it has nothing against it.
-    async fn answer_at(&mut self, stage: Stage, good: &str) -> io::Result<String> {
-        match self.mood_at(stage).await {
-            Mood::Refuse(at, status) if at == stage => {
-                let to = self.to.last().map_or("nobody", String::as_str);
-                Ok(format!("{status} 5.0.0 <{to}> is not wanted here"))
+    /// A line as this relay words it.
+    fn worded(&self, text: &str) -> Vec<u8> {
+        match (self.inner.offers.is_terse, text.get(..4)) {
+            (true, Some("250 ")) => b"250".to_vec(),
+            (true, Some(start)) if !["250-", "334 "].contains(&start) => {
+                [start.as_bytes(), b"caf\xe9 \xc4\xe3\xba\xc3"].concat()
             }
-            Mood::RefuseWith(at, words) if at == stage => {
-                let to = self.to.last().map_or("nobody", String::as_str);
-                Ok(format!("{words} <{to}> is not wanted here"))
-            }
-            Mood::Silent(at) if at == stage => self.say_nothing().await,
-            Mood::SilentTo(to) if stage == Stage::Recipient && self.to.iter().any(|one| one == to) => {
-                self.say_nothing().await
-            }
-            Mood::Drop(at) if at == stage => Err(io::ErrorKind::ConnectionAborted.into()),
-            _ => Ok(good.to_owned()),
+            _ => text.as_bytes().to_vec(),
         }
     }
 
-    async fn say_nothing(&mut self) -> io::Result<String> {
+    /// The answer that the mood gives at this point, `good` if it has nothing against it.
+    async fn answer_at(&mut self, stage: Stage, good: &str) -> io::Result<Vec<u8>> {
+        let to = self.to.last().map_or("nobody", String::as_str).to_owned();
+        let is_about = |part| stage == Stage::Recipient && to.contains(part);
+        match self.mood_at(stage).await {
+            Mood::Refuse(at, status) if at == stage => {
+                Ok(self.worded(&format!("{status} 5.0.0 <{to}> is not wanted here")))
+            }
+            Mood::RefuseWith(at, words) if at == stage => {
+                Ok(self.worded(&format!("{words} <{to}> is not wanted here")))
+            }
+            Mood::Say(at, line) if at == stage => Ok(line.to_vec()),
+            Mood::Silent(at) if at == stage => self.say_nothing().await,
+            Mood::SilentTo(part) if is_about(part) => self.say_nothing().await,
+            Mood::Drop(at) if at == stage => Err(io::ErrorKind::ConnectionAborted.into()),
+            Mood::DropAt(part) if is_about(part) => Err(io::ErrorKind::ConnectionAborted.into()),
+            _ => Ok(self.worded(good)),
+        }
+    }
+
+    async fn say_nothing(&mut self) -> io::Result<Vec<u8>> {
         loop {
             self.line().await?;
         }
@@ -332,6 +366,11 @@ impl Conversation {
         if offers.smtputf8 {
             lines.push("SMTPUTF8".to_owned());
         }
+        if offers.is_terse {
+            // The last line has no text then.
+            lines.iter_mut().for_each(|line| line.make_ascii_lowercase());
+            lines.push("help".to_owned());
+        }
         let last = lines.pop().expect("a line");
         for line in lines {
             self.say(&format!("250-{line}")).await?;
@@ -344,6 +383,9 @@ impl Conversation {
         let mut words = line.split(' ').skip(1);
         let (mechanism, first) = (words.next().unwrap_or_default(), words.next());
         let (user, password) = match (mechanism, first) {
+            ("PLAIN", Some(_)) if self.inner.offers.refuses_plain => {
+                return self.say("535 5.7.8 not by this mechanism").await;
+            }
             ("PLAIN", Some(initial)) => {
                 let text = decoded(initial.as_bytes());
                 let mut parts = text.split('\0').skip(1).map(str::to_owned);
@@ -376,7 +418,7 @@ impl Conversation {
             raw.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
         }
         let answer = self.answer_at(Stage::Message, "250 2.0.0 queued").await?;
-        if answer.starts_with('2') {
+        if answer.starts_with(b"2") {
             let received = Received {
                 from: self.from.clone(),
                 to: self.to.clone(),
@@ -387,7 +429,7 @@ impl Conversation {
             };
             self.inner.note(|seen| seen.mails.push(received));
         }
-        self.say(&answer).await
+        self.write(&answer).await
     }
 }
 

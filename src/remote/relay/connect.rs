@@ -1,0 +1,111 @@
+//! Connects to the mail relay: TCP, TLS or STARTTLS, EHLO, login.
+
+use std::{io, time::Duration};
+
+use lettre::transport::smtp::{
+    authentication::{Credentials, DEFAULT_MECHANISMS},
+    client::{AsyncSmtpConnection, AsyncTokioStream},
+    commands::Starttls,
+    extension::{ClientId, Extension},
+};
+use rustls::pki_types::ServerName;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{error::ConnectError, replies::Replies};
+
+/// How long one address of the relay may take, so that the next one is tried in time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the relay is reached.
+pub struct Connector {
+    /// A name or an IP address.
+    pub host: String,
+    /// See `mail.smtp.port`.
+    pub port: u16,
+    /// The name that Bindery gives in EHLO.
+    pub hello: ClientId,
+    /// See `mail.smtp.security`.
+    pub security: Security,
+    /// The user name and password, if the relay requires them.
+    pub credentials: Option<Credentials>,
+}
+
+/// The encryption of the connection.
+pub enum Security {
+    /// TLS from the first byte (RFC 8314).
+    Tls(TlsConnector),
+    /// STARTTLS (RFC 3207). Without it, nothing is sent.
+    Starttls(TlsConnector),
+    /// In the clear.
+    None,
+}
+
+impl Connector {
+    pub(super) async fn connect(&self) -> Result<AsyncSmtpConnection, ConnectError> {
+        let stream = self.dial().await?;
+        let name = || ServerName::try_from(self.host.clone()).map_err(io::Error::other);
+        let stream: Box<dyn AsyncTokioStream> = match &self.security {
+            Security::None => Box::new(Replies::of(stream)),
+            Security::Tls(tls) => Box::new(Replies::of(tls.connect(name()?, stream).await?)),
+            Security::Starttls(tls) => {
+                let stream = self.start_tls(stream).await?;
+                Box::new(Replies::after_greeting(tls.connect(name()?, stream).await?))
+            }
+        };
+        let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await?;
+        if let Some(credentials) = &self.credentials {
+            log_in(&mut connection, credentials).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
+        let mut problem = io::ErrorKind::AddrNotAvailable.into();
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => problem = error,
+                Err(_) => problem = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(problem)
+    }
+
+    /// Brings the relay to expect TLS.
+    async fn start_tls(&self, stream: TcpStream) -> Result<TcpStream, ConnectError> {
+        let stream = stream.into_std()?;
+        let encrypted = stream.try_clone()?;
+        // This connection ends here, and with it whatever came before TLS: somebody between may have sent it.
+        let clear = Box::new(Replies::of(TcpStream::from_std(stream)?));
+        let mut clear = AsyncSmtpConnection::connect_with_transport(clear, &self.hello).await?;
+        if !clear.server_info().supports_feature(Extension::StartTls) {
+            clear.abort().await;
+            return Err(ConnectError::NotOffered("STARTTLS"));
+        }
+        clear.command(Starttls).await?;
+        Ok(TcpStream::from_std(encrypted)?)
+    }
+}
+
+/// Tries the mechanisms that the relay offers. Some offer one that they refuse for every user.
+async fn log_in(connection: &mut AsyncSmtpConnection, credentials: &Credentials) -> Result<(), ConnectError> {
+    let mut problem = ConnectError::NotOffered("a login by PLAIN or LOGIN");
+    for mechanism in DEFAULT_MECHANISMS {
+        if !connection.server_info().supports_auth_mechanism(*mechanism) {
+            continue;
+        }
+        match connection.auth(&[*mechanism], credentials).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.status().is_some() => problem = error.into(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(problem)
+}

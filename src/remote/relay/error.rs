@@ -1,0 +1,141 @@
+//! Why the relay did not accept a mail, and whom that concerns: this mail, or all.
+
+use std::{error::Error as _, io};
+
+use lettre::transport::smtp::Error;
+
+/// Why the relay did not accept a mail.
+pub enum RelayError {
+    /// There was no connection before the timeout, or connecting failed.
+    NoConnection(Option<ConnectError>),
+    /// The relay did not answer before the timeout.
+    Timeout(Stage),
+    /// The relay does not offer an SMTP extension that the mail needs.
+    NotOffered(&'static str),
+    /// The relay refused the mail at this stage, or the connection broke.
+    Smtp(Stage, Error),
+}
+
+/// The command of a mail that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// `MAIL FROM`
+    Sender,
+    /// `RCPT TO`
+    Recipient,
+    /// `DATA` and the message.
+    Message,
+}
+
+/// Why there is no connection.
+pub enum ConnectError {
+    /// TCP or TLS failed.
+    Io(io::Error),
+    /// The relay refused EHLO or the login, or its answer is not SMTP.
+    Smtp(Error),
+    /// The relay does not offer what the configuration demands.
+    NotOffered(&'static str),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Error> for ConnectError {
+    fn from(error: Error) -> Self {
+        Self::Smtp(error)
+    }
+}
+
+impl RelayError {
+    /// Whether every retry would fail too: the mail needs an extension that the relay does not offer, or the relay
+    /// says that there is no such mailbox. Other refusals, by quota or policy, are about the sender or may end.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::NotOffered(_) => true,
+            Self::Smtp(Stage::Recipient | Stage::Message, error) if error.is_permanent() => {
+                match enhanced_status(error) {
+                    // RFC 3463 section 3.2; 7 and 8 are about the sender.
+                    Some((class, subject, detail)) => class == 5 && subject == 1 && ![7, 8].contains(&detail),
+                    // RFC 5321 section 4.2.2. After the whole message, these may be about anything.
+                    None => matches!(self, Self::Smtp(Stage::Recipient, _)) && names_the_mailbox(error),
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// How far the mail came; `None` if there was no connection, which concerns all mails. Before the relay has heard
+    /// the recipient, trouble concerns all mails as well.
+    pub fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::NoConnection(_) => None,
+            Self::NotOffered(_) => Some(Stage::Sender),
+            Self::Timeout(stage) | Self::Smtp(stage, _) => Some(*stage),
+        }
+    }
+
+    /// Whether the relay gave an answer that can be understood.
+    pub fn is_answered(&self) -> bool {
+        match self {
+            Self::NoConnection(_) | Self::Timeout(_) => false,
+            Self::NotOffered(_) => true,
+            Self::Smtp(_, error) => error.status().is_some(),
+        }
+    }
+
+    /// The status that the relay answered with, if it did.
+    pub fn status(&self) -> Option<String> {
+        match self {
+            Self::NoConnection(Some(ConnectError::Smtp(error))) | Self::Smtp(_, error) => {
+                error.status().map(|code| code.to_string())
+            }
+            Self::NoConnection(_) | Self::Timeout(_) | Self::NotOffered(_) => None,
+        }
+    }
+
+    /// What happened, for the log. It leaves out the relay's own text, which may quote an address.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotOffered(extension) => {
+                format!("the mail needs {extension}, which the relay does not offer")
+            }
+            Self::NoConnection(Some(ConnectError::NotOffered(what))) => {
+                format!("the relay does not offer {what}")
+            }
+            Self::NoConnection(None) | Self::Timeout(_) => {
+                "the relay did not answer before mail.smtp.timeout_seconds".to_owned()
+            }
+            Self::NoConnection(Some(ConnectError::Io(error))) => match tls_problem(error) {
+                Some(problem) => format!("TLS to the relay failed: {problem}"),
+                None => "the relay cannot be reached, or the connection broke".to_owned(),
+            },
+            Self::NoConnection(Some(ConnectError::Smtp(error))) | Self::Smtp(_, error) => {
+                let text = match () {
+                    () if error.is_permanent() => "the relay refused it",
+                    () if error.is_transient() => "the relay refused it for now",
+                    () if error.is_response() => "the relay's answer is not SMTP",
+                    () => "the connection to the relay broke",
+                };
+                text.to_owned()
+            }
+        }
+    }
+}
+
+fn names_the_mailbox(error: &Error) -> bool {
+    error.status().is_some_and(|code| [550, 551, 553].contains(&u16::from(code)))
+}
+
+/// The enhanced status (RFC 2034) at the start of an answer.
+fn enhanced_status(error: &Error) -> Option<(u16, u16, u16)> {
+    let answer = error.source()?.to_string();
+    let mut numbers = answer.split(' ').next()?.splitn(3, '.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+fn tls_problem(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
