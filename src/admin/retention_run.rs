@@ -20,8 +20,10 @@ impl Command for RunRetention {
 
     async fn run(self, core: &Core) -> Result<Deleted, Failure> {
         core.retention.resume();
+        // First: on a full disk, this makes room for the rest.
+        let unlinked = core.logs.unlink_expired(core.clock.now());
         let deleted = retention::round_at_once(core).await?;
-        core.logs.unlink_expired(core.clock.now())?;
+        unlinked?;
         Ok(deleted)
     }
 }

@@ -19,6 +19,11 @@ impl Millis {
         self.0.checked_sub(as_millis(length)).map(Self)
     }
 
+    /// Whether it is more than an hour ahead of `now`: then the clock was wrong and has been put back.
+    pub fn is_ahead_of(self, now: Self) -> bool {
+        self > now.after(HOUR)
+    }
+
     /// The UTC day, counted from the epoch.
     pub fn day(self) -> u64 {
         self.0 / as_millis(DAY)

@@ -43,8 +43,8 @@ impl Visit {
         Self { stage: Stage::Page, until: now.after(VISIT_PAGE), ..self }
     }
 
-    /// Whether the link or the page has expired.
+    /// Whether the link or the page has expired, or nobody knows when it was made.
     pub fn is_over(&self, now: Millis) -> bool {
-        now >= self.until
+        now >= self.until || self.until.is_ahead_of(now.after(VISIT_LINK))
     }
 }

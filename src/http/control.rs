@@ -17,6 +17,7 @@ use crate::{
         NoteLogReading, PlanTerms, ReadAudit, RotatePepper, RunRetention,
     },
     domain::refusal::Refusal,
+    ops::Failure,
 };
 
 /// How long a stopping server waits for the answers to commands.
@@ -60,7 +61,17 @@ fn add<C: Command>(app: &mut ServiceConfig) {
 async fn run<C: Command>(state: Data<State>, body: Body) -> Result<Json<C::Answer>, ApiError> {
     let command: C = parse(body.bytes())?;
     let core = state.core.clone();
-    Ok(Json(state.off_thread(async move { command.run(&core).await }).await?))
+    let answer = state.off_thread(async move { command.run(&core).await.map_err(for_operator) }).await;
+    answer.map(Json)
+}
+
+/// Unlike a stranger, the operator hears the cause.
+fn for_operator(failure: Failure) -> ApiError {
+    let cause = failure.to_string();
+    match ApiError::from(failure) {
+        ApiError::Internal => ApiError::CommandFailed(cause),
+        refused => refused,
+    }
 }
 
 /// Parses a command. Unlike the API, the answer quotes what is wrong: the caller is the operator.

@@ -40,6 +40,9 @@ pub enum ApiError {
     /// An internal error, such as a failing database.
     #[error("This server has an internal error; its operator finds the cause in the log")]
     Internal,
+    /// The same for a command of the operator, with the cause.
+    #[error("the command failed: {0}; see the log of the server")]
+    CommandFailed(String),
 }
 
 impl From<Failure> for ApiError {
@@ -68,7 +71,7 @@ impl ApiError {
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
             Self::UnknownPath => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
+            Self::Internal | Self::CommandFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
         }
     }
 }

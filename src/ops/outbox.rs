@@ -13,7 +13,7 @@ use crate::{
         ids::UserId,
         invitation::{Described, Invitation},
         language::Language,
-        outbox::{OutboxKey, Outgoing, OwnerMail, Payload},
+        outbox::{OutboxKey, Outgoing, OwnerMail, Payload, RETRY_MOST},
         registrable::registrable_domain,
         server_name::host_key,
         threepid::Address,
@@ -55,6 +55,44 @@ pub async fn due(core: &Core, after: Option<(Millis, OutboxKey)>, limit: usize) 
         Ok(rows)
     });
     Ok(due.await?)
+}
+
+/// How many rows are read and dated at once.
+const REDATE_BATCH: usize = 256;
+
+/// Makes rows due now that would be due later than any retry. A clock that was wrong wrote them, and nothing would
+/// be sent until it comes to that time again.
+pub async fn redate(core: &Core) -> Result<(), Failure> {
+    let now = core.clock.now();
+    let is_wrong = move |row: &Outgoing| row.due > now.after(RETRY_MOST) || row.since.is_ahead_of(now);
+    let mut after: Option<(Millis, OutboxKey)> = None;
+    loop {
+        let from = after.take();
+        let read = core.store.scan(move |scan| {
+            let keys = scan.due(Millis(u64::MAX), from.as_ref(), REDATE_BATCH)?;
+            let last = keys.last().cloned();
+            // Retention deletes a row that cannot be read.
+            let wrong = |(_, key): &(Millis, OutboxKey)| matches!(scan.outgoing(key), Ok(Some(row)) if is_wrong(&row));
+            Ok((last, keys.into_iter().filter(wrong).map(|(_, key)| key).collect::<Vec<_>>()))
+        });
+        let (last, wrong) = read.await?;
+        if last.is_none() {
+            return Ok(());
+        }
+        after = last;
+        if wrong.is_empty() {
+            continue;
+        }
+        let step = core.store.write(move |tables| {
+            for key in wrong {
+                if let Some(row) = tables.outgoing(&key)?.filter(is_wrong) {
+                    tables.put_outgoing(&key, &Outgoing { since: now, due: now, ..row })?;
+                }
+            }
+            Ok(())
+        });
+        step.await?;
+    }
 }
 
 fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String, StoreError> {

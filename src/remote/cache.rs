@@ -36,7 +36,8 @@ impl<Server: Hash + Eq, Answer: Clone, Error: Clone> AnswerCache<Server, Answer,
 
     /// The answer of `server`, if it has not expired.
     pub fn get(&self, server: &Server, now: Millis) -> Option<Cached<Answer, Error>> {
-        self.cached.get(server).filter(|cached| now < cached.expires)
+        // If the clock has been put back since, nobody knows how old the answer is.
+        self.cached.get(server).filter(|cached| (cached.asked..cached.expires).contains(&now))
     }
 
     /// Caches the answer of `server`, which was asked at `asked`. An answer comes with the time at which it
@@ -88,6 +89,7 @@ mod tests {
         let count = |now| (0..1000).filter(|server| cache.get(server, now).is_some()).count();
         assert!((1..=100).contains(&count(NOW)), "{}", count(NOW));
         assert_eq!(count(NOW.after(MINUTE)), 0);
+        assert_eq!(count(Millis(NOW.0 - 1)), 0, "the clock was put back");
     }
 
     #[test]

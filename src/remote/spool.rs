@@ -52,8 +52,10 @@ pub fn remove_old(directory: &Path) -> std::io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        if age > SPOOL && entry.file_name().to_str().is_some_and(is_name) {
+        let modified = entry.metadata()?.modified()?;
+        // So far ahead, it is from a wrong clock.
+        let distance = modified.elapsed().unwrap_or_else(|error| error.duration());
+        if distance > SPOOL && entry.file_name().to_str().is_some_and(is_name) {
             fs::remove_file(entry.path())?;
         }
     }

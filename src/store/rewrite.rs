@@ -16,7 +16,7 @@ use redb::{
 };
 
 use super::{
-    StoreError,
+    StoreError, builder_noticing_repair,
     codec::encode,
     lookup_index::each_index,
     progress,
@@ -49,8 +49,14 @@ pub struct Replacement {
 pub fn copy(old: &Database, path: &Path, cache: usize, now: Millis) -> Result<Replacement, StoreError> {
     let new_path = new_file(path);
     let new = copy_and_compare(old, &new_path, now).and_then(|()| {
+        // redb says nothing if closing the copy failed.
+        File::open(&new_path)?.sync_all()?;
         // Reopened, because the copy filled its page cache.
-        let database = Database::builder().set_cache_size(cache).open(&new_path)?;
+        let (mut builder, needed_repair) = builder_noticing_repair();
+        let database = builder.set_cache_size(cache).open(&new_path)?;
+        if needed_repair.get() {
+            return Err(StoreError::Inconsistent("the rewritten file was not closed"));
+        }
         Ok(Replacement { database, path: path.to_owned(), directory: open_directory(path)? })
     });
     if new.is_err() {

@@ -45,8 +45,9 @@ impl Destination {
         self.kind != Kind::OnBind
     }
 
-    fn max_backoff(&self) -> Duration {
-        if self.is_mail() { MAIL_MAX_BACKOFF } else { RETRY_MOST }
+    fn backoff(&self) -> Backoff {
+        let cap = if self.is_mail() { MAIL_MAX_BACKOFF } else { RETRY_MOST };
+        Backoff { first: RETRY_FIRST, cap }
     }
 }
 
@@ -117,7 +118,8 @@ impl Destinations {
                 }
                 continue;
             }
-            let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|backoff| now < backoff.until);
+            let is_over = |pause: &Pause| destination.backoff().is_over(pause.until, now);
+            let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|pause| !is_over(pause));
             let of_kind = of_kind.entry(destination.kind).or_default();
             if *of_kind >= MAX_CONCURRENT || self.busy.contains(&destination) || is_in_backoff() {
                 continue;
@@ -175,8 +177,8 @@ impl Destinations {
         // A backoff that ended so long ago belongs to a destination that has no rows left.
         self.backoffs.retain(|_, pause| now < pause.until.after(DAY));
         let failures = failures.saturating_add(1);
-        let backoff = Backoff { first: RETRY_FIRST, cap: destination.max_backoff() };
-        self.backoffs.insert(destination, Pause { failures, until: now.after(backoff.wait(failures)) });
+        let until = now.after(destination.backoff().wait(failures));
+        self.backoffs.insert(destination, Pause { failures, until });
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     tick,
 };
 use crate::{
-    domain::{outbox::Kind, server_name::ServerName},
+    domain::{outbox::Kind, server_name::ServerName, time::Millis},
     ops::{
         Failure,
         address::suppression,
@@ -63,7 +63,16 @@ type Worker = Result<(Destination, Outcome), Failure>;
 pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let mut workers: JoinSet<Worker> = JoinSet::new();
     let mut destinations = Destinations::default();
+    // At the start, the clock may have been put back while the server was off.
+    let mut latest = Millis(u64::MAX);
     loop {
+        let now = tasks.core.clock.now();
+        if now < latest
+            && let Err(error) = outbox::redate(&tasks.core).await
+        {
+            tracing::error!(%error, "the outbox cannot be read");
+        }
+        latest = now;
         #[expect(clippy::disallowed_methods, reason = "how long reading takes is real time")]
         let begun = Instant::now();
         for (destination, rows) in pick_due(&tasks, &mut destinations).await {

@@ -11,7 +11,7 @@ use crate::domain::{backoff::Backoff, outbox::RETRY_FIRST, time::Millis};
 /// About how many domains in a row the relay may give no answer.
 const MAX_UNANSWERED: usize = 3;
 /// The relay is the operator's own, and all mails wait for it.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const BACKOFF: Backoff = Backoff { first: RETRY_FIRST, cap: Duration::from_secs(60) };
 
 /// What the mails since the last answer have shown.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub struct RelayState {
 impl RelayState {
     /// Whether a mail may be sent while `in_progress` others are.
     pub fn may_try(&self, now: Millis, in_progress: usize) -> bool {
-        let is_over = self.until.is_none_or(|until| now >= until);
+        let is_over = self.until.is_none_or(|until| BACKOFF.is_over(until, now));
         is_over && !(self.is_unreachable && in_progress > 0)
     }
 
@@ -59,12 +59,11 @@ impl RelayState {
 
     fn rest(&mut self, now: Millis) {
         // Several mails were on their way; together they are one failure.
-        if self.until.is_some_and(|until| now < until) {
+        if self.until.is_some_and(|until| !BACKOFF.is_over(until, now)) {
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        let backoff = Backoff { first: RETRY_FIRST, cap: MAX_BACKOFF };
-        self.until = Some(now.after(backoff.wait(self.failures)));
+        self.until = Some(now.after(BACKOFF.wait(self.failures)));
     }
 }
 

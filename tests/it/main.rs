@@ -48,3 +48,4 @@ mod support;
 mod terms;
 mod unseen;
 mod well_known;
+mod wrong_clock;

@@ -252,6 +252,21 @@ async fn copies_that_migrations_made_go_after_a_week() {
 }
 
 #[tokio::test]
+async fn a_copy_from_a_wrong_clock_goes_after_a_week_too() {
+    let dir = TempDir::new().expect("a directory");
+    let store = open(dir.path());
+    let copy = dir.path().join("bindery.redb.schema-3");
+    fs::write(&copy, "an old database").expect("written");
+    let (now, day) = (Millis(1_800_000_000_000), Duration::from_secs(24 * 3600));
+    let in_five_years = SystemTime::UNIX_EPOCH + Duration::from_millis(now.0) + 5 * 365 * day;
+    File::open(&copy).expect("a file").set_modified(in_five_years).expect("set");
+    store.remove_old_copies(7 * day, now).expect("dated");
+    assert_eq!(store.old_copies(), [now]);
+    store.remove_old_copies(7 * day, now.after(7 * day)).expect("removed");
+    assert!(!copy.exists());
+}
+
+#[tokio::test]
 async fn an_address_that_may_be_written_to_again_is_something_removed() {
     let dir = TempDir::new().expect("a directory");
     let store = open(dir.path());

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::{
     domain::{
+        audit::Entry,
         ids::{Sid, Token, UserId},
         invitation::Invitation,
         outbox::{OutboxKey, Outgoing, RETRY_MOST},
-        retention::{AUDIT, SESSION, VISIT_LINK},
+        retention::AUDIT,
         secret::SecretHash,
         session::Session,
         time::{DAY, Millis},
@@ -25,9 +26,7 @@ const PURGE_BATCH: usize = 256;
 
 /// Deletes validation sessions a day after their last change.
 pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let is_over = move |session: &Session| {
-        session.is_expired(now) || is_from_the_future(session.modified, SESSION, now)
-    };
+    let is_over = move |session: &Session| session.is_expired(now);
     purge(
         core,
         move |scan, after: Option<&Sid>| {
@@ -62,7 +61,7 @@ pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failu
 
 /// Deletes expired visits to people's own pages.
 pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let is_over = move |visit: &Visit| visit.is_over(now) || is_from_the_future(visit.until, VISIT_LINK, now);
+    let is_over = move |visit: &Visit| visit.is_over(now);
     purge(
         core,
         move |scan, after: Option<&SecretHash>| {
@@ -142,16 +141,21 @@ pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
     .await
 }
 
-/// Deletes entries of the audit.
+/// Deletes entries of the audit. One from a wrong clock is dated now, so that it stays for a year at most.
 pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let kept = now.before(AUDIT).unwrap_or(Millis(0))..=now.after(AUDIT);
+    let kept = now.before(AUDIT).unwrap_or(Millis(0))..=now.after(DAY);
     purge(
         core,
         move |scan, after: Option<&u64>| {
             let batch = scan.audit_after(after.copied(), PURGE_BATCH)?;
             Ok(batch.into_iter().map(|(number, entry)| (number, !kept.contains(&entry.at))).collect())
         },
-        |tables, number| tables.remove_audit(number),
+        move |tables, number| match tables.audit_entry(number)? {
+            Some(entry) if entry.at > now => {
+                tables.replace_audit(number, &Entry { at: now, ..entry }).map(|()| false)
+            }
+            _ => tables.remove_audit(number),
+        },
     )
     .await
 }

@@ -53,6 +53,12 @@ impl Writes<'_> {
         Ok(())
     }
 
+    /// Replaces an entry by one about the same subject.
+    pub fn replace_audit(&mut self, number: u64, entry: &Entry) -> Result<(), StoreError> {
+        self.tables.audit.insert(number, encode(entry)?.as_slice())?;
+        Ok(())
+    }
+
     /// Removes an entry. Returns whether there was one.
     pub fn remove_audit(&mut self, number: u64) -> Result<bool, StoreError> {
         let Some(entry) = self.audit_entry(number)? else { return Ok(false) };

@@ -1,0 +1,85 @@
+//! A clock that was ahead and has been put back: nothing waits until the wrong time comes again.
+
+use std::time::Duration;
+
+use bindery::{
+    config::{Config, SmtpSecurity},
+    domain::{
+        audit::{By, Deed, Entry},
+        bucket::Rate,
+        retention::AUDIT,
+    },
+    ops::retention::delete,
+};
+use serde_json::json;
+
+use crate::support::{
+    Server, TestClock,
+    core::core_in_memory,
+    smtp::{Mood, Relay, Stage},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test]
+async fn queued_mails_are_sent_at_once() {
+    for (ahead, restarts) in [(5 * HOUR, false), (8 * DAY, false), (8 * DAY, true)] {
+        let relay = Relay::start(SmtpSecurity::None);
+        let setup = |config: &mut Config| {
+            relay.configure(config);
+            config.limits.invite_per_account = Rate::new(1000, 1000);
+        };
+        let server = Server::start_with(setup).await;
+        let alice = server.user("alice").await;
+        server.clock.forward(ahead);
+        relay.set(Mood::Drop(Stage::Greeting));
+        server.invite(&alice, "carol@example.org", "!room:hs.test").await;
+        server.until_counted("bindery_outbox_total{kind=\"invitation_mail\",outcome=\"waiting\"} 1").await;
+        relay.set(Mood::Accept);
+        server.clock.back(ahead);
+        let server = if restarts { server.restart(|_| {}) } else { server };
+        // After a jump of more than a day, the log tells the operator to run this.
+        server.control("/retention/run", &json!(null)).await;
+        server.invite(&alice, "dave@example.org", "!room:hs.test").await;
+        let to = |part| relay.mails().iter().any(|mail| mail.to[0].starts_with(part));
+        server.until("both mails", async || to("carol") && to("dave")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_not_valid_for_longer() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    server.clock.forward(10 * DAY);
+    let alice_then = server.user("alice").await;
+    let sid = server.validate(&alice_then, "alice@example.org", "secret").await;
+    server.clock.back(10 * DAY);
+    let body = json!({ "sid": sid, "client_secret": "secret", "mxid": alice.id });
+    server.post("/3pid/bind", &alice, &body).await.refused(400, "M_SESSION_EXPIRED");
+}
+
+#[tokio::test]
+async fn an_audit_entry_stays_for_a_year() {
+    let clock = TestClock::new();
+    let core = core_in_memory(clock.clone()).await;
+    let at = core.clock.now().after(300 * DAY);
+    let entry = Entry { at, deed: Deed::Export, by: By::Owner, subject: None };
+    core.store.write(move |tables| tables.put_audit(&entry)).await.expect("written");
+    assert_eq!(delete(&core).await.expect("deleted").audit, 0);
+    clock.forward(AUDIT + HOUR);
+    assert_eq!(delete(&core).await.expect("deleted").audit, 1);
+}
+
+#[tokio::test]
+async fn the_operator_hears_why_a_command_failed() {
+    let mut server = Server::start().await;
+    // How many there are cannot be counted, either.
+    server.leaves_jobs();
+    // It has the name of an expired log, and is none.
+    let folder = server.config.data_dir.join("logs/lookup-2020-01-01.jsonl");
+    std::fs::create_dir_all(&folder).expect("made");
+    let (status, answer) = server.control_text("/retention/run", "null".to_owned()).await;
+    let error = answer["error"].as_str().expect("a message");
+    assert!(status == 500 && error.contains("a log file cannot be read or removed"), "{status} {error}");
+}
