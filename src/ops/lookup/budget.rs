@@ -50,9 +50,9 @@ const STORE_BATCH: usize = 1024;
 /// How many budgets a lookup takes from at most: of the account, its domain, and three networks.
 const MAX_TAKES: usize = 5;
 
-/// The keys of the budgets of an account and its domain. [`crate::ops::account::tokens`] caches them, because the
-/// domain and the hashes cost about a tenth of a lookup. Only [`Budgets::of_account`] makes them, and they are valid
-/// for those [`Budgets`], whose keys and paces never change.
+/// The keys of the budgets of an account and its domain. Every lookup needs them, and they depend on the account alone,
+/// so [`crate::ops::account::tokens`] caches them. Only [`Budgets::of_account`] makes them. They are valid for those
+/// [`Budgets`], whose hash keys and paces never change.
 #[derive(Clone, Copy)]
 pub struct AccountBudgets {
     own: u64,
