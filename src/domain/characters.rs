@@ -27,8 +27,8 @@ pub fn is_invisible(c: char) -> bool {
         | GeneralCategory::ParagraphSeparator
         | GeneralCategory::PrivateUse => true,
         GeneralCategory::Format => !is_sign_before_digits(c),
-        // The empty pattern of Braille, and code points that are no characters.
-        _ => c == '\u{2800}' || u32::from(c) & 0xFFFE == 0xFFFE || is_ignorable(c),
+        // The empty pattern of Braille, the placeholder of an object, and code points that are no characters.
+        _ => matches!(c, '\u{2800}' | '\u{fffc}') || u32::from(c) & 0xFFFE == 0xFFFE || is_ignorable(c),
     }
 }
 
@@ -123,12 +123,12 @@ mod tests {
     fn invisible_characters_are_known() {
         for c in "\u{0}\u{1b}\u{7f}\u{85}\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180b}\u{180e}\u{200b}\u{200c}\
                   \u{200d}\u{200e}\u{202a}\u{202e}\u{2028}\u{2060}\u{2066}\u{2069}\u{2800}\u{3164}\u{e000}\u{fe0f}\
-                  \u{feff}\u{ffa0}\u{fff9}\u{fffe}\u{1d173}\u{e0001}\u{e0041}\u{e0100}\u{10ffff}"
+                  \u{feff}\u{ffa0}\u{fff9}\u{fffc}\u{fffe}\u{1d173}\u{e0001}\u{e0041}\u{e0100}\u{10ffff}"
             .chars()
         {
             assert!(is_invisible(c), "{c:?}");
         }
-        for c in "aé字ا\u{301}\u{600}\u{94d}👍€«\u{2236} \u{a0}\u{3000}".chars() {
+        for c in "aé字ا\u{301}\u{600}\u{94d}👍€«\u{2236}\u{fffd} \u{a0}\u{3000}".chars() {
             assert!(!is_invisible(c), "{c:?}");
         }
     }

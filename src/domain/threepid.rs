@@ -6,7 +6,7 @@
 use icu_casemap::CaseMapper;
 use serde::{Deserialize, Serialize};
 
-use super::{secret::redacted, typed_number::in_ascii};
+use super::{characters::is_invisible, secret::redacted, typed_number::in_ascii};
 
 /// The longest e-mail address in characters: the limit that homeservers use. RFC 5321 allows 254 bytes on the
 /// wire.
@@ -140,7 +140,8 @@ const ATEXT_SYMBOLS: &[u8] = b"!#$%&'*+-/=?^_`{|}~";
 fn canonical_local_part(local: &str) -> Option<String> {
     let character_ok = |c: char| match u8::try_from(c) {
         Ok(b) if b.is_ascii() => b.is_ascii_alphanumeric() || ATEXT_SYMBOLS.contains(&b),
-        _ => !c.is_control() && !c.is_whitespace() && !is_invisible(c),
+        // Two different addresses must not look the same. A replacement character stands for text that was lost.
+        _ => !c.is_whitespace() && !is_invisible(c) && c != char::REPLACEMENT_CHARACTER,
     };
     let shape_ok =
         |text: &str| text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(character_ok));
@@ -150,14 +151,6 @@ fn canonical_local_part(local: &str) -> Option<String> {
     let folded = fold_to_fixpoint(local);
     // RFC 6531 allows 64 bytes for the local part.
     (folded.len() <= 64 && shape_ok(&folded)).then_some(folded)
-}
-
-/// Whether a character is invisible, so that two different addresses could look the same.
-fn is_invisible(c: char) -> bool {
-    matches!(u32::from(c),
-        0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F
-        | 0x202A..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0
-        | 0xFFF0..=0xFFFF | 0xE0000..=0xE0FFF | 0xE000..=0xF8FF | 0xF0000..=0x10FFFF)
 }
 
 /// Full case folding (Unicode, section 3.13), repeated until the text no longer changes: folding a folded text

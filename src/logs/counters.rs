@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::tally::{Row, Tally};
-use crate::domain::day::Day;
+use crate::domain::{characters::is_invisible, day::Day};
 
 /// The kind of a request in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +111,7 @@ impl Counter {
 /// The longest user agent that is kept, in bytes. Longer ones are cut.
 const MAX_AGENT_BYTES: usize = 200;
 
-/// A user agent in a form that is safe to store and show: at most 200 bytes, without characters that control a
-/// terminal or the direction of text.
+/// A user agent in a form that is safe to store and show: at most 200 bytes, see [`printable`].
 pub fn agent(header: &[u8]) -> Cow<'_, str> {
     let is_plain = header.len() <= MAX_AGENT_BYTES && header.iter().all(|byte| matches!(byte, b' '..=b'~'));
     match std::str::from_utf8(header) {
@@ -125,13 +124,9 @@ pub fn agent(header: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Replaces characters that control a terminal or the direction of text.
+/// Replaces characters that a reader does not see, among them those that control a terminal or the direction of text.
 pub fn printable(text: &str) -> String {
-    let is_control = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_invisible(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -150,7 +145,7 @@ mod tests {
         assert_eq!(agent(b"Element/1.11 \"x\""), "Element/1.11 \"x\"");
         assert_eq!(agent(b"a\tb\r\n\x1b[31mc"), "a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}[31mc");
         assert_eq!(agent(b"caf\xe9"), "caf\u{fffd}");
-        assert_eq!(agent("a\u{202e}b".as_bytes()), "a\u{fffd}b");
+        assert_eq!(agent("a\u{202e}b\u{3164}c".as_bytes()), "a\u{fffd}b\u{fffd}c");
         assert_eq!(agent(&[b'x'; 201]), "x".repeat(200));
         assert_eq!(agent(&[b'x'; 200]), "x".repeat(200));
         let cut = agent("x\u{fc}".repeat(100).as_bytes()).into_owned();

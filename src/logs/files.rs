@@ -106,15 +106,6 @@ impl LogFile {
         Some(Self { kind, day: Day::parse(day)?, is_unfinished: finished.is_some(), path })
     }
 
-    /// Opens it. `None` if it was deleted.
-    pub fn open(&self) -> io::Result<Option<File>> {
-        match File::open(&self.path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     fn unlink(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -143,9 +134,21 @@ pub(super) fn of_kind(folder: &Path, kind: LogKind) -> io::Result<Vec<LogFile>> 
     Ok(files)
 }
 
+/// Opens a file to read it. `None` if there is none.
+pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Appends whole rows to a file, which is created with mode 0600. The file is not kept open: retention may
-/// unlink it, and rows would then be written to no file.
-pub(super) fn append(path: &Path, rows: &[u8]) -> io::Result<()> {
+/// unlink it, and rows would then be written to no file. It is not fsynced.
+pub(super) fn append(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut last = [b'\n'];
     let length = file.metadata()?.len();
@@ -156,7 +159,9 @@ pub(super) fn append(path: &Path, rows: &[u8]) -> io::Result<()> {
     if last != [b'\n'] {
         file.write_all(b"\n")?;
     }
-    file.write_all(rows)
+    let mut file = BufWriter::new(file);
+    write(&mut file)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 /// The size of a file in bytes. 0 if there is none.
@@ -210,7 +215,7 @@ pub fn unlink_expired(folder: &Path, now: Millis, privacy: &Privacy) -> io::Resu
 pub struct Held {
     /// The log.
     pub kind: LogKind,
-    /// The number of rows, of all days.
+    /// The number of rows, of all days. A row of today counts each time that it was written, see `ledgers`.
     pub rows: u64,
     /// The number of bytes, of all days.
     pub bytes: u64,
@@ -226,7 +231,7 @@ pub fn held(folder: &Path, privacy: &Privacy) -> io::Result<[Held; 3]> {
     let mut all = LogKind::ALL.map(|kind| Held { kind, rows: 0, bytes: 0, oldest: None });
     for held in &mut all {
         for file in of_kind(folder, held.kind)? {
-            let Some(content) = file.open()? else { continue };
+            let Some(content) = open(&file.path)? else { continue };
             let (rows, bytes) = size(content)?;
             held.rows += rows;
             held.bytes += bytes;

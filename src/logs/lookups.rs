@@ -238,7 +238,7 @@ fn write_batch(batch: &Batch, folder: &Path, privacy: &Privacy, now: Millis) -> 
             lost += rows;
             continue;
         }
-        if let Err(error) = files::append(&file, bytes) {
+        if let Err(error) = files::append(&file, |file| file.write_all(bytes)) {
             tracing::error!(%error, "the log of lookups cannot be written");
             lost += rows;
         }

@@ -108,7 +108,7 @@ impl Logs {
         on_end: impl Fn(&'static str) + Clone + Send + 'static,
     ) -> io::Result<()> {
         files::prepare(&self.shared.folder)?;
-        // Two threads: rewriting the ledgers takes long, and lookup rows must not wait for it.
+        // Two threads: compacting a ledger takes long, and lookup rows must not wait for it.
         let start = |name: &'static str, work: fn(&Shared, Duration)| {
             let (shared, on_end) = (self.shared.clone(), on_end.clone());
             let work = move || {

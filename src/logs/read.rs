@@ -1,9 +1,12 @@
 //! Reads the logs, for the operator's commands and for a person's export.
 //!
-//! Files are read line by line, never as a whole. The server may write them meanwhile.
+//! Files are read line by line. The server may write them meanwhile. Only the counts of one day are held in memory
+//! at once, because a later row replaces an earlier one.
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
+    fs::File,
     io::{self, BufRead, BufReader},
     net::IpAddr,
     path::Path,
@@ -13,8 +16,9 @@ use serde::Deserialize;
 
 use super::{
     Logs,
-    files::{LogKind, of_kind},
+    files::{LogKind, of_kind, open},
     lookups::clear_hash,
+    tally::CountedRow,
 };
 use crate::domain::{day::Day, ids::UserId, lookup::LookupHash, threepid::Address, time::Millis};
 
@@ -48,18 +52,35 @@ pub fn rows(
     mut each: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<()> {
     for file in of_kind(folder, kind)?.iter().filter(|file| file.day >= since) {
-        let Some(content) = file.open()? else { continue };
-        let (mut content, mut line) = (BufReader::with_capacity(64 * 1024, content), Vec::new());
-        while content.read_until(b'\n', &mut line)? > 0 {
-            // Skip the last line if it is still being written, and rows that a full disk has cut.
-            if let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok())
-                && text.starts_with('{')
-                && text.ends_with('}')
-            {
-                each(text)?;
-            }
-            line.clear();
+        let Some(content) = open(&file.path)? else { continue };
+        if kind == LogKind::Lookup {
+            whole_rows(content, &mut each)?;
+            continue;
         }
+        let mut latest = BTreeMap::new();
+        whole_rows(content, |text| {
+            if let Ok(CountedRow { ip, agent, .. }) = serde_json::from_str(text) {
+                latest.insert((ip, agent), text.to_owned());
+            }
+            Ok(())
+        })?;
+        latest.values().try_for_each(|text| each(text))?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with the JSON of every row of a file. Skips the last one if it is still being written, and rows that
+/// a crash or a full disk has cut.
+pub(super) fn whole_rows(content: File, mut each: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    let (mut content, mut line) = (BufReader::with_capacity(64 * 1024, content), Vec::new());
+    while content.read_until(b'\n', &mut line)? > 0 {
+        if let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok())
+            && text.starts_with('{')
+            && text.ends_with('}')
+        {
+            each(text)?;
+        }
+        line.clear();
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Counts by day, IP address and user agent, in bounded memory.
 //!
 //! One network has a bounded number of rows, because a caller can send any user agent, and call from any address of
-//! its /64. Requests that find no room keep their address and lose their user agent. If there is no room for the
+//! its /48. Requests that find no room keep their address and lose their user agent. If there is no room for the
 //! address either, they are counted in one shared row. This file knows nothing about files or the meaning
 //! of columns.
 
@@ -11,6 +11,7 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{day::Day, network::Network};
@@ -30,8 +31,9 @@ pub struct CountedRow {
     pub counts: BTreeMap<String, u64>,
 }
 
-/// How many rows a network has on a day, before its further requests are counted in one more.
-const MAX_ROWS_PER_NETWORK: u32 = 32;
+/// How many rows an IPv4 address or IPv6 /64, a /56 and a /48 have on a day, before their further requests are counted
+/// in one more.
+const MAX_ROWS_OF_NETWORKS: [u32; 3] = [32, 256, 1024];
 
 /// The user agent of the row in which the further requests of a network are counted.
 const OTHERS: &str = "(others)";
@@ -53,6 +55,8 @@ pub(super) struct Row<const N: usize> {
     ip: Option<IpAddr>,
     agent: Box<str>,
     counts: [u64; N],
+    /// Whether the file of the day has these counts.
+    is_stored: bool,
 }
 
 impl<const N: usize> Tally<N> {
@@ -74,6 +78,7 @@ impl<const N: usize> Tally<N> {
         }
     }
 
+    /// The row to count in. It is no longer as it was stored.
     fn row(&mut self, day: Day, ip: Option<IpAddr>, agent: &str) -> &mut Row<N> {
         let mut key = self.hasher.hash_one((day, ip, agent));
         let (mut ip, mut agent) = (ip, agent);
@@ -81,22 +86,50 @@ impl<const N: usize> Tally<N> {
             (ip, agent) = self.find_room(day, ip, agent);
             key = self.hasher.hash_one((day, ip, agent));
         }
-        self.rows.entry(key).or_insert_with(|| Row { day, ip, agent: agent.into(), counts: [0; N] })
+        let new = || Row { day, ip, agent: agent.into(), counts: [0; N], is_stored: false };
+        let row = self.rows.entry(key).or_insert_with(new);
+        row.is_stored = false;
+        row
+    }
+
+    /// Takes up a stored row. It replaces an earlier one of the same address and user agent.
+    pub fn restore(&mut self, row: Row<N>) {
+        let (day, ip) = (row.day, row.ip);
+        let key = self.hasher.hash_one((day, ip, &*row.agent));
+        if self.rows.insert(key, row).is_none()
+            && let Some(ip) = ip
+        {
+            self.count_row(day, ip);
+        }
     }
 
     /// The address and the user agent of the row in which a request is counted that has no row yet.
     fn find_room<'a>(&mut self, day: Day, ip: Option<IpAddr>, agent: &'a str) -> (Option<IpAddr>, &'a str) {
-        let Some(network) = ip.map(Network::of) else { return (None, "") };
-        let key = self.hasher.hash_one((day, network));
-        let rows = self.rows_of_networks.get(&key).copied().unwrap_or_default();
-        // The second half is for addresses alone.
-        if rows < MAX_ROWS_PER_NETWORK && self.rows.len() < self.max_rows / 2 {
-            self.rows_of_networks.insert(key, rows + 1);
-            return (ip, agent);
+        let Some(ip) = ip else { return (None, "") };
+        let others = if agent.is_empty() { "" } else { OTHERS };
+        let rows = |key: &u64| self.rows_of_networks.get(key).copied().unwrap_or_default();
+        let widest_full = networks(&self.hasher, day, ip).filter(|(key, _, most)| rows(key) >= *most).last();
+        let (address, agent) = match widest_full {
+            Some((_, network, _)) => (network.addr(), others),
+            // The second half is for addresses alone.
+            None if self.rows.len() >= self.max_rows / 2 => (Network::of(ip).address(), others),
+            None => (ip, agent),
+        };
+        let has_row = self.rows.contains_key(&self.hasher.hash_one((day, Some(address), agent)));
+        if !has_row && self.rows.len() >= self.max_rows {
+            return (None, "");
         }
-        let others = (Some(network.address()), if agent.is_empty() { "" } else { OTHERS });
-        let has_row = self.rows.contains_key(&self.hasher.hash_one((day, others.0, others.1)));
-        if has_row || self.rows.len() < self.max_rows { others } else { (None, "") }
+        if !has_row && widest_full.is_none() {
+            self.count_row(day, ip);
+        }
+        (Some(address), agent)
+    }
+
+    /// Counts a row of the networks around an address.
+    fn count_row(&mut self, day: Day, ip: IpAddr) {
+        for (key, ..) in networks(&self.hasher, day, ip) {
+            *self.rows_of_networks.entry(key).or_default() += 1;
+        }
     }
 
     /// Takes all rows.
@@ -106,9 +139,25 @@ impl<const N: usize> Tally<N> {
     }
 
     /// All rows, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = &Row<N>> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &Row<N>> {
         self.rows.values()
     }
+
+    /// The rows that are not stored as they are now.
+    pub fn changed(&self) -> impl Iterator<Item = &Row<N>> {
+        self.rows.values().filter(|row| !row.is_stored)
+    }
+
+    /// Notes that all rows are stored.
+    pub fn set_stored(&mut self) {
+        self.rows.values_mut().for_each(|row| row.is_stored = true);
+    }
+}
+
+/// The networks that an address is in, the narrowest first: the key of each, and how many rows it may have.
+fn networks(hasher: &RandomState, day: Day, ip: IpAddr) -> impl Iterator<Item = (u64, IpNet, u32)> {
+    let around = Network::of(ip).and_around().zip(MAX_ROWS_OF_NETWORKS);
+    around.map(move |(network, most)| (hasher.hash_one((day, network)), network, most))
 }
 
 impl<const N: usize> Row<N> {
@@ -123,10 +172,11 @@ impl<const N: usize> Row<N> {
         }
     }
 
-    /// The row from its written form.
+    /// The stored row from its written form.
     pub fn of_counted(row: CountedRow, columns: [&str; N]) -> Self {
         let counts = columns.map(|column| row.counts.get(column).copied().unwrap_or_default());
-        Self { day: row.day, ip: row.ip, agent: row.agent.unwrap_or_default().into(), counts }
+        let agent = row.agent.unwrap_or_default().into();
+        Self { day: row.day, ip: row.ip, agent, counts, is_stored: true }
     }
 }
 
@@ -165,15 +215,40 @@ mod tests {
                 let own = IpAddr::V6(((0x2001_0db8_u128 << 96) + number).into());
                 tally.count(Day(1), if is_ipv6 { own } else { ip(7) }, &format!("agent {number}"), 0);
             }
-            assert_eq!(tally.rows.len(), MAX_ROWS_PER_NETWORK as usize + 1);
+            assert_eq!(tally.rows.len(), MAX_ROWS_OF_NETWORKS[0] as usize + 1);
             let others = tally.rows().find(|row| &*row.agent == OTHERS).expect("a row");
-            assert_eq!(others.counts[0], 200_000 - u64::from(MAX_ROWS_PER_NETWORK));
+            assert_eq!(others.counts[0], 200_000 - u64::from(MAX_ROWS_OF_NETWORKS[0]));
             assert_eq!(
                 others.ip,
                 Some(if is_ipv6 { "2001:db8::".parse().expect("an address") } else { ip(7) })
             );
             tally.count(Day(1), ip(8), "abuser", 0);
             assert!(tally.rows().any(|row| row.ip == Some(ip(8)) && &*row.agent == "abuser"));
+        }
+    }
+
+    #[test]
+    fn the_networks_of_one_customer_leave_room_for_the_addresses_of_others() {
+        // A /48 has 65,536 networks that cost nothing. A program calls from each, once or with many user agents.
+        for agents in [1, 40] {
+            let mut tally = Tally::<1>::new(RandomState::new(), 10_000);
+            for number in 0..200_000_u128 {
+                let own = (0x2001_0db8_0007_u128 << 80) + ((number / agents % 0x1_0000) << 64) + 1;
+                tally.count(Day(1), IpAddr::V6(own.into()), &format!("agent {}", number % agents), 0);
+            }
+            let most = MAX_ROWS_OF_NETWORKS[2] as usize;
+            assert!((most..most + most / 16).contains(&tally.rows.len()), "{}", tally.rows.len());
+            let others = tally.rows().find(|row| row.ip == "2001:db8:7::".parse().ok()).expect("a row");
+            assert!(others.counts[0] > 150_000 && &*others.agent == OTHERS);
+            tally.count(Day(1), ip(8), "abuser", 0);
+            assert!(tally.rows().any(|row| row.ip == Some(ip(8)) && &*row.agent == "abuser"));
+            // The same after a restart.
+            let mut restored = Tally::<1>::new(RandomState::new(), 10_000);
+            let stored = tally.rows().map(|row| row.to_counted(["page"], true));
+            stored.for_each(|row| restored.restore(Row::of_counted(row, ["page"])));
+            let rows = restored.rows.len();
+            restored.count(Day(1), "2001:db8:7:ffff::2".parse().expect("an address"), "new", 0);
+            assert_eq!((rows, restored.rows.len()), (tally.rows.len(), tally.rows.len()));
         }
     }
 

@@ -161,7 +161,8 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
     let core = core_on(open(storage.clone()), clock.clone()).await;
     let take = |core: &Core, count| {
-        core.budgets.take(&user("@a:hs.test"), Network::of(ip("192.0.2.1")), count, clock.now())
+        let account = core.budgets.of_account(&user("@a:hs.test"));
+        core.budgets.take(&account, Network::of(ip("192.0.2.1")), count, clock.now())
     };
     assert_eq!(take(&core, 10_000), Ok(()));
     clock.back(400 * DAY);
@@ -186,12 +187,14 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
 async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
     let core = core_on(open(storage.clone()), clock.clone()).await;
-    let who = |number: usize| user(&format!("@user{number}:hs{number}.test"));
+    let take = |core: &Core, number: usize, count| {
+        let account = core.budgets.of_account(&user(&format!("@user{number}:hs{number}.test")));
+        let network = Network::of(ip(&format!("192.0.2.{}", number % 4)));
+        core.budgets.take(&account, network, count, clock.now())
+    };
     let rows = async |core: &Core| stored(&core.store).await.len();
     for number in 0..2000 {
-        core.budgets
-            .take(&who(number), Network::of(ip(&format!("192.0.2.{}", number % 4))), 40, clock.now())
-            .expect("enough for all");
+        take(&core, number, 40).expect("enough for all");
     }
     assert_eq!(rows(&core).await, 0);
     budget::store_changes(&core).await.expect("written");
@@ -202,8 +205,7 @@ async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
 
     let bytes = storage.state().images.last().expect("an image").bytes.clone();
     let crashed = core_on(open(Frozen::holding(bytes)), clock.clone()).await;
-    let none_left =
-        |core: &Core| core.budgets.take(&who(7), Network::of(ip("192.0.2.7")), 9_961, clock.now());
+    let none_left = |core: &Core| take(core, 7, 9_961);
     assert_eq!(none_left(&crashed), none_left(&core));
     assert!(none_left(&crashed).is_err());
 

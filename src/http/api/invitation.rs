@@ -57,8 +57,8 @@ pub async fn store_invite(state: Data<State>, account: Account, caller: Caller, 
     let room_id = parsed(wire.room_id, "room_id", RoomId::parse)?;
     let sender = parsed(wire.sender, "sender", UserId::parse)?;
     let now = state.core.clock.now();
-    let (core, sender_account) = (&state.core, account.0.user_id());
-    core.limits.invite(&core.budgets, caller.network(), sender_account, &address, now)?;
+    let core = &state.core;
+    core.limits.invite(&core.budgets, caller.network(), &account.0, &address, now)?;
     let request = Request { address, room_id, sender, described };
     let stored = store::store(&state.core, account.0, request).await?;
     let base = format!("{}/_matrix/identity/v2/pubkey", state.core.config.public_base_url);

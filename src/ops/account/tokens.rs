@@ -21,11 +21,11 @@ use crate::{
         secret::SecretHash,
         time::Millis,
     },
-    ops::{Core, Failure},
+    ops::{Core, Failure, lookup::budget::AccountBudgets},
     store::{StoredToken, Tables, Transaction},
 };
 
-/// How many tokens are cached, in about 200 bytes each. Unused ones are evicted.
+/// How many tokens are cached, in about 250 bytes each. Unused ones are evicted.
 const CACHED_TOKENS: usize = 1 << 16;
 
 /// How many uses are stored in one transaction.
@@ -40,8 +40,10 @@ pub struct Authenticated {
 }
 
 /// What is cached about a token.
+#[derive(Clone)]
 struct CachedToken {
     user_id: UserId,
+    budgets: AccountBudgets,
     /// Whether the account has accepted all required documents. `false` means unknown: it may have accepted
     /// them since.
     has_accepted: bool,
@@ -55,6 +57,11 @@ impl Authenticated {
     /// The account.
     pub fn user_id(&self) -> &UserId {
         &self.cached.user_id
+    }
+
+    /// The lookup budgets of the account and its domain.
+    pub(in crate::ops) fn budgets(&self) -> &AccountBudgets {
+        &self.cached.budgets
     }
 
     /// Checks that the token is still valid.
@@ -106,10 +113,9 @@ impl Tokens {
 
     /// Caches that the account has accepted all required documents, in the state `authorization`.
     pub(in crate::ops) fn cache_acceptance(&self, account: &Authenticated, authorization: u64) {
-        let CachedToken { day, authorization: of_token, .. } = *account.cached;
-        if of_token == authorization {
-            let user_id = account.user_id().clone();
-            self.cache(account.token, CachedToken { user_id, has_accepted: true, day, authorization });
+        let cached = CachedToken::clone(&account.cached);
+        if cached.authorization == authorization {
+            self.cache(account.token, CachedToken { has_accepted: true, ..cached });
         }
     }
 
@@ -136,7 +142,9 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
             if used.day() != day {
                 core.tokens.used().insert(hash.0);
             }
-            core.tokens.cache(hash, CachedToken { user_id, has_accepted: false, day, authorization })
+            let budgets = core.budgets.of_account(&user_id);
+            let cached = CachedToken { user_id, budgets, has_accepted: false, day, authorization };
+            core.tokens.cache(hash, cached)
         }
     };
     // If the operator removes a homeserver from the allowlist, its users must lose access at once, not at their

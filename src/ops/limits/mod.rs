@@ -9,7 +9,7 @@ pub mod ceiling;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use self::buckets::{Buckets, Take};
-use super::{lookup::budget::Budgets, person::own_page::Recipient};
+use super::{account::tokens::Authenticated, lookup::budget::Budgets, person::own_page::Recipient};
 use crate::{
     config::{self, Config},
     domain::{
@@ -137,20 +137,20 @@ impl Limits {
         &self,
         budgets: &Budgets,
         network: Network,
-        account: &UserId,
+        account: &Authenticated,
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let rates = &self.rates;
-        budgets.take(account, network, 1, now)?;
+        let (rates, user_id) = (&self.rates, account.user_id());
+        budgets.take(account.budgets(), network, 1, now)?;
         let taken = self
             .takes()
             .network("invite ip", network, rates.invite_per_ip)
-            .own("invite account", account.as_str(), rates.invite_per_account)
-            .shared("invite domain", domain_of(account), rates.invite_per_homeserver)
+            .own("invite account", user_id.as_str(), rates.invite_per_account)
+            .shared("invite domain", domain_of(user_id), rates.invite_per_homeserver)
             .shared("invite address", address.as_str(), rates.invite_per_address)
             .take(now);
-        taken.inspect_err(|_| budgets.give_back_one(account, network))
+        taken.inspect_err(|_| budgets.give_back_one(account.budgets(), network))
     }
 
     /// Counts a signature with an invitation's key.

@@ -47,6 +47,21 @@ const SMALL_PER_DAY: u64 = 100;
 /// How many budgets are stored in one transaction.
 const STORE_BATCH: usize = 1024;
 
+/// How many budgets a lookup takes from at most: of the account, its domain, and three networks.
+const MAX_TAKES: usize = 5;
+
+/// The keys of the budgets of an account and its domain. Every lookup needs them, and they depend on the account alone,
+/// so [`crate::ops::account::tokens`] caches them. Only [`Budgets::of_account`] makes them. They are valid for those
+/// [`Budgets`], whose hash keys and paces never change.
+#[derive(Clone, Copy)]
+pub struct AccountBudgets {
+    own: u64,
+    /// Of what it may still look up as small lookups.
+    small: u64,
+    /// Of its homeserver if the operator names that, otherwise of its registrable domain.
+    shared: (u64, Pace),
+}
+
 /// All lookup budgets.
 pub struct Budgets {
     of_one: Pace,
@@ -92,19 +107,33 @@ impl Budgets {
         })
     }
 
+    /// The keys of the budgets of an account and its domain.
+    pub fn of_account(&self, account: &UserId) -> AccountBudgets {
+        let id = account.as_str().as_bytes();
+        let host = host_key(account.server_name());
+        let shared = match self.homeservers.get(&host) {
+            Some(pace) => (self.key(b'h', host.as_bytes()), *pace),
+            None => {
+                let domain = registrable_domain(account.server_name());
+                (self.key(b':', domain.as_bytes()), self.of_many)
+            }
+        };
+        AccountBudgets { own: self.key(b'@', id), small: self.key(b's', id), shared }
+    }
+
     /// Takes the cost of looking up `addresses` addresses. A lookup of none costs one.
     ///
     /// # Errors
     /// `LimitExceeded`. Then nothing was taken.
     pub fn take(
         &self,
-        account: &UserId,
+        account: &AccountBudgets,
         network: Network,
         addresses: usize,
         now: Millis,
     ) -> Result<(), Refusal> {
         let small = Take {
-            key: self.key(b's', account.as_str().as_bytes()),
+            key: account.small,
             pace: Pace::daily(SMALL_PER_DAY, SMALL_PER_DAY),
             cost: addresses.max(1) as u64,
             reserve: 0,
@@ -123,32 +152,24 @@ impl Budgets {
 
     /// Gives back one address that [`Budgets::take`] took. It cannot tell whether the lookup was a small one, so
     /// an account does not get back what it may still look up as small lookups.
-    pub fn give_back_one(&self, account: &UserId, network: Network) {
+    pub fn give_back_one(&self, account: &AccountBudgets, network: Network) {
         self.buckets.give_back(&self.of(account, network, 1, true));
     }
 
-    fn of(&self, account: &UserId, network: Network, addresses: usize, is_small: bool) -> Vec<Take> {
+    fn of(&self, account: &AccountBudgets, network: Network, addresses: usize, is_small: bool) -> Vec<Take> {
         let cost = addresses.max(1) as u64;
-        let account_key = self.key(b'@', account.as_str().as_bytes());
-        let mut takes =
-            vec![Take { key: account_key, pace: self.of_one, cost, reserve: 0, is_shared: false }];
-        let mut take_shared = |key: u64, pace: Pace| {
+        let shared = |(key, pace): (u64, Pace)| {
             let reserve = if is_small { 0 } else { pace.third() };
-            takes.push(Take { key, pace, cost, reserve, is_shared: true });
+            Take { key, pace, cost, reserve, is_shared: true }
         };
-        let host = host_key(account.server_name());
-        match self.homeservers.get(&host) {
-            Some(pace) => take_shared(self.key(b'h', host.as_bytes()), *pace),
-            None => {
-                let domain = registrable_domain(account.server_name());
-                take_shared(self.key(b':', domain.as_bytes()), self.of_many);
-            }
-        }
+        let mut takes = Vec::with_capacity(MAX_TAKES);
+        takes.push(Take { key: account.own, pace: self.of_one, cost, reserve: 0, is_shared: false });
+        takes.push(shared(account.shared));
         match self.networks.iter().find(|(named, _)| named.contains(&network.address())) {
-            Some((named, pace)) => take_shared(self.network_key(b'n', named), *pace),
-            None => network.and_around().for_each(|around| {
-                take_shared(self.network_key(b'i', &around), self.of_many);
-            }),
+            Some((named, pace)) => takes.push(shared((self.network_key(b'n', named), *pace))),
+            None => takes.extend(
+                network.and_around().map(|around| shared((self.network_key(b'i', &around), self.of_many))),
+            ),
         }
         takes
     }

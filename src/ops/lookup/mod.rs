@@ -69,10 +69,9 @@ pub fn run<T: AsRef<str>>(
     if addresses.len() > max {
         return Err(Refusal::InvalidParam(format!("Ask for at most {max} addresses at once")).into());
     }
-    let user = account.user_id();
-    core.budgets.take(user, Network::of(caller), addresses.len(), now)?;
+    core.budgets.take(account.budgets(), Network::of(caller), addresses.len(), now)?;
     alarm::count(core, addresses.len(), now);
-    let mut row = core.logs.lookup_row(user, caller, algorithm, addresses.len(), now);
+    let mut row = core.logs.lookup_row(account.user_id(), caller, algorithm, addresses.len(), now);
     search(index, algorithm, lookup, |address, user_id| {
         row.add(address, user_id.is_some());
         if let Some(user_id) = user_id {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::homeserver::Homeserver;
 
-/// The real program, started on `dir`.
+/// The real program; killed when it is dropped.
 pub struct Program {
     pub child: Child,
     pub base: String,
@@ -28,22 +28,31 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut program = Self { child, base: String::new(), log };
         let mut line = String::new();
-        let address = loop {
+        while program.base.is_empty() {
             line.clear();
-            assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended before serving");
+            assert_ne!(program.log.read_line(&mut line).expect("a line"), 0, "it ended before serving");
             if let Some((_, address)) = line.split_once("address=") {
-                break address.trim().to_owned();
+                program.base = format!("http://{}", address.trim());
             }
-        };
-        Self { child, base: format!("http://{address}"), log }
+        }
+        program
     }
 
     /// Stops it with SIGTERM; it must succeed.
     pub fn stop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a signal");
         assert!(self.child.wait().expect("it ends").success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Neither does anything to a child that has been waited for, whose ID may be another process's by now.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
