@@ -28,7 +28,10 @@ async fn queued_mails_are_sent_at_once() {
         let relay = Relay::start(SmtpSecurity::None);
         let setup = |config: &mut Config| {
             relay.configure(config);
-            config.limits.invite_per_account = Rate::new(1000, 1000);
+            let rate = Rate::new(1000, 1000);
+            config.limits.invite_per_account = rate;
+            config.limits.invite_per_homeserver = rate;
+            config.limits.invite_per_ip = rate;
         };
         let server = Server::start_with(setup).await;
         let alice = server.user("alice").await;
