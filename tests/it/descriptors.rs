@@ -13,11 +13,14 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::support::{
-    client,
-    homeserver::{Answer, Homeserver, unused_address, user_info_path},
-    program::{Program, config_file},
-    v2,
+use crate::{
+    places::FLOOD_TURN,
+    support::{
+        client,
+        homeserver::{Answer, Homeserver, unused_address, user_info_path},
+        program::{Program, config_file},
+        v2,
+    },
 };
 
 const DESCRIPTORS: usize = 1024;
@@ -49,6 +52,7 @@ async fn register(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registrations_at_a_silent_homeserver_leave_descriptors_for_everybody_else() {
+    let _turn = FLOOD_TURN.lock().await;
     let (dir, silent) = (TempDir::new().expect("a directory"), Homeserver::start());
     silent.answer(&user_info_path("token"), Answer::Silence);
     let home = unused_address();
