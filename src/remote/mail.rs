@@ -96,6 +96,9 @@ pub enum MailError {
     /// A retry of this mail may succeed.
     #[error("the relay did not accept the mail")]
     Temporary,
+    /// As [`MailError::Temporary`], and the reason may be the recipient: greylisting, or a mailbox that is slow or full.
+    #[error("the relay did not accept the recipient for now")]
+    Deferred,
     /// The relay cannot be reached, so other mails would fail now as well.
     #[error("the relay cannot be reached")]
     RelayUnreachable,
@@ -218,6 +221,7 @@ impl Mailer {
                 match () {
                     () if error.is_permanent() => MailError::Permanent,
                     () if error.is_unreachable() => MailError::RelayUnreachable,
+                    () if error.may_be_about_the_recipient() => MailError::Deferred,
                     () => MailError::Temporary,
                 }
             }),

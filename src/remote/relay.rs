@@ -203,6 +203,15 @@ impl RelayError {
         }
     }
 
+    /// Whether the relay may accept mails to others. Some relays ask the recipient's own relay, which may be slow.
+    pub fn may_be_about_the_recipient(&self) -> bool {
+        match self {
+            Self::NoConnection(_) | Self::Smtp(Stage::Sender, _) => false,
+            Self::Timeout | Self::NotOffered(_) => true,
+            Self::Smtp(Stage::Recipient | Stage::Message, error) => error.status().is_some(),
+        }
+    }
+
     fn error(&self) -> Option<&Error> {
         match self {
             Self::NoConnection(error) => error.as_ref(),

@@ -230,7 +230,7 @@ async fn send(
 fn mail_fate(sent: Result<(), MailError>) -> (Fate, bool) {
     match sent {
         Ok(()) => (Fate::Delivered, true),
-        Err(MailError::Temporary) => (Fate::Failed, true),
+        Err(MailError::Temporary | MailError::Deferred) => (Fate::Failed, true),
         Err(MailError::RelayUnreachable) => (Fate::Failed, false),
         Err(MailError::Permanent) => (Fate::Refused, true),
     }

@@ -99,8 +99,8 @@ pub async fn request_token(
                 language,
             };
             here.mailer.send_validation(&mail).await.map_err(|error| match error {
-                MailError::Permanent => NotDelivered::Recipient,
-                _ => NotDelivered::Transport,
+                MailError::Permanent | MailError::Deferred => NotDelivered::Recipient,
+                MailError::Temporary | MailError::RelayUnreachable => NotDelivered::Transport,
             })
         };
         validate::request_token(&here.core, token_request, || Ok(()), deliver).await
