@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Privacy,
-    domain::{day::Day, time::Millis},
+    domain::{day::Day, file_error::at, time::Millis},
 };
 
 /// The time between two writes of the files.
@@ -78,9 +78,10 @@ impl<const N: usize> Ledger<N> {
 
     fn load(&self, day: Day) -> io::Result<Tally<N>> {
         let mut tally = Tally::new(self.hasher.clone(), MAX_ROWS_PER_DAY);
-        let file = match File::open(self.kind.file(&self.folder, day)) {
+        let path = self.kind.file(&self.folder, day);
+        let file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(tally),
-            file => file?,
+            file => file.map_err(at(&path))?,
         };
         for line in BufReader::new(file).lines() {
             match serde_json::from_str::<CountedRow>(&line?) {
