@@ -8,6 +8,8 @@ use std::{borrow::Cow, io, path::Path};
 use minijinja::{AutoEscape, Environment, Error, Output, State, Value, escape_formatter};
 use rust_embed::Embed;
 
+use crate::domain::file_error::at;
+
 #[derive(Embed)]
 #[folder = "assets"]
 struct Files;
@@ -53,7 +55,8 @@ pub fn escape_html(text: &str) -> String {
 /// # Errors
 /// If the operator's file exists and cannot be read.
 pub fn template(directory: Option<&Path>, brand: &str, path: &str) -> io::Result<Option<String>> {
-    match directory.map(|directory| std::fs::read_to_string(directory.join(brand).join(path))) {
+    let own = directory.map(|directory| directory.join(brand).join(path));
+    match own.map(|own| std::fs::read_to_string(&own).map_err(at(&own))) {
         Some(Ok(own)) => Ok(Some(own)),
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(embedded(path).and_then(|built_in| String::from_utf8(built_in.into_owned()).ok())),

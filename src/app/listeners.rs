@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::io::Errno;
+use rustix::{io::Errno, net::sockopt::set_tcp_user_timeout};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -28,10 +28,14 @@ const ANSWER_ATTEMPTS: usize = 6;
 /// The pause after a connection that was refused.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a client may take nothing of an answer. The HTTP library has no such timeout, so a client that reads
+/// nothing would keep its connection, and its place, for ever.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A request that the HTTP library itself answers with 400. It shows that workers run, and no log counts it.
 const PROBE: &[u8] = b"?\r\n\r\n";
 
-/// Listens on what a setting names.
+/// Listens on what a setting names. A connection is closed when its client takes nothing for [`WRITE_TIMEOUT`].
 ///
 /// # Errors
 /// If an address cannot be listened on.
@@ -42,7 +46,11 @@ pub fn bind(key: &str, addresses: &[String]) -> anyhow::Result<Vec<TcpListener>>
                 "cannot listen on {address}: if another program uses it, stop that program or change {key}"
             )
         };
-        TcpListener::bind(address).with_context(cannot)
+        let listener = TcpListener::bind(address).with_context(cannot)?;
+        // Connections inherit it. Linux also counts the time in which a client acknowledges, but has no room.
+        set_tcp_user_timeout(&listener, WRITE_TIMEOUT.as_millis() as u32)
+            .with_context(|| format!("cannot set TCP_USER_TIMEOUT on {address}"))?;
+        Ok(listener)
     };
     addresses.iter().map(bind).collect()
 }

@@ -7,6 +7,7 @@ use crate::{
     config::{self, Config},
     domain::terms::Required,
     ops::privacy_notice::{Effect, Planned},
+    remote::dns::Dns,
     store::ReadOnly,
 };
 
@@ -34,7 +35,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
         config.server_name,
         config.data_dir.display()
     ))?;
-    for warning in config.warnings() {
+    for warning in config.warnings().into_iter().chain(Dns::problem_of_system()) {
         print(&format!("Warning: {warning}.\n"))?;
     }
     let planned = Planned::by(config);

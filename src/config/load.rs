@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError};
+use crate::domain::file_error::at;
 
 /// The prefix of environment variables; `__` in them separates a section from its key.
 const PREFIX: &str = "BINDERY_";
@@ -26,8 +27,8 @@ pub fn load(
     let mut table = match file {
         None => Table::new(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| one(format!("cannot read the configuration {}: {error}", path.display())))?;
+            let text =
+                std::fs::read_to_string(path).map_err(at(path)).map_err(|error| one(error.to_string()))?;
             // Only the message and the line, because the text around a mistake may contain a password.
             let wrong = |error: toml::de::Error| {
                 let before = error.span().map_or(0, |span| span.start.min(text.len()));

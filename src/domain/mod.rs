@@ -12,6 +12,7 @@ pub mod clock;
 pub mod code;
 pub mod day;
 pub mod edition;
+pub mod file_error;
 pub mod ids;
 pub mod invitation;
 pub mod language;

@@ -14,6 +14,7 @@ use crate::{
     config::Privacy,
     domain::{
         day::Day,
+        file_error::at,
         retention::LOG_MARGIN,
         time::{DAY, Millis},
     },
@@ -80,9 +81,9 @@ pub fn exist(data_dir: &Path) -> bool {
 /// Creates the folder (mode 0700), and removes files that a crash left unfinished.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     if !folder.exists() {
-        DirBuilder::new().mode(0o700).create(folder)?;
+        DirBuilder::new().mode(0o700).create(folder).map_err(at(folder))?;
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(at(folder))?;
     for unfinished in list(folder)?.iter().filter(|file| file.is_unfinished) {
         unfinished.unlink()?;
     }
@@ -108,7 +109,7 @@ impl LogFile {
 
     fn unlink(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(at(&self.path)(error)),
             _ => Ok(()),
         }
     }
@@ -117,7 +118,7 @@ impl LogFile {
 fn list(folder: &Path) -> io::Result<Vec<LogFile>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        entries => entries.map_err(at(folder))?,
     };
     let mut files = Vec::new();
     for entry in entries {
@@ -139,7 +140,7 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(at(path)(error)),
     }
 }
 
@@ -149,7 +150,8 @@ pub(super) fn append(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    let mut file = opened.map_err(at(path))?;
     let mut last = [b'\n'];
     let length = file.metadata()?.len();
     if length > 0 {
@@ -178,9 +180,9 @@ pub(super) fn replace(
     unfinished.push(UNFINISHED_SUFFIX);
     let unfinished = PathBuf::from(unfinished);
     let written = || {
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        let mut file = BufWriter::new(file);
+        let created =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+        let mut file = BufWriter::new(created.map_err(at(&unfinished))?);
         write(&mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&unfinished, path)

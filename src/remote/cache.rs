@@ -1,19 +1,30 @@
-//! A bounded cache of what other servers answered.
+//! A bounded cache of what other servers answered, with a share for each owner of servers.
 //!
 //! An answer expires. A failure is cached too, for as long as its backoff says, so that callers cannot make
 //! Bindery ask a dead server again and again. Two requests for the same server at the same time both ask it.
 
-use std::hash::Hash;
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use quick_cache::sync::Cache;
+use super::places::owner_of;
+use crate::domain::{backoff::Backoff, server_name::host_key, time::Millis};
 
-use crate::domain::{backoff::Backoff, time::Millis};
+/// The most answers of one host, whose owner could name 65,535 ports and write its name in many ways.
+const MAX_OF_HOST: usize = 4;
 
-/// The answers of servers, by server.
-pub struct AnswerCache<Server, Answer, Error> {
-    cached: Cache<Server, Cached<Answer, Error>>,
+/// The answers of servers, by the name of the server.
+pub struct AnswerCache<Answer, Error> {
+    max_servers: usize,
     backoff: Backoff,
+    owners: Mutex<Owners<Answer, Error>>,
 }
+
+/// The servers of each owner, each with its answer.
+type Owners<Answer, Error> = HashMap<String, Servers<Answer, Error>>;
+type Servers<Answer, Error> = HashMap<String, Cached<Answer, Error>>;
 
 /// One answer, or why there was none.
 #[derive(Clone)]
@@ -28,30 +39,34 @@ pub struct Cached<Answer, Error> {
     failures: u32,
 }
 
-impl<Server: Hash + Eq, Answer: Clone, Error: Clone> AnswerCache<Server, Answer, Error> {
+impl<Answer: Clone, Error: Clone> AnswerCache<Answer, Error> {
     /// Caches at most `max_servers` answers, and failures for as long as `backoff` says.
     pub fn new(max_servers: usize, backoff: Backoff) -> Self {
-        Self { cached: Cache::new(max_servers), backoff }
+        Self { max_servers, backoff, owners: Mutex::default() }
     }
 
     /// The answer of `server`, if it has not expired.
-    pub fn get(&self, server: &Server, now: Millis) -> Option<Cached<Answer, Error>> {
+    pub fn get(&self, server: &str, now: Millis) -> Option<Cached<Answer, Error>> {
+        let owners = self.lock();
+        let cached = owners.get(&owner_of(server))?.get(server)?;
         // If the clock has been put back since, nobody knows how old the answer is.
-        self.cached.get(server).filter(|cached| (cached.asked..cached.expires).contains(&now))
+        (cached.asked..cached.expires).contains(&now).then(|| cached.clone())
     }
 
     /// Caches the answer of `server`, which was asked at `asked`. An answer comes with the time at which it
     /// expires.
     pub fn insert(
         &self,
-        server: Server,
+        server: &str,
         asked: Millis,
         answer: Result<(Answer, Millis), Error>,
     ) -> Result<Answer, Error> {
+        let mut owners = self.lock();
+        let servers = owners.entry(owner_of(server)).or_default();
         let cached = match answer {
             Ok((answer, expires)) => Cached { answer: Ok(answer), asked, expires, failures: 0 },
             Err(error) => {
-                let failures = match self.cached.peek(&server) {
+                let failures = match servers.get(server) {
                     // Requests that failed at the same time count as one failure.
                     Some(before) if asked < before.expires => before.failures.max(1),
                     Some(before) => before.failures.saturating_add(1),
@@ -62,8 +77,42 @@ impl<Server: Hash + Eq, Answer: Clone, Error: Clone> AnswerCache<Server, Answer,
             }
         };
         let answer = cached.answer.clone();
-        self.cached.insert(server, cached);
+        if !servers.contains_key(server) {
+            let host = host_key(server);
+            let is_of_host = |name: &str| host_key(name) == host;
+            if servers.keys().filter(|name| is_of_host(name)).count() >= MAX_OF_HOST {
+                drop_oldest(servers, is_of_host);
+            }
+        }
+        servers.insert(server.to_owned(), cached);
+        if owners.values().map(HashMap::len).sum::<usize>() > self.max_servers {
+            make_room(&mut owners);
+        }
         answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owners<Answer, Error>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops the oldest answer of the owner with the most, so that an owner of many names drops only its own.
+fn make_room<Answer, Error>(owners: &mut Owners<Answer, Error>) {
+    let oldest = |servers: &Servers<Answer, Error>| servers.values().map(|cached| cached.asked).min();
+    let largest = owners.iter_mut().max_by_key(|(_, servers)| (servers.len(), Reverse(oldest(servers))));
+    let Some((owner, servers)) = largest else { return };
+    drop_oldest(servers, |_| true);
+    if servers.is_empty() {
+        let owner = owner.clone();
+        owners.remove(&owner);
+    }
+}
+
+fn drop_oldest<Answer, Error>(servers: &mut Servers<Answer, Error>, may_go: impl Fn(&str) -> bool) {
+    let candidates = servers.iter().filter(|(name, _)| may_go(name));
+    let oldest = candidates.min_by_key(|(_, cached)| cached.asked).map(|(name, _)| name.clone());
+    if let Some(name) = oldest {
+        servers.remove(&name);
     }
 }
 
@@ -76,20 +125,57 @@ mod tests {
     const NOW: Millis = Millis(1_800_000_000_000);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn cache() -> AnswerCache<u32, &'static str, ()> {
+    fn cache() -> AnswerCache<&'static str, ()> {
         AnswerCache::new(100, Backoff { first: MINUTE, cap: 60 * MINUTE })
+    }
+
+    /// Inserts answers, one a millisecond.
+    fn insert(cache: &AnswerCache<&'static str, ()>, servers: impl Iterator<Item = String>) {
+        for (millis, server) in (0..).zip(servers) {
+            let asked = Millis(NOW.0 + millis);
+            assert_eq!(cache.insert(&server, asked, Ok(("yes", asked.after(60 * MINUTE)))), Ok("yes"));
+        }
+    }
+
+    fn held(
+        cache: &AnswerCache<&'static str, ()>,
+        now: Millis,
+        servers: impl Iterator<Item = String>,
+    ) -> usize {
+        servers.filter(|server| cache.get(server, now).is_some()).count()
     }
 
     #[test]
     fn answers_expire_and_the_number_of_them_is_bounded() {
+        let (cache, names) = (cache(), || (0..1000).map(|number| format!("hs{number}.test")));
+        insert(&cache, names());
+        let now = NOW.after(MINUTE);
+        assert_eq!(held(&cache, now, names()), 100);
+        assert!(cache.get("hs999.test", now).is_some() && cache.get("hs0.test", now).is_none());
+        assert_eq!(cache.lock().len(), 100, "no empty owner is kept");
+        assert_eq!(held(&cache, NOW.after(61 * MINUTE), names()), 0);
+        assert_eq!(held(&cache, Millis(NOW.0 - 1), names()), 0, "the clock was put back");
+    }
+
+    #[test]
+    fn one_host_has_at_most_four_answers_whatever_its_ports_and_spellings() {
         let cache = cache();
-        for server in 0..1000 {
-            assert_eq!(cache.insert(server, NOW, Ok(("yes", NOW.after(MINUTE)))), Ok("yes"));
-        }
-        let count = |now| (0..1000).filter(|server| cache.get(server, now).is_some()).count();
-        assert!((1..=100).contains(&count(NOW)), "{}", count(NOW));
-        assert_eq!(count(NOW.after(MINUTE)), 0);
-        assert_eq!(count(Millis(NOW.0 - 1)), 0, "the clock was put back");
+        let ports = || (1..=2000).map(|port| format!("evil.test:{port}"));
+        insert(&cache, ports());
+        insert(&cache, ["EVIL.test", "Evil.test", "evil.TEST"].map(str::to_owned).into_iter());
+        assert_eq!(cache.lock().values().map(HashMap::len).sum::<usize>(), MAX_OF_HOST);
+        insert(&cache, (1..=2000).map(|port| format!("[2001:db8::1]:{port}")));
+        assert_eq!(cache.lock().values().map(HashMap::len).sum::<usize>(), 2 * MAX_OF_HOST);
+    }
+
+    #[test]
+    fn an_owner_of_many_names_drops_no_answer_of_another() {
+        let cache = cache();
+        let others = || (0..50).map(|number| format!("matrix.hs{number}.test"));
+        insert(&cache, others());
+        insert(&cache, (0..1000).map(|number| format!("hs{number}.evil.test:{}", number + 1)));
+        insert(&cache, (0..1000).map(|number| format!("[2001:db8:1:{number:x}::1]")));
+        assert_eq!(held(&cache, NOW.after(MINUTE), others()), 50);
     }
 
     #[test]
@@ -99,16 +185,16 @@ mod tests {
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
             // Many at the same time are one failure.
             for _ in 0..3 {
-                assert_eq!(cache.insert(1, now, Err(())), Err(()));
+                assert_eq!(cache.insert("hs.test", now, Err(())), Err(()));
             }
             let expires = now.after(minutes * MINUTE);
-            assert!(cache.get(&1, Millis(expires.0 - 1)).is_some_and(|cached| cached.answer.is_err()));
-            assert!(cache.get(&1, expires).is_none(), "{minutes}");
+            assert!(cache.get("hs.test", Millis(expires.0 - 1)).is_some_and(|cached| cached.answer.is_err()));
+            assert!(cache.get("hs.test", expires).is_none(), "{minutes}");
             now = expires;
         }
-        assert_eq!(cache.insert(1, now, Ok(("yes", now.after(MINUTE)))), Ok("yes"));
+        assert_eq!(cache.insert("hs.test", now, Ok(("yes", now.after(MINUTE)))), Ok("yes"));
         now = now.after(MINUTE);
-        assert_eq!(cache.insert(1, now, Err(())), Err(()));
-        assert!(cache.get(&1, now.after(MINUTE)).is_none(), "the first failure again");
+        assert_eq!(cache.insert("hs.test", now, Err(())), Err(()));
+        assert!(cache.get("hs.test", now.after(MINUTE)).is_none(), "the first failure again");
     }
 }

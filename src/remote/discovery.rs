@@ -54,6 +54,7 @@ const DEFAULT_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(48 * 3600);
 /// How long a failure is cached.
 const WELL_KNOWN_BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), cap: HOUR };
+/// An answer takes less than 1 KiB, since server names are short. So all take at most 4 MiB.
 const MAX_CACHED_HOSTS: usize = 4096;
 /// The most SRV targets that are tried, and the most addresses of each.
 const MAX_TARGETS: usize = 4;
@@ -70,7 +71,7 @@ pub struct Discovery {
     ports: Ports,
     clock: Arc<dyn Clock>,
     timeout: Duration,
-    well_known: AnswerCache<String, ServerName, NotDelegated>,
+    well_known: AnswerCache<ServerName, NotDelegated>,
 }
 
 impl Discovery {
@@ -157,7 +158,7 @@ impl Discovery {
             Ok(Ok(Some((delegated, lifetime)))) => Ok((delegated, now.after(lifetime))),
             Ok(Ok(None) | Err(_)) | Err(_) => Err(NotDelegated),
         };
-        Ok(self.well_known.insert(host, now, answer).ok())
+        Ok(self.well_known.insert(&host, now, answer).ok())
     }
 
     /// Fetches `.well-known/matrix/server`, over redirects to other HTTPS URLs; the delegated name, and how long

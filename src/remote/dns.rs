@@ -5,7 +5,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs, io,
+    fs::{self, File},
+    io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     pin::pin,
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use arc_swap::ArcSwap;
 use futures_util::future::{Either, select};
 use hickory_resolver::{
@@ -24,6 +25,8 @@ use hickory_resolver::{
     system_conf::parse_resolv_conf,
 };
 use tokio::time::timeout;
+
+use crate::domain::file_error::at;
 
 /// How long one question may take, its repetition included.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,12 +76,21 @@ impl Dns {
     /// The resolver of this system, with its hosts file. Without a name server it finds only the names in the
     /// hosts file, until there is one.
     pub fn system() -> Self {
-        Self::reading("/etc/resolv.conf".into(), "/etc/hosts".into())
+        Self::of(Files::of_system())
+    }
+
+    /// Why this system has no name server, and what to do; `None` if it has one.
+    pub fn problem_of_system() -> Option<String> {
+        let files = Files::of_system();
+        files.problem(&files.contents().0)
     }
 
     /// The resolver that these files describe. Reads them again when they change.
     pub fn reading(resolv_conf: PathBuf, hosts: PathBuf) -> Self {
-        let files = Files { resolv_conf, hosts };
+        Self::of(Files { resolv_conf, hosts })
+    }
+
+    fn of(files: Files) -> Self {
         let known = files.read();
         Self { files: Some(files), ..Self::with(known) }
     }
@@ -179,33 +191,41 @@ impl Dns {
 }
 
 impl Files {
+    fn of_system() -> Self {
+        Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() }
+    }
+
     fn contents(&self) -> (Vec<u8>, Vec<u8>) {
         (fs::read(&self.resolv_conf).unwrap_or_default(), fs::read(&self.hosts).unwrap_or_default())
     }
 
     fn read(&self) -> Known {
         let contents = self.contents();
-        let resolver = match self.resolver(&contents.0) {
-            Ok(resolver) => Some(resolver),
-            Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "there is no name server, so this server finds no homeserver by its name; write 'nameserver' and an address into {}",
-                    self.resolv_conf.display()
-                );
-                None
-            }
-        };
-        Known { resolver, hosts: parse_hosts(&contents.1), contents }
+        if let Some(problem) = self.problem(&contents.0) {
+            tracing::warn!("{problem}");
+        }
+        let resolver = self.name_servers(&contents.0).and_then(resolver);
+        Known { resolver: resolver.ok(), hosts: parse_hosts(&contents.1), contents }
     }
 
-    fn resolver(&self, resolv_conf: &[u8]) -> anyhow::Result<TokioResolver> {
-        let name = || format!("cannot read {}", self.resolv_conf.display());
+    /// Why there is no name server, and what to do.
+    fn problem(&self, resolv_conf: &[u8]) -> Option<String> {
+        let error = self.name_servers(resolv_conf).err()?;
+        Some(format!(
+            "there is no name server, so this server finds no homeserver by its name ({error:#}); write 'nameserver' and an address into {}",
+            self.resolv_conf.display()
+        ))
+    }
+
+    fn name_servers(&self, resolv_conf: &[u8]) -> anyhow::Result<Vec<NameServerConfig>> {
+        let path = &self.resolv_conf;
         if resolv_conf.is_empty() {
-            fs::metadata(&self.resolv_conf).with_context(name)?;
+            File::open(path).map_err(at(path))?;
         }
-        let (config, _) = parse_resolv_conf(resolv_conf).map_err(io::Error::other).with_context(name)?;
-        resolver(config.name_servers().to_vec())
+        let parsed = parse_resolv_conf(resolv_conf).map_err(io::Error::other);
+        let (config, _) = parsed.with_context(|| format!("cannot understand {}", path.display()))?;
+        ensure!(!config.name_servers().is_empty(), "{} names none", path.display());
+        Ok(config.name_servers().to_vec())
     }
 }
 
@@ -278,6 +298,30 @@ fn absolute(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_name_server_is_named_with_the_file_and_what_to_do() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let resolv_conf = dir.path().join("resolv.conf");
+        let files = Files { resolv_conf: resolv_conf.clone(), hosts: dir.path().join("hosts") };
+        let problem = || files.problem(&files.contents().0);
+        let path = resolv_conf.display().to_string();
+        for (text, expected) in [
+            (None, "No such file"),
+            (Some(""), path.as_str()),
+            (Some("search example.org\n# nameserver 192.0.2.53\n"), &path),
+            (Some("nameserver nonsense\n"), &path),
+            (Some("\u{0}\u{fffd}"), &path),
+        ] {
+            if let Some(text) = text {
+                fs::write(&resolv_conf, text).expect("written");
+            }
+            let said = problem().unwrap_or_else(|| panic!("{text:?} is no name server"));
+            assert!(said.contains(expected) && said.contains("write 'nameserver'"), "{text:?}: {said}");
+        }
+        fs::write(&resolv_conf, "nameserver 192.0.2.53\n").expect("written");
+        assert_eq!(problem(), None);
+    }
 
     #[tokio::test]
     async fn without_a_name_server_the_hosts_file_counts_and_both_files_are_read_again() {

@@ -52,7 +52,7 @@ pub struct RemoteHomeservers {
     /// take none from registration. The outbox bounds the calls to `/3pid/onbind`.
     owner_requests: Places,
     key_requests: Places,
-    keys: AnswerCache<ServerName, Arc<PublicKeys>, HomeserverError>,
+    keys: AnswerCache<Arc<PublicKeys>, HomeserverError>,
     /// Key documents are verified one at a time: a stranger can cause many, and each takes milliseconds.
     verifying: Semaphore,
 }
@@ -133,7 +133,7 @@ impl RemoteHomeservers {
         caller: Network,
     ) -> Result<Arc<PublicKeys>, HomeserverError> {
         let now = self.clock.now();
-        let cached = self.keys.get(server, now);
+        let cached = self.keys.get(server.as_str(), now);
         if let Some(cached) = &cached {
             let is_recent = now < cached.asked.after(KEYS_INTERVAL);
             let has_key = cached.answer.as_ref().is_ok_and(|keys| keys.contains_key(key_id));
@@ -148,10 +148,10 @@ impl RemoteHomeservers {
             (Err(HomeserverError::Busy), _) => Err(HomeserverError::Busy),
             // Anyone can name an unknown key. A failure to fetch it must not drop the good ones.
             (Err(error), Some(Cached { answer: Ok(keys), expires, .. })) => {
-                let _ = self.keys.insert(server.clone(), now, Ok((keys, expires)));
+                let _ = self.keys.insert(server.as_str(), now, Ok((keys, expires)));
                 Err(error)
             }
-            (fetched, _) => self.keys.insert(server.clone(), now, fetched),
+            (fetched, _) => self.keys.insert(server.as_str(), now, fetched),
         }
     }
 

@@ -16,7 +16,7 @@ use super::mail_lines::wrap;
 use crate::{
     assets::{escape_html, keep_slashes, template},
     config::is_brand,
-    domain::{ids::UserId, language::Language, names::isolated, shown::ShownId},
+    domain::{file_error::at, ids::UserId, language::Language, names::isolated, shown::ShownId},
 };
 
 /// The variables of a template. They have Sydent's names where it has them, so that an operator can reuse
@@ -178,10 +178,10 @@ impl Texts {
     pub fn load(directory: Option<&Path>, default_brand: &str) -> anyhow::Result<Self> {
         let mut brands = BTreeMap::from([(default_brand.to_owned(), environment(directory, default_brand)?)]);
         if let Some(directory) = directory {
-            let entries = std::fs::read_dir(directory)
-                .with_context(|| format!("mail.templates_dir: cannot read {}", directory.display()))?;
+            let entries =
+                std::fs::read_dir(directory).map_err(at(directory)).context("mail.templates_dir")?;
             for entry in entries {
-                let entry = entry?;
+                let entry = entry.map_err(at(directory))?;
                 let name = entry.file_name();
                 if let Some(brand) = name.to_str().filter(|name| is_brand(name) && entry.path().is_dir()) {
                     brands.insert(brand.to_owned(), environment(Some(directory), brand)?);
@@ -249,7 +249,7 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
     });
     let is_own = |path: &str| directory.is_some_and(|directory| directory.join(brand).join(path).exists());
     let mut add = |path: String| {
-        let source = template(directory, brand, &path).with_context(|| format!("cannot read {path}"))?;
+        let source = template(directory, brand, &path).context("mail.templates_dir")?;
         let source = source.with_context(|| format!("{path} is missing"))?;
         // lettre turns LF into CRLF and would leave other line ends as they are.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");

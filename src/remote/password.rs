@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
-use crate::config::Password;
+use crate::{config::Password, domain::file_error::at};
 
 /// The password in the configuration, or the first line of the password file.
 ///
@@ -14,12 +14,12 @@ pub fn read_password(set: Option<&Password>, file: Option<&Path>) -> anyhow::Res
     match (set, file) {
         (Some(password), _) => Ok(Some(password.0.clone())),
         (None, Some(path)) => {
-            let at = path.display();
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {at}"))?;
+            let text = std::fs::read_to_string(path).map_err(at(path))?;
+            let path = path.display();
             let password = text.lines().next().unwrap_or_default();
-            ensure!(!password.is_empty(), "{at} has no password: write it into the first line");
+            ensure!(!password.is_empty(), "{path} has no password: write it into the first line");
             let has_mark = password.starts_with('\u{feff}');
-            ensure!(!has_mark, "{at} begins with a byte order mark: save it as UTF-8 without one");
+            ensure!(!has_mark, "{path} begins with a byte order mark: save it as UTF-8 without one");
             Ok(Some(password.to_owned()))
         }
         (None, None) => Ok(None),

@@ -44,10 +44,16 @@ enum Kind {
     Visit,
 }
 
-/// A message was not sent. The reason is in the log.
-#[derive(Debug, thiserror::Error)]
-#[error("the gateway did not accept the message")]
-pub struct SmsError;
+/// Why a message was not sent. The log has the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SmsError {
+    /// The gateway refused this message, so the reason may be its number. Others may pass.
+    #[error("the gateway did not accept the message")]
+    Refused,
+    /// The gateway cannot be reached or accepts nothing, so other messages would fail now as well.
+    #[error("the gateway cannot be reached or accepts nothing")]
+    GatewayUnavailable,
+}
 
 /// Composes and sends messages.
 pub struct SmsGateway {
@@ -112,7 +118,7 @@ impl SmsGateway {
             && !gateway.accepts_texts()
         {
             tracing::warn!("a link cannot be sent to a phone, because sms.http.body does not use {{text}}");
-            return Err(SmsError);
+            return Err(SmsError::GatewayUnavailable);
         }
         let path = path(Kind::Visit, sms.language);
         self.send(sms.to, path, context! { link => sms.link }, "").await
@@ -121,22 +127,25 @@ impl SmsGateway {
     async fn send(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), SmsError> {
         let text = self.text(path, values).map_err(|error| {
             tracing::warn!(%error, "a message could not be composed");
-            SmsError
+            SmsError::GatewayUnavailable
         })?;
         let number = to.address().as_str();
         match &self.transport {
-            Transport::Off => Err(SmsError),
+            Transport::Off => Err(SmsError::GatewayUnavailable),
             Transport::Directory(spool) => {
                 spool.write(format!("To: +{number}\n\n{text}\n").into_bytes()).await.map_err(|error| {
                     tracing::warn!(%error, "a message could not be written into sms.directory");
-                    SmsError
+                    SmsError::GatewayUnavailable
                 })
             }
             Transport::Http(gateway) => {
                 let fields = Fields { number, calling_code: to.calling_code(), text: &text, code };
                 gateway.send(&fields).await.map_err(|reason| {
                     tracing::warn!(%reason, "a message was not sent");
-                    SmsError
+                    match reason.may_be_about_the_message() {
+                        true => SmsError::Refused,
+                        false => SmsError::GatewayUnavailable,
+                    }
                 })
             }
         }
@@ -167,7 +176,7 @@ fn texts(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environment<'s
     texts.set_undefined_behavior(UndefinedBehavior::Strict);
     for (language, kind) in Language::ALL.iter().flat_map(|l| [(*l, Kind::Code), (*l, Kind::Visit)]) {
         let path = path(kind, language);
-        let source = template(directory, brand, path).with_context(|| format!("cannot read {path}"))?;
+        let source = template(directory, brand, path).context("mail.templates_dir")?;
         let source = source.with_context(|| format!("{path} is missing"))?;
         texts.add_template_owned(path, source).with_context(|| format!("{path} is wrong"))?;
     }

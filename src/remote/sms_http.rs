@@ -66,6 +66,21 @@ pub enum GatewayError {
     NoSuccess,
 }
 
+impl GatewayError {
+    /// Whether the gateway may have refused only this message, because of its number or text. It may refuse too many
+    /// messages to one number with 429, and a country with 403.
+    pub fn may_be_about_the_message(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Fetch(_) => false,
+            // These are about the account at the gateway, or about the request as the operator describes it.
+            Self::Status(status) => {
+                status.is_client_error() && ![401, 402, 404, 405, 407, 415].contains(&status.as_u16())
+            }
+            Self::NoSuccess => true,
+        }
+    }
+}
+
 impl HttpGateway {
     /// Checks the whole request before the first message.
     ///

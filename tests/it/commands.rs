@@ -2,6 +2,7 @@
 
 mod control;
 mod directory;
+mod files;
 
 use std::{
     io::Read,

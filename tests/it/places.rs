@@ -7,7 +7,7 @@ use bindery::domain::bucket::Rate;
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::{sync::Mutex, time::sleep};
 
 use crate::support::{
     Server,
@@ -25,6 +25,9 @@ const SOON: Duration = Duration::from_secs(2);
 /// One address gets an eighth of at most 512 places.
 const MAX_AT_ONE_ADDRESS: usize = 64;
 
+/// Floods take turns: together they would be slow on a small machine.
+pub static FLOOD_TURN: Mutex<()> = Mutex::const_new(());
+
 /// The host of a homeserver at the silent address. Half of them are in one registrable domain.
 fn silent_host(number: usize) -> String {
     match number % 2 {
@@ -35,6 +38,7 @@ fn silent_host(number: usize) -> String {
 
 /// Sends the flood. Meanwhile somebody registers with a homeserver elsewhere, which then signs a request.
 async fn flood(path: &str, request: impl Fn(&Server, &str) -> RequestBuilder) {
+    let _turn = FLOOD_TURN.lock().await;
     let network = Network::new();
     let silent_address = unused_address();
     let hosts: Vec<String> = (0..FLOOD).map(silent_host).collect();

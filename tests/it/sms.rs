@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bindery::{
     config::{Config, Password, SmsFormat, SmsTransport},
     domain::{ids::Token, language::Language, phone::PhoneNumber},
-    remote::sms::{SmsGateway, ValidationSms},
+    remote::sms::{SmsError, SmsGateway, ValidationSms},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,9 +28,13 @@ fn number(text: &str) -> PhoneNumber {
 }
 
 async fn send(config: &Config, to: &str) -> bool {
+    try_to_send(config, to).await.is_ok()
+}
+
+async fn try_to_send(config: &Config, to: &str) -> Result<(), SmsError> {
     let gateway = SmsGateway::new(config).expect("a gateway");
     let (to, code) = (number(to), Token::parse(CODE).expect("a code"));
-    gateway.send_code(&ValidationSms { to: &to, code: &code, language: Language::En }).await.is_ok()
+    gateway.send_code(&ValidationSms { to: &to, code: &code, language: Language::En }).await
 }
 
 /// The blocks of `docs/sms.md` under a heading that set up a gateway.
@@ -185,6 +189,32 @@ async fn whatever_is_no_success_is_a_failure() {
     assert!(!send(&config, "+447400123456").await);
     config.sms.http.url = "http://127.0.0.1:1/send".to_owned();
     assert!(!send(&config, "+447400123456").await, "nobody listens there");
+}
+
+#[tokio::test]
+async fn a_refused_number_is_told_from_a_gateway_that_accepts_nothing() {
+    let gateway = Gateway::start();
+    let mut config = config();
+    gateway.configure(&mut config);
+    config.sms.http.timeout_seconds = at_least_one(1);
+    config.sms.http.success_pointer = Some("/status".to_owned());
+    config.sms.http.success_values = vec!["ok".to_owned()];
+    let statuses = |statuses: &[u16], error| {
+        statuses.iter().map(|status| (Answer::Json(*status, json!({})), error)).collect::<Vec<_>>()
+    };
+    let cases = [
+        // A bad number, a country that is off, a number that got too many messages; a body that says no.
+        statuses(&[400, 403, 422, 429, 200], SmsError::Refused),
+        // The account at the gateway, its credit, the URL, and the gateway itself.
+        statuses(&[401, 402, 404, 301, 500, 503], SmsError::GatewayUnavailable),
+        vec![(Answer::Silence, SmsError::GatewayUnavailable)],
+    ];
+    for (answer, expected) in cases.into_iter().flatten() {
+        gateway.answer("/send", answer);
+        assert_eq!(try_to_send(&config, "+447400123456").await, Err(expected));
+    }
+    config.sms.http.url = "http://127.0.0.1:1/send".to_owned();
+    assert_eq!(try_to_send(&config, "+447400123456").await, Err(SmsError::GatewayUnavailable));
 }
 
 #[tokio::test]

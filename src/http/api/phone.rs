@@ -22,7 +22,7 @@ use crate::{
             validate::{self, TokenRequest},
         },
     },
-    remote::sms::ValidationSms,
+    remote::sms::{SmsError, ValidationSms},
 };
 
 #[derive(Deserialize)]
@@ -76,8 +76,10 @@ pub(super) async fn send_code(
         let admit = || here.core.limits.send_sms(&number, here.core.clock.now());
         let deliver = async |message: validate::Message| {
             let sms = ValidationSms { to: &number, code: &message.token, language };
-            // A gateway does not tell why it refuses a message, so this may be about the number.
-            here.sms.send_code(&sms).await.map_err(|_| NotDelivered::Recipient)
+            here.sms.send_code(&sms).await.map_err(|error| match error {
+                SmsError::Refused => NotDelivered::Recipient,
+                SmsError::GatewayUnavailable => NotDelivered::Transport,
+            })
         };
         validate::request_token(&here.core, token_request, admit, deliver).await
     });

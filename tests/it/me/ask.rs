@@ -312,7 +312,13 @@ async fn a_validation_of_an_address_that_opted_out_fails_as_others_do() {
     let guest = server.guest(SILENT).await;
     assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
     let relay = Relay::start(SmtpSecurity::None);
-    let server = server.restart(|config| relay.configure(config));
+    let server = server.restart(|config| {
+        relay.configure(config);
+        let limits = &mut config.limits;
+        limits.request_token_per_account = Rate::new(100, 100);
+        limits.request_token_per_account_and_address = Rate::new(100, 100);
+        limits.request_token_per_address = Rate::new(100, 100);
+    });
     let moods = [
         (Mood::Accept, true),
         (Mood::Refuse(Stage::Sender, 451), false),
@@ -330,6 +336,18 @@ async fn a_validation_of_an_address_that_opted_out_fails_as_others_do() {
                 false => drop(reply.refused(400, "M_EMAIL_SEND_ERROR")),
             }
         }
+    }
+    // A caller can have an address of their own refused, for now or for ever. That says nothing about others.
+    relay.set(Mood::Accept);
+    let ask = async |address: &str, secret: &str| {
+        let body = json!({ "email": address, "client_secret": secret, "send_attempt": 1 });
+        server.post("/validate/email/requestToken", &alice, &body).await
+    };
+    ask("bob@example.org", "delivered").await.ok();
+    for status in [450, 550] {
+        relay.set(Mood::Refuse(Stage::Recipient, status));
+        ask("bob@example.org", &format!("refused{status}")).await.refused(400, "M_EMAIL_SEND_ERROR");
+        ask(SILENT, &format!("silent{status}")).await.ok();
     }
     assert!(relay.seen(|seen| seen.mails.iter().all(|mail| mail.to == ["bob@example.org"])));
 }

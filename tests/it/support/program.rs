@@ -23,11 +23,19 @@ impl Program {
     }
 
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bindery"))
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        Self::run(Command::new(env!("CARGO_BIN_EXE_bindery")).args(arguments))
+    }
+
+    /// Starts it with this many descriptors, which it cannot raise, and this many threads that answer requests.
+    pub fn start_limited(config: &std::path::Path, descriptors: usize, workers: usize) -> Self {
+        let mut command = Command::new("sh");
+        let line = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_bindery"), "serve", "--config"]).arg(config);
+        Self::run(command.env("BINDERY_HTTP__WORKERS", workers.to_string()))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut program = Self { child, base: String::new(), log };
         let mut line = String::new();
