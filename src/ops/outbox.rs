@@ -60,38 +60,30 @@ pub async fn due(core: &Core, after: Option<(Millis, OutboxKey)>, limit: usize) 
 /// How many rows are read and dated at once.
 const REDATE_BATCH: usize = 256;
 
-/// Makes rows due now that would be due later than any retry. A clock that was wrong wrote them, and nothing would
+/// Makes rows due now that would be due later than any retry. A clock that was ahead wrote them, and nothing would
 /// be sent until it comes to that time again.
 pub async fn redate(core: &Core) -> Result<(), Failure> {
     let now = core.clock.now();
-    let is_wrong = move |row: &Outgoing| row.due > now.after(RETRY_MOST) || row.since.is_ahead_of(now);
-    let mut after: Option<(Millis, OutboxKey)> = None;
     loop {
-        let from = after.take();
-        let read = core.store.scan(move |scan| {
-            let keys = scan.due(Millis(u64::MAX), from.as_ref(), REDATE_BATCH)?;
-            let last = keys.last().cloned();
-            // Retention deletes a row that cannot be read.
-            let wrong = |(_, key): &(Millis, OutboxKey)| matches!(scan.outgoing(key), Ok(Some(row)) if is_wrong(&row));
-            Ok((last, keys.into_iter().filter(wrong).map(|(_, key)| key).collect::<Vec<_>>()))
-        });
-        let (last, wrong) = read.await?;
-        if last.is_none() {
-            return Ok(());
-        }
-        after = last;
-        if wrong.is_empty() {
-            continue;
-        }
-        let step = core.store.write(move |tables| {
-            for key in wrong {
-                if let Some(row) = tables.outgoing(&key)?.filter(is_wrong) {
-                    tables.put_outgoing(&key, &Outgoing { since: now, due: now, ..row })?;
+        let keys = core.store.scan(move |scan| scan.due_after(now.after(RETRY_MOST), REDATE_BATCH)).await?;
+        let redated = core.store.write(move |tables| {
+            let mut redated = 0;
+            for key in &keys {
+                match tables.outgoing(key) {
+                    Ok(Some(row)) => {
+                        tables.put_outgoing(key, &Outgoing { since: now.min(row.since), due: now, ..row })?;
+                        redated += 1;
+                    }
+                    // Retention deletes it.
+                    Err(error) if error.is_unreadable_row() => {}
+                    row => drop(row?),
                 }
             }
-            Ok(())
+            Ok(redated)
         });
-        step.await?;
+        if redated.await? < REDATE_BATCH {
+            return Ok(());
+        }
     }
 }
 
@@ -104,7 +96,7 @@ fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String
             scan.invitation(&key.token)?.and_then(|invitation| of_address(&invitation.address))
         }
     };
-    // Nothing is sent for a row that is for nobody.
+    // The invitation is gone, and the task sends nothing for the row.
     Ok(host.unwrap_or_default())
 }
 

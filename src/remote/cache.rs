@@ -47,9 +47,10 @@ impl<Answer: Clone, Error: Clone> AnswerCache<Answer, Error> {
 
     /// The answer of `server`, if it has not expired.
     pub fn get(&self, server: &str, now: Millis) -> Option<Cached<Answer, Error>> {
+        let owner = owner_of(server);
         let owners = self.lock();
-        let cached = owners.get(&owner_of(server))?.get(server)?;
-        // If the clock has been put back since, nobody knows how old the answer is.
+        let cached = owners.get(&owner)?.get(server)?;
+        // An answer from the future has no known age: the clock was put back since.
         (cached.asked..cached.expires).contains(&now).then(|| cached.clone())
     }
 
@@ -61,8 +62,9 @@ impl<Answer: Clone, Error: Clone> AnswerCache<Answer, Error> {
         asked: Millis,
         answer: Result<(Answer, Millis), Error>,
     ) -> Result<Answer, Error> {
+        let owner = owner_of(server);
         let mut owners = self.lock();
-        let servers = owners.entry(owner_of(server)).or_default();
+        let servers = owners.entry(owner).or_default();
         let cached = match answer {
             Ok((answer, expires)) => Cached { answer: Ok(answer), asked, expires, failures: 0 },
             Err(error) => {

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
-    relay::{Connector, Place, Relay, Security, Stage},
+    relay::{Connector, Place, Relay, RelayError, Security, Stage},
     spool::Spool,
     trust::{Pinned, trust},
 };
@@ -97,7 +97,8 @@ pub enum MailError {
     /// The relay refused the sender, before it heard who the recipient is.
     #[error("the relay did not accept the sender")]
     SenderRefused,
-    /// The relay gave no answer after it had heard the recipient. It may have no answer for others either.
+    /// The relay gave no answer about this recipient: after it had heard it, or because others to its domain waited
+    /// longer. It may have no answer for others either.
     #[error("the relay gave no answer about the mail")]
     Unanswered,
     /// The relay cannot be reached, so other mails would fail now as well.
@@ -106,6 +107,25 @@ pub enum MailError {
     /// Every retry would fail: there is no such mailbox, or the relay cannot send to it.
     #[error("the relay will never accept the mail")]
     Permanent,
+}
+
+impl From<&RelayError> for MailError {
+    fn from(error: &RelayError) -> Self {
+        match error {
+            error if error.is_permanent() => Self::Permanent,
+            RelayError::NoConnection(_) => Self::RelayUnreachable,
+            // Strangers choose recipients, and a domain about which the relay is slow uses up its places.
+            RelayError::NoPlace => Self::Unanswered,
+            RelayError::Timeout(Stage::Sender) | RelayError::Smtp(Stage::Sender, _) => {
+                match error.is_answered() {
+                    true => Self::SenderRefused,
+                    false => Self::RelayUnreachable,
+                }
+            }
+            error if error.is_answered() => Self::Temporary,
+            _ => Self::Unanswered,
+        }
+    }
 }
 
 /// Composes and sends mails.
@@ -141,15 +161,15 @@ impl Mailer {
         Ok(Self { transport, from, texts, server_name, base_url })
     }
 
-    /// Waits for a place for a mail of the outbox.
-    pub async fn queue_place(&self, kind: Kind) -> Place<'_> {
+    /// Waits for a place for a mail of the outbox to this registrable domain.
+    pub async fn queue_place(&self, kind: Kind, domain: &str) -> Place<'_> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.queue_place(kind).await,
+            Transport::Smtp(relay) => relay.queue_place(kind, domain).await,
             Transport::Directory(_) => Place::default(),
         }
     }
 
-    /// How many mails of the outbox may go to one registrable domain at a time.
+    /// How many mails of the outbox to one registrable domain get places at a time.
     pub fn max_for_domain(&self) -> usize {
         match &self.transport {
             Transport::Smtp(relay) => relay.max_for_domain(),
@@ -241,13 +261,7 @@ impl Mailer {
         match &self.transport {
             Transport::Smtp(relay) => relay.send(message, place).await.map_err(|error| {
                 tracing::warn!(reason = error.reason(), status = error.status(), "a mail was not sent");
-                match (error.stage(), error.is_answered()) {
-                    _ if error.is_permanent() => MailError::Permanent,
-                    (None, _) | (Some(Stage::Sender), false) => MailError::RelayUnreachable,
-                    (Some(Stage::Sender), true) => MailError::SenderRefused,
-                    (Some(Stage::Recipient | Stage::Message), false) => MailError::Unanswered,
-                    (Some(Stage::Recipient | Stage::Message), true) => MailError::Temporary,
-                }
+                MailError::from(&error)
             }),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
                 tracing::warn!(%error, "a mail could not be written into mail.directory");

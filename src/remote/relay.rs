@@ -7,10 +7,10 @@
 mod connect;
 mod error;
 mod replies;
+mod shares;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -24,14 +24,14 @@ use lettre::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    time::{Instant as TokioInstant, timeout_at},
+    time::{Instant as TokioInstant, timeout, timeout_at},
 };
 
-use self::error::ConnectError;
 pub use self::{
     connect::{Connector, Security},
     error::{RelayError, Stage},
 };
+use self::{error::ConnectError, shares::Shares};
 use crate::domain::{outbox::Kind, registrable::registrable_domain};
 
 /// An idle connection is not reused after this: a firewall may have dropped it.
@@ -48,9 +48,10 @@ pub struct Relay {
     for_outbox: Semaphore,
     /// All but one of those, which is left for notices to owners: strangers choose who is invited.
     for_invitations: Semaphore,
-    /// Half of the connections for mails to one registrable domain, see [`Relay::share_of`].
-    for_domain: Mutex<HashMap<String, Weak<Semaphore>>>,
-    max_for_domain: usize,
+    /// What one registrable domain may use of the connections for mails of the outbox, and for mails that a person
+    /// waits for: together all but one.
+    of_outbox: Shares,
+    of_requests: Shares,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
 }
 
@@ -67,55 +68,45 @@ impl Relay {
     pub fn new(connector: Connector, timeout: Duration, connections: usize) -> Self {
         let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
         let all_but = |kept| Semaphore::new(connections.saturating_sub(kept).max(1));
+        let half = connections / 2;
         Self {
             connector,
             timeout,
             connections: all_but(0),
             for_outbox: all_but(1),
             for_invitations: all_but(2),
-            for_domain: Mutex::default(),
-            max_for_domain: connections.div_ceil(2),
+            of_outbox: Shares::new((connections - half).saturating_sub(1)),
+            of_requests: Shares::new(half),
             idle: Mutex::default(),
         }
     }
 
-    /// Waits for a place for a mail of the outbox.
-    pub async fn queue_place(&self, kind: Kind) -> Place<'_> {
+    /// Waits for a place for a mail of the outbox to this registrable domain.
+    pub async fn queue_place(&self, kind: Kind, domain: &str) -> Place<'_> {
         let mut permits = Vec::new();
+        // No semaphore is ever closed, so there is always a permit.
         if kind == Kind::InvitationMail {
             permits.extend(self.for_invitations.acquire().await);
         }
-        // No semaphore is ever closed, so there is always a permit.
+        let of_domain = self.of_outbox.take(domain).await;
         permits.extend(self.for_outbox.acquire().await);
         permits.extend(self.connections.acquire().await);
-        Place { _permits: permits, _of_domain: None }
+        Place { _permits: permits, _of_domain: of_domain }
     }
 
-    /// How many mails of the outbox may go to one registrable domain at a time.
+    /// How many mails of the outbox to one registrable domain get places at a time.
     pub fn max_for_domain(&self) -> usize {
-        self.max_for_domain
+        self.of_outbox.max()
     }
 
-    /// Waits for a place for a mail that a person waits for. A relay that is slow about one domain must not hold up
-    /// the mails to others.
+    /// Waits for a place for a mail that a person waits for.
     async fn place(&self, message: &Message) -> Place<'_> {
         let domain = message.envelope().to().first().map_or("", Address::domain);
-        let of_domain = self.share_of(&registrable_domain(domain)).acquire_owned().await.ok();
+        let of_domain = self.of_requests.take(&registrable_domain(domain)).await;
         Place { _permits: self.connections.acquire().await.into_iter().collect(), _of_domain: of_domain }
     }
 
-    fn share_of(&self, domain: &str) -> Arc<Semaphore> {
-        let mut shares = self.for_domain.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(domain).and_then(Weak::upgrade) {
-            return share;
-        }
-        shares.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Semaphore::new(self.max_for_domain));
-        shares.insert(domain.to_owned(), Arc::downgrade(&share));
-        share
-    }
-
-    /// Sends a mail; without a place, it waits for one as part of the timeout.
+    /// Sends a mail; without a place, it waits for one, for half of the timeout at most.
     ///
     /// # Errors
     /// If the relay did not accept the mail before the timeout.
@@ -126,15 +117,14 @@ impl Relay {
     pub async fn send(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), RelayError> {
         // lettre has a timeout only for connecting.
         let deadline = TokioInstant::now() + self.timeout;
-        let connected = timeout_at(deadline, async {
-            let place = match place {
-                Some(place) => place,
-                None => self.place(message).await,
-            };
-            Ok::<_, ConnectError>((place, self.connection().await?))
-        });
-        let connected = connected.await.map_err(|_| RelayError::NoConnection(None))?;
-        let (_place, mut connection) = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
+        let _place = match place {
+            Some(place) => place,
+            // Half of the time is left: a relay that is there must not seem unreachable because others were slow.
+            None => timeout(self.timeout / 2, self.place(message)).await.map_err(|_| RelayError::NoPlace)?,
+        };
+        let connected = timeout_at(deadline, self.connection()).await;
+        let connected = connected.map_err(|_| RelayError::NoConnection(None))?;
+        let mut connection = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
         let mut stage = Stage::Sender;
         let sent = timeout_at(deadline, async {
             let sent = send_on(&mut connection, message, &mut stage).await;

@@ -67,6 +67,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let mut latest = Millis(u64::MAX);
     loop {
         let now = tasks.core.clock.now();
+        // The clock was put back.
         if now < latest
             && let Err(error) = outbox::redate(&tasks.core).await
         {
@@ -215,7 +216,8 @@ async fn send_and_settle(
     let kind = due.key.kind.as_str();
     let (fate, heard) = match outbox::content(&tasks.core, &due.key, &due.row) {
         Ok(Some(content)) => {
-            let sent = AssertUnwindSafe(send(tasks, content, onbind_timeout, stop)).catch_unwind().await;
+            let sent = send(tasks, content, &due.host, onbind_timeout, stop);
+            let sent = AssertUnwindSafe(sent).catch_unwind().await;
             let sent = sent.unwrap_or_else(|_| {
                 // Strangers choose what a message says. One that makes the code panic must not end the server.
                 tracing::error!(
@@ -245,13 +247,14 @@ async fn send_and_settle(
 async fn send(
     tasks: &Tasks,
     content: Content,
+    host: &str,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
 ) -> Option<(Fate, Heard)> {
     parts::panic_if_asked(SENDING);
     let place = async |kind| {
         tokio::select! {
-            place = tasks.mailer.queue_place(kind) => Some(place),
+            place = tasks.mailer.queue_place(kind, host) => Some(place),
             () = stopped(stop.clone()) => None,
         }
     };

@@ -1,8 +1,8 @@
 //! Whether the mail relay answers, as the mails of the outbox have shown.
 //!
 //! A relay may be slow about one recipient, or hang up because of one. Then other mails go on. If it does so for
-//! several domains in a row, all mails wait a little. If it cannot be reached, all wait, and then one of them finds
-//! out.
+//! several domains in a row, all mails wait a moment. If it cannot be reached, all wait, longer each time, and then one
+//! of them finds out.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -26,8 +26,12 @@ pub struct RelayState {
 impl RelayState {
     /// Whether a mail may be sent while `in_progress` others are.
     pub fn may_try(&self, now: Millis, in_progress: usize) -> bool {
-        let is_over = self.until.is_none_or(|until| BACKOFF.is_over(until, now));
-        is_over && !(self.is_unreachable && in_progress > 0)
+        let another_finds_out = self.is_unreachable && in_progress > 0;
+        !self.is_waiting(now) && !another_finds_out
+    }
+
+    fn is_waiting(&self, now: Millis) -> bool {
+        self.until.is_some_and(|until| !BACKOFF.is_over(until, now))
     }
 
     /// Whether one mail must find out if the relay can be reached again.
@@ -45,21 +49,19 @@ impl RelayState {
         self.is_unreachable = false;
         self.unanswered.insert(domain.to_owned());
         if self.unanswered.len() >= MAX_UNANSWERED {
-            // Strangers choose recipients. After the wait, the mails to others must not wait for theirs again.
             self.unanswered.clear();
-            self.rest(now);
+            // Strangers choose recipients. So this wait does not grow, and all mails may be tried after it.
+            if !self.is_waiting(now) {
+                self.until = Some(now.after(BACKOFF.first));
+            }
         }
     }
 
     /// The relay could not be reached.
     pub fn was_unreachable(&mut self, now: Millis) {
         self.is_unreachable = true;
-        self.rest(now);
-    }
-
-    fn rest(&mut self, now: Millis) {
         // Several mails were on their way; together they are one failure.
-        if self.until.is_some_and(|until| !BACKOFF.is_over(until, now)) {
+        if self.is_waiting(now) {
             return;
         }
         self.failures = self.failures.saturating_add(1);
@@ -70,6 +72,20 @@ impl RelayState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_about_recipients_never_stops_the_others_for_longer() {
+        let mut relay = RelayState::default();
+        let mut now = Millis(1_800_000_000_000);
+        for round in 0..100 {
+            for domain in ["a.test", "b.test", "c.test"] {
+                assert!(relay.may_try(now, 9), "{round} {domain}");
+                relay.gave_no_answer(domain, now);
+            }
+            assert!(!relay.may_try(now.after(Duration::from_millis(4999)), 0));
+            now = now.after(Duration::from_secs(5));
+        }
+    }
 
     #[test]
     fn each_failure_doubles_the_wait_and_those_of_one_moment_are_one() {

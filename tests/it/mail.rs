@@ -25,7 +25,7 @@ async fn request(server: &Server, user: &User, address: &str, attempt: u64) -> R
 }
 
 /// A server that sends through `relay`.
-async fn server_behind(relay: &Relay, change: impl FnOnce(&mut Config)) -> Server {
+pub async fn server_behind(relay: &Relay, change: impl FnOnce(&mut Config)) -> Server {
     let setup = |config: &mut Config| {
         relay.configure(config);
         unlimited(config);
@@ -35,7 +35,7 @@ async fn server_behind(relay: &Relay, change: impl FnOnce(&mut Config)) -> Serve
 }
 
 /// Raises the rate limits, which other tests check.
-fn unlimited(config: &mut Config) {
+pub fn unlimited(config: &mut Config) {
     let rate = Rate::new(10_000, 10_000);
     let limits = &mut config.limits;
     limits.request_token_per_account = rate;
@@ -43,6 +43,10 @@ fn unlimited(config: &mut Config) {
     limits.request_token_per_address = rate;
     limits.request_token_per_ip = rate;
     limits.submit_token_per_ip = rate;
+    limits.invite_per_account = rate;
+    limits.invite_per_address = rate;
+    limits.invite_per_homeserver = rate;
+    limits.invite_per_ip = rate;
 }
 
 fn sid(answer: &Value) -> &str {

@@ -82,7 +82,8 @@ impl Connector {
     async fn start_tls(&self, stream: TcpStream) -> Result<TcpStream, ConnectError> {
         let stream = stream.into_std()?;
         let encrypted = stream.try_clone()?;
-        // This connection ends here, and with it whatever came before TLS: somebody between may have sent it.
+        // Dropping this connection also drops what came before TLS. An attacker on the path may have sent it
+        // (RFC 3207 section 4.2).
         let clear = Box::new(Replies::of(TcpStream::from_std(stream)?));
         let mut clear = AsyncSmtpConnection::connect_with_transport(clear, &self.hello).await?;
         if !clear.server_info().supports_feature(Extension::StartTls) {

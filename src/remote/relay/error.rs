@@ -6,6 +6,8 @@ use lettre::transport::smtp::Error;
 
 /// Why the relay did not accept a mail.
 pub enum RelayError {
+    /// Other mails had all connections for half of the timeout, or as many as go to this domain.
+    NoPlace,
     /// There was no connection before the timeout, or connecting failed.
     NoConnection(Option<ConnectError>),
     /// The relay did not answer before the timeout.
@@ -67,20 +69,10 @@ impl RelayError {
         }
     }
 
-    /// How far the mail came; `None` if there was no connection, which concerns all mails. Before the relay has heard
-    /// the recipient, trouble concerns all mails as well.
-    pub fn stage(&self) -> Option<Stage> {
-        match self {
-            Self::NoConnection(_) => None,
-            Self::NotOffered(_) => Some(Stage::Sender),
-            Self::Timeout(stage) | Self::Smtp(stage, _) => Some(*stage),
-        }
-    }
-
-    /// Whether the relay gave an answer that can be understood.
+    /// Whether the relay gave an answer to the mail that can be understood.
     pub fn is_answered(&self) -> bool {
         match self {
-            Self::NoConnection(_) | Self::Timeout(_) => false,
+            Self::NoPlace | Self::NoConnection(_) | Self::Timeout(_) => false,
             Self::NotOffered(_) => true,
             Self::Smtp(_, error) => error.status().is_some(),
         }
@@ -92,7 +84,7 @@ impl RelayError {
             Self::NoConnection(Some(ConnectError::Smtp(error))) | Self::Smtp(_, error) => {
                 error.status().map(|code| code.to_string())
             }
-            Self::NoConnection(_) | Self::Timeout(_) | Self::NotOffered(_) => None,
+            Self::NoPlace | Self::NoConnection(_) | Self::Timeout(_) | Self::NotOffered(_) => None,
         }
     }
 
@@ -104,6 +96,10 @@ impl RelayError {
             }
             Self::NoConnection(Some(ConnectError::NotOffered(what))) => {
                 format!("the relay does not offer {what}")
+            }
+            Self::NoPlace => {
+                "other mails used the connections for half of mail.smtp.timeout_seconds; see mail.smtp.max_connections"
+                    .to_owned()
             }
             Self::NoConnection(None) | Self::Timeout(_) => {
                 "the relay did not answer before mail.smtp.timeout_seconds".to_owned()

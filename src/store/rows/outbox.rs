@@ -100,7 +100,22 @@ impl Scan<'_> {
         }
         let from = after.map_or(Bound::Unbounded, |(due, key)| Bound::Excluded(due_key(key, *due)));
         let until = Bound::Excluded((now.0.saturating_add(1), 0, ""));
-        let rows = self.outbox_due.range::<(u64, u8, &str)>((from, until))?.take(limit);
+        self.in_order((from, until), limit)
+    }
+
+    /// At most `limit` rows that are due later than `then`.
+    pub fn due_after(&self, then: Millis, limit: usize) -> Result<Vec<OutboxKey>, StoreError> {
+        let from = Bound::Included((then.0.saturating_add(1), 0, ""));
+        let rows = self.in_order((from, Bound::Unbounded), limit)?;
+        Ok(rows.into_iter().map(|(_, key)| key).collect())
+    }
+
+    fn in_order(
+        &self,
+        range: (Bound<DueKey<'_>>, Bound<DueKey<'_>>),
+        limit: usize,
+    ) -> Result<Vec<(Millis, OutboxKey)>, StoreError> {
+        let rows = self.outbox_due.range::<DueKey<'_>>(range)?.take(limit);
         rows.map(|row| {
             let (key, _) = row?;
             let (due, kind, token) = key.value();
@@ -133,6 +148,9 @@ fn row_key(key: &OutboxKey) -> (u8, &str) {
     (key.kind.number(), key.token.as_str())
 }
 
-fn due_key(key: &OutboxKey, due: Millis) -> (u64, u8, &str) {
+/// When a row is due, and its key.
+type DueKey<'a> = (u64, u8, &'a str);
+
+fn due_key(key: &OutboxKey, due: Millis) -> DueKey<'_> {
     (due.0, key.kind.number(), key.token.as_str())
 }

@@ -325,15 +325,21 @@ async fn no_more_connections_are_opened_than_the_operator_allows() {
 #[tokio::test]
 async fn a_domain_about_which_the_relay_is_slow_holds_up_no_mail_to_others() {
     let relay = Relay::start(SmtpSecurity::None);
-    let server = server_behind(&relay, |config| config.mail.smtp.timeout_seconds = at_least_one(5)).await;
+    let setup = |config: &mut bindery::config::Config| config.mail.smtp.timeout_seconds = at_least_one(5);
+    let mut server = server_behind(&relay, setup).await;
+    server.leaves_jobs();
     let alice = server.user("alice").await;
     relay.set(Mood::SilentTo("slow.test"));
+    // Queued mails and requests together.
+    for number in 0..3 {
+        server.invite(&alice, &format!("{number}@invited.slow.test"), "!room:hs.test").await;
+    }
     let addresses = ["a@a.slow.test", "b@b.slow.test", "c@slow.test", "d@slow.test", "e@slow.test"];
     let slow = futures_util::future::join_all(addresses.map(|address| request(&server, &alice, address, 1)));
     let quick = async {
         let are_at_it = |seen: &crate::support::smtp::Seen| {
             let rcpt = seen.commands.iter().filter(|(_, command)| command.starts_with("RCPT"));
-            rcpt.count() == 2
+            rcpt.count() == 3
         };
         relay.until(are_at_it).await;
         for number in 0..5 {

@@ -314,6 +314,7 @@ async fn a_validation_of_an_address_that_opted_out_fails_as_others_do() {
     let relay = Relay::start(SmtpSecurity::None);
     let server = server.restart(|config| {
         relay.configure(config);
+        config.mail.smtp.timeout_seconds = at_least_one(2);
         let limits = &mut config.limits;
         limits.request_token_per_account = Rate::new(100, 100);
         limits.request_token_per_account_and_address = Rate::new(100, 100);
@@ -349,5 +350,14 @@ async fn a_validation_of_an_address_that_opted_out_fails_as_others_do() {
         ask("bob@example.org", &format!("refused{status}")).await.refused(400, "M_EMAIL_SEND_ERROR");
         ask(SILENT, &format!("silent{status}")).await.ok();
     }
+    // Nor do those that wait while the relay is slow about their domain.
+    relay.set(Mood::Accept);
+    ask("bob@example.org", "again").await.ok();
+    relay.set(Mood::SilentTo("slow.test"));
+    let slow = ["a@slow.test", "b@slow.test", "c@slow.test"].map(|address| ask(address, "slow"));
+    for reply in futures_util::future::join_all(slow).await {
+        reply.refused(400, "M_EMAIL_SEND_ERROR");
+    }
+    ask(SILENT, "slow").await.ok();
     assert!(relay.seen(|seen| seen.mails.iter().all(|mail| mail.to == ["bob@example.org"])));
 }

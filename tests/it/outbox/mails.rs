@@ -2,27 +2,17 @@
 
 use std::time::Duration;
 
-use bindery::{
-    config::{Config, SmtpSecurity},
-    domain::bucket::Rate,
-};
-
+use bindery::config::SmtpSecurity;
 use serde_json::json;
 
 use super::{ADDRESS, HOUR, ROOM, counted};
-use crate::support::{
-    Server, User, at_least_one,
-    smtp::{Mood, Relay, Stage},
+use crate::{
+    mail::server_behind,
+    support::{
+        Server, User, at_least_one,
+        smtp::{Mood, Relay, Stage},
+    },
 };
-
-fn without_limits(config: &mut Config) {
-    let rate = Rate::new(1000, 1000);
-    let limits = &mut config.limits;
-    limits.invite_per_account = rate;
-    limits.invite_per_address = rate;
-    limits.request_token_per_account = rate;
-    limits.request_token_per_ip = rate;
-}
 
 #[tokio::test]
 async fn a_mail_waits_for_a_relay_that_is_gone_and_not_for_one_that_refuses() {
@@ -48,18 +38,26 @@ async fn a_mail_waits_for_a_relay_that_is_gone_and_not_for_one_that_refuses() {
     assert!(mails.iter().all(|mail| mail.to != ["nobody@example.org"]));
 }
 
-#[tokio::test]
-async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
+/// Invites somebody in each of these moods of the relay: the mail ends, or is retried.
+async fn ends_or_waits(moods: impl IntoIterator<Item = (Mood, bool)>) {
     let relay = Relay::start(SmtpSecurity::None);
-    let server = Server::start_with(|config| {
-        relay.configure(config);
-        without_limits(config);
-    });
-    let mut server = server.await;
+    let mut server = server_behind(&relay, |_| {}).await;
     server.leaves_jobs();
     let alice = server.user("alice").await;
     let mut counts = [0, 0];
-    for (stage, words, is_final) in [
+    for (mood, is_final) in moods {
+        relay.set(mood);
+        server.invite(&alice, ADDRESS, ROOM).await;
+        counts[usize::from(is_final)] += 1;
+        let outcome = if is_final { "refused" } else { "waiting" };
+        server.until_counted(&counted("invitation_mail", outcome, counts[usize::from(is_final)])).await;
+    }
+    assert!(relay.mails().is_empty());
+}
+
+#[tokio::test]
+async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
+    let moods = [
         (Stage::Recipient, "550 5.1.1", true),
         (Stage::Recipient, "553 5.1.3", true),
         (Stage::Recipient, "556 5.1.10", true),
@@ -78,14 +76,21 @@ async fn only_a_mailbox_that_does_not_exist_ends_a_mail() {
         (Stage::Sender, "553 5.1.1", false),
         (Stage::Message, "550", false),
         (Stage::Message, "554 5.7.1", false),
-    ] {
-        relay.set(Mood::RefuseWith(stage, words));
-        server.invite(&alice, ADDRESS, ROOM).await;
-        counts[usize::from(is_final)] += 1;
-        let outcome = if is_final { "refused" } else { "waiting" };
-        server.until_counted(&counted("invitation_mail", outcome, counts[usize::from(is_final)])).await;
-    }
-    assert!(relay.mails().is_empty());
+    ];
+    ends_or_waits(moods.map(|(stage, words, is_final)| (Mood::RefuseWith(stage, words), is_final))).await;
+}
+
+#[tokio::test]
+async fn the_code_of_a_reply_counts_whatever_its_text() {
+    let lines = [
+        (&b"550"[..], true),
+        (b"550 5.1.1 inconnu \xe0 cette adresse", true),
+        (b"550-5.1.1 \xc4\xe3\xba\xc3\r\n550 5.1.1 \xff", true),
+        (b"571 5.7.1 blocked", false),
+        (b"421 \xe9", false),
+        (b"who is that?", false),
+    ];
+    ends_or_waits(lines.map(|(line, is_final)| (Mood::Say(Stage::Recipient, line), is_final))).await;
 }
 
 #[tokio::test]
@@ -118,39 +123,9 @@ async fn a_mail_that_cannot_be_sent_holds_up_no_other() {
     server.until_counted(&counted("invitation_mail", "delivered", 2)).await;
 }
 
-#[tokio::test]
-async fn the_code_of_a_reply_counts_whatever_its_text() {
-    let relay = Relay::start(SmtpSecurity::None);
-    let server = Server::start_with(|config| {
-        relay.configure(config);
-        without_limits(config);
-    });
-    let mut server = server.await;
-    server.leaves_jobs();
-    let alice = server.user("alice").await;
-    let mut counts = [0, 0];
-    for (line, is_final) in [
-        (&b"550"[..], true),
-        (b"550 5.1.1 inconnu \xe0 cette adresse", true),
-        (b"550-5.1.1 \xc4\xe3\xba\xc3\r\n550 5.1.1 \xff", true),
-        (b"571 5.7.1 blocked", false),
-        (b"421 \xe9", false),
-        (b"who is that?", false),
-    ] {
-        relay.set(Mood::Say(Stage::Recipient, line));
-        // Three in a row without an answer would make the relay rest.
-        server.invite(&alice, &format!("{}@example.org", counts[0] + counts[1]), ROOM).await;
-        counts[usize::from(is_final)] += 1;
-        let outcome = if is_final { "refused" } else { "waiting" };
-        server.until_counted(&counted("invitation_mail", outcome, counts[usize::from(is_final)])).await;
-    }
-}
-
 /// A server behind `relay` with alice, who has validated an address: its notice is queued when she publishes it.
 async fn notifying(relay: &Relay, timeout_seconds: u32) -> (Server, User, String) {
-    let server = Server::start_with(|config| {
-        relay.configure(config);
-        without_limits(config);
+    let server = server_behind(relay, |config| {
         config.privacy.notify_owners = true;
         config.mail.smtp.timeout_seconds = at_least_one(timeout_seconds);
         config.mail.smtp.max_connections = at_least_one(4);
