@@ -71,7 +71,7 @@ struct Fuzzed {
     base: String,
 }
 
-/// A server that connects to nobody: no homeserver but one without an address is allowed, and mails become files.
+/// A server that opens no connection: the only homeserver that it allows has no address, and mails become files.
 fn config(data_dir: &Path) -> Config {
     let mut config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
     config.http.listen = vec!["127.0.0.1:0".to_owned()];
@@ -97,7 +97,7 @@ fn start(data_dir: &Path, runtime: &Runtime) -> SocketAddr {
         let dns = Dns::asking(([127, 0, 0, 1], 9).into()).expect("a resolver");
         let environment = Environment { dns: Some(dns), ..Environment::default() };
         let application = Application::build(config, environment).expect("it starts");
-        built.send(application.addresses()[0]).expect("somebody waits");
+        built.send(application.addresses()[0]).expect("the caller waits");
         application.run_until(std::future::pending()).expect("it runs");
     });
     started.recv().expect("it starts")

@@ -146,7 +146,8 @@ impl Session {
         self.code.into_iter().chain(self.previous_code)
     }
 
-    /// Whether 24 hours have passed since the last change, or nobody knows how many.
+    /// Whether 24 hours have passed since the last change. If a wrong clock dated the change, its age is unknown, and
+    /// the session has expired, too.
     pub fn is_expired(&self, now: Millis) -> bool {
         now >= self.modified.after(SESSION) || self.modified.is_ahead_of(now)
     }

@@ -43,7 +43,7 @@ impl Visit {
         Self { stage: Stage::Page, until: now.after(VISIT_PAGE), ..self }
     }
 
-    /// Whether the link or the page has expired, or nobody knows when it was made.
+    /// Whether the link or the page has expired. If a wrong clock dated it, its age is unknown, and it has expired, too.
     pub fn is_over(&self, now: Millis) -> bool {
         now >= self.until || self.until.is_ahead_of(now.after(VISIT_LINK))
     }

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::sync::watch;
 
 use crate::{
     places::FLOOD_TURN,
@@ -66,13 +66,19 @@ async fn registrations_at_a_silent_homeserver_leave_descriptors_for_everybody_el
     let (base, client) = (program.base.as_str(), &client());
     let descriptors = format!("/proc/{}/fd", program.child.id());
 
+    let refused = &watch::Sender::new(0);
     let flood = (0..FLOOD).map(|number| {
         let caller = Ipv4Addr::new(203, 0, 113, (number % 100) as u8).to_string();
         let silent = silent.name();
-        async move { register(client, base, silent, "token", &caller).await }
+        async move {
+            let answer = register(client, base, silent, "token", &caller).await;
+            refused.send_modify(|count| *count += usize::from(answer.0 == 429));
+            answer
+        }
     });
     let meanwhile = async {
-        sleep(Duration::from_millis(1500)).await;
+        let mut seen = refused.subscribe();
+        seen.wait_for(|count| *count >= FLOOD - MAX_HANGING).await.expect("the flood is refused");
         let used = std::fs::read_dir(&descriptors).expect("a process").count();
         let begun = Instant::now();
         let versions = client.get(format!("{base}/_matrix/identity/versions")).send().await;

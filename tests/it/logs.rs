@@ -35,9 +35,8 @@ use tempfile::TempDir;
 use crate::{
     support::program::{Program, config_file},
     support::{
-        Reply, Server, User, accept_terms, at_least_one, files_with, hash,
-        homeserver::{Homeserver, PATIENCE},
-        v2,
+        Reply, Server, User, accept_terms, at_least_one, files_with, hash, homeserver::Homeserver,
+        invited::until, v2,
     },
 };
 
@@ -577,13 +576,8 @@ async fn an_operator_reads_the_logs_whether_or_not_the_server_runs() {
     post("/lookup", &token, lookup(&pepper, json!([unknown, "x"]))).await;
 
     let lookups = |more: &[&str]| text(&show(&config, &[&["lookups"], more].concat()).stdout);
-    let shown = tokio::time::timeout(PATIENCE, async {
-        while lookups(&["--json"]).is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        lookups(&["--json"])
-    });
-    let shown = shown.await.expect("written while the server runs");
+    until("rows are written while the server runs", async || !lookups(&["--json"]).is_empty()).await;
+    let shown = lookups(&["--json"]);
     let row: Value = serde_json::from_str(shown.trim_end()).expect("one row of JSON");
     assert_eq!((&row["account"], &row["not_found"]), (&json!(alice), &json!([unknown])));
     let table = lookups(&[]);

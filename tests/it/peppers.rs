@@ -131,14 +131,13 @@ async fn pepper_of(server: &Server, user: &User) -> String {
 
 /// Waits until a new pepper replaces `old`.
 async fn next_pepper(server: &Server, user: &User, old: &str) -> String {
-    for _ in 0..1000 {
-        let pepper = pepper_of(server, user).await;
-        if pepper != old {
-            return pepper;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the pepper was not replaced");
+    let mut pepper = String::new();
+    let is_replaced = async || {
+        pepper = pepper_of(server, user).await;
+        pepper != old
+    };
+    server.until("the pepper is replaced", is_replaced).await;
+    pepper
 }
 
 #[tokio::test]

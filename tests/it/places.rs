@@ -7,7 +7,7 @@ use bindery::domain::bucket::Rate;
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use tokio::{sync::Mutex, time::sleep};
+use tokio::sync::{Mutex, watch};
 
 use crate::support::{
     Server,
@@ -56,18 +56,20 @@ async fn flood(path: &str, request: impl Fn(&Server, &str) -> RequestBuilder) {
         config.limits.unbind_per_ip = Rate::new(10_000, 10_000);
     });
 
-    let server = &server;
+    let (server, refused) = (&server, &watch::Sender::new(0));
     let strangers = (0..FLOOD).map(|number| {
         let caller = format!("203.0.113.{}", number % CALLERS);
         let request = request(server, &format!("{}:{OTHER_PORT}", hosts[number]));
         async move {
             let begun = Instant::now();
             let reply = server.send(request.header("x-forwarded-for", caller)).await;
+            refused.send_modify(|count| *count += usize::from(reply.status == 429));
             (reply.status.as_u16(), begun.elapsed())
         }
     });
     let honest = async {
-        sleep(Duration::from_millis(500)).await;
+        let mut seen = refused.subscribe();
+        seen.wait_for(|count| *count >= FLOOD - MAX_AT_ONE_ADDRESS).await.expect("the flood is refused");
         let begun = Instant::now();
         let alice = server.register("alice").await;
         let registered = begun.elapsed();

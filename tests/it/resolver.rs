@@ -114,8 +114,7 @@ async fn a_server_without_a_resolver_starts_and_reads_the_files_when_they_appear
     files.write_hosts(network.home);
     let begun = Instant::now();
     let token = server.homeserver.openid_token(&format!("@alice:{name}"));
-    while server.register_with(&name, &token).await.status != 200 {
-        assert!(begun.elapsed() < AT_MOST, "the files are read again");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let is_registered = async || server.register_with(&name, &token).await.status == 200;
+    server.until("the files are read again", is_registered).await;
+    assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
 }

@@ -237,3 +237,16 @@ async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
     server.until_counted("bindery_rewrite_overdue 0").await;
     assert_eq!(files_with(&data, leaver.id.as_bytes()).len(), 0);
 }
+
+#[tokio::test]
+async fn the_operator_hears_why_a_command_failed() {
+    let mut server = Server::start().await;
+    // How many there are cannot be counted, either.
+    server.leaves_jobs();
+    // It has the name of an expired log, and is none.
+    let folder = server.config.data_dir.join("logs/lookup-2020-01-01.jsonl");
+    std::fs::create_dir_all(&folder).expect("made");
+    let (status, answer) = server.control_text("/retention/run", "null".to_owned()).await;
+    let error = answer["error"].as_str().expect("a message");
+    assert!(status == 500 && error.contains("a log file cannot be read or removed"), "{status} {error}");
+}

@@ -64,16 +64,3 @@ async fn an_audit_entry_stays_for_a_year() {
     clock.forward(AUDIT + HOUR);
     assert_eq!(delete(&core).await.expect("deleted").audit, 1);
 }
-
-#[tokio::test]
-async fn the_operator_hears_why_a_command_failed() {
-    let mut server = Server::start().await;
-    // How many there are cannot be counted, either.
-    server.leaves_jobs();
-    // It has the name of an expired log, and is none.
-    let folder = server.config.data_dir.join("logs/lookup-2020-01-01.jsonl");
-    std::fs::create_dir_all(&folder).expect("made");
-    let (status, answer) = server.control_text("/retention/run", "null".to_owned()).await;
-    let error = answer["error"].as_str().expect("a message");
-    assert!(status == 500 && error.contains("a log file cannot be read or removed"), "{status} {error}");
-}

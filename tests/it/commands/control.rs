@@ -1,6 +1,6 @@
 //! The operator's commands give the same answers through the control socket and without a server.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use bindery::{
     admin::{
@@ -17,7 +17,8 @@ use super::{invite, run, text};
 use crate::support::{
     Server, TestClock,
     core::core_on,
-    homeserver::{Homeserver, PATIENCE},
+    homeserver::Homeserver,
+    invited::until,
     jobs::OUTBOX,
     program::{Program, config_file},
 };
@@ -121,12 +122,7 @@ async fn each_command_answers_the_same_whether_or_not_the_server_runs() {
     invite(&program, &homeserver, &["a@example.org", "b@example.org", "c@example.org"]).await;
     let config = config.to_str().expect("UTF-8");
     // The server that is compared must find nothing to send, or the outbox would differ.
-    let sent = async {
-        while waiting_to_be_sent(config) > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, sent).await.expect("the mails are sent");
+    until("the mails are sent", async || waiting_to_be_sent(config) == 0).await;
     program.stop();
     let data = dir.path().join("data");
     {

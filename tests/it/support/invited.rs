@@ -54,17 +54,26 @@ impl Server {
         self.until("the homeserver is told", told).await;
     }
 
-    /// Looks again and again until something is so that nothing tells of.
-    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let waited = async {
-            while !holds().await {
-                tokio::time::sleep(TICK).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+    /// As [`until`]; a failure shows the metrics.
+    pub async fn until(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
+        if !came_to_hold(holds).await {
             panic!("not in time: {what}\n{}", self.metrics().await);
         }
     }
+}
+
+/// Looks again and again until something holds that nothing tells of.
+pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    assert!(came_to_hold(holds).await, "not in time: {what}");
+}
+
+async fn came_to_hold(mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let waited = async {
+        while !holds().await {
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.is_ok()
 }
 
 /// The part of a mail's link that signs for whoever joins with it: a path with its query.
