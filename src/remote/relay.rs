@@ -126,19 +126,18 @@ impl Relay {
         let connected = connected.map_err(|_| RelayError::NoConnection(None))?;
         let mut connection = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
         let mut stage = Stage::Sender;
-        let sent = timeout_at(deadline, async {
-            let sent = send_on(&mut connection, message, &mut stage).await;
-            if sent.is_err() {
-                connection.abort().await;
+        match timeout_at(deadline, send_on(&mut connection, message, &mut stage)).await {
+            Ok(Ok(())) => {
+                self.idle().push((Instant::now(), connection));
+                Ok(())
             }
-            sent
-        });
-        match sent.await {
-            Ok(sent) => sent?,
-            Err(_) => return Err(RelayError::Timeout(stage)),
+            Ok(Err(error)) => {
+                // What the relay said about the mail counts, even if it says nothing to QUIT.
+                let _ = timeout_at(deadline, connection.abort()).await;
+                Err(error)
+            }
+            Err(_) => Err(RelayError::Timeout(stage)),
         }
-        self.idle().push((Instant::now(), connection));
-        Ok(())
     }
 
     /// An idle connection or a new one.

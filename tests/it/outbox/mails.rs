@@ -94,6 +94,16 @@ async fn the_code_of_a_reply_counts_whatever_its_text() {
 }
 
 #[tokio::test]
+async fn what_the_relay_said_counts_even_if_it_says_nothing_to_quit() {
+    let relay = Relay::start_with(SmtpSecurity::None, |offers| offers.ignores_quit = true);
+    let server = server_behind(&relay, |config| config.mail.smtp.timeout_seconds = at_least_one(2)).await;
+    let alice = server.user("alice").await;
+    relay.set(Mood::RefuseWith(Stage::Recipient, "550 5.1.1"));
+    server.invite(&alice, ADDRESS, ROOM).await;
+    server.until_counted(&counted("invitation_mail", "refused", 1)).await;
+}
+
+#[tokio::test]
 async fn a_mail_that_cannot_be_sent_holds_up_no_other() {
     const MUTE: &str = "mute@example.org";
     let relay = Relay::start_with(SmtpSecurity::None, |offers| offers.smtputf8 = false);

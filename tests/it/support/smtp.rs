@@ -68,6 +68,8 @@ pub struct Offers {
     /// Says no more than it must (RFC 5321 sections 2.4 and 4.2): no text after `250`, EHLO keywords in small letters;
     /// and Latin-1 in all else.
     pub is_terse: bool,
+    /// Says nothing to `QUIT`, and leaves the connection open.
+    pub ignores_quit: bool,
 }
 
 /// A mail that the relay accepted.
@@ -142,6 +144,7 @@ impl Relay {
             smtputf8: true,
             refuses_plain: false,
             is_terse: false,
+            ignores_quit: false,
         };
         change(&mut offers);
         let acceptor = TlsAcceptor::from(authority.server(offers.names));
@@ -273,6 +276,7 @@ async fn converse(stream: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
                 here.write(&answer).await?;
             }
             "RSET" => here.say("250 2.0.0 ok").await?,
+            "QUIT" if here.inner.offers.ignores_quit => {}
             "QUIT" => return here.say("221 2.0.0 bye").await,
             _ => here.say("500 5.5.2 what?").await?,
         }
