@@ -1,7 +1,8 @@
 //! TLS to others: whose certificates count.
 //!
 //! Besides authorities, an `extra_ca_file` may hold the certificate of the server itself, since that is what
-//! `openssl req -x509` makes. Such a certificate is pinned: the server must show exactly it.
+//! `openssl req -x509` makes. Such a certificate names a host. It is pinned: the server must show exactly it, and it
+//! vouches for no other certificate, whatever it says about itself.
 
 use std::{path::Path, sync::Arc};
 
@@ -36,11 +37,12 @@ pub fn trust(extra_ca_file: Option<&Path>, accept: Pinned) -> anyhow::Result<Cli
     let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots.add_parsable_certificates(extra.clone());
+    let (pinned, authorities): (Vec<_>, Vec<_>) = extra.into_iter().partition(names_a_host);
+    roots.add_parsable_certificates(authorities);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    if extra.is_empty() {
+    if pinned.is_empty() {
         if roots.is_empty() {
             tracing::warn!(
                 "this system has no certificate authorities, so no TLS connection will work: install ca-certificates"
@@ -48,8 +50,13 @@ pub fn trust(extra_ca_file: Option<&Path>, accept: Pinned) -> anyhow::Result<Cli
         }
         return Ok(builder.with_root_certificates(roots).with_no_client_auth());
     }
+    let has_authorities = !roots.is_empty();
+    if !has_authorities {
+        // The library wants at least one. `Verifier` lets these vouch for nothing.
+        roots.add_parsable_certificates(pinned.clone());
+    }
     let authorities = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build()?;
-    let verifier = Arc::new(Verifier { authorities, pinned: extra, accept });
+    let verifier = Arc::new(Verifier { authorities, has_authorities, pinned, accept });
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -71,11 +78,21 @@ pub fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'stat
     Ok(certificates)
 }
 
+/// How the extension subjectAltName stands in a certificate: its object identifier in DER (RFC 5280 section 4.2.1.6).
+const SUBJECT_ALT_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x11];
+
+/// Whether a certificate is a server's own. As an authority it could vouch for every name, and the key of a server is
+/// not kept like that of an authority.
+fn names_a_host(certificate: &CertificateDer<'_>) -> bool {
+    certificate.windows(SUBJECT_ALT_NAME.len()).any(|part| part == SUBJECT_ALT_NAME)
+}
+
 /// Accepts what the authorities accept, and the pinned certificates. The server must prove in either case that it
 /// has the key.
 #[derive(Debug)]
 struct Verifier {
     authorities: Arc<WebPkiServerVerifier>,
+    has_authorities: bool,
     pinned: Vec<CertificateDer<'static>>,
     accept: Pinned,
 }
@@ -89,6 +106,9 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if !self.has_authorities && !self.pinned.contains(certificate) {
+            return Err(CertificateError::UnknownIssuer.into());
+        }
         let verified =
             self.authorities.verify_server_cert(certificate, intermediates, name, ocsp_response, now);
         match verified {

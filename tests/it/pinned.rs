@@ -40,6 +40,16 @@ async fn a_pinned_certificate_counts_for_its_own_names_only() {
 }
 
 #[tokio::test]
+async fn a_pinned_certificate_vouches_for_no_other() {
+    let issuer = Arc::new(Authority::named_host(&["internal.test"]));
+    let homeserver = Homeserver::start_under(issuer, &["127.0.0.1"], |address| address.to_string());
+    let server = Server::start_for(homeserver, |_| {});
+    let name = server.homeserver.name().to_owned();
+    server.register_with(&name, "token").await.refused(502, "M_UNKNOWN");
+    assert!(server.homeserver.asked.lock().expect("not poisoned").is_empty(), "it was told nothing");
+}
+
+#[tokio::test]
 async fn another_self_signed_certificate_for_the_same_names_is_refused() {
     let server = Server::start_for(self_signed(&["127.0.0.1"]), |_| {});
     let other = self_signed(&["127.0.0.1"]);

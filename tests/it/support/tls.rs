@@ -28,6 +28,11 @@ impl Authority {
         Self::named(names, true)
     }
 
+    /// A certificate for these names that says that it is an authority, and issues others.
+    pub fn named_host(names: &[&str]) -> Self {
+        Self::named(names, false)
+    }
+
     fn named(names: &[&str], shows_itself: bool) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("parameters");
