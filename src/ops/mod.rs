@@ -119,7 +119,6 @@ pub struct Core {
     sending: SessionLocks,
     submitting: SessionLocks,
     codes: address::codes::Codes,
-    deliveries: address::deliveries::Deliveries,
     /// The rate limits.
     pub limits: limits::Limits,
     /// The lookup budgets.
@@ -177,7 +176,6 @@ impl Core {
             sending: SessionLocks::default(),
             submitting: SessionLocks::default(),
             codes: address::codes::Codes::default(),
-            deliveries: address::deliveries::Deliveries::default(),
             limits,
             budgets,
             rotating: tokio::sync::Mutex::default(),
@@ -230,7 +228,7 @@ pub fn genesis(now: Millis) -> Genesis {
 }
 
 /// Random bytes from the operating system's generator.
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has random numbers");
     bytes

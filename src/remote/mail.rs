@@ -116,12 +116,12 @@ impl From<&RelayError> for MailError {
             RelayError::NoConnection(_) => Self::RelayUnreachable,
             // Strangers choose recipients, and a domain about which the relay is slow uses up its places.
             RelayError::NoPlace => Self::Unanswered,
-            RelayError::Timeout(Stage::Sender) | RelayError::Smtp(Stage::Sender, _) => {
-                match error.is_answered() {
-                    true => Self::SenderRefused,
-                    false => Self::RelayUnreachable,
-                }
-            }
+            RelayError::Timeout(Stage::Sender)
+            | RelayError::Smtp(Stage::Sender, _)
+            | RelayError::OutOfStep(Stage::Sender) => match error.is_answered() {
+                true => Self::SenderRefused,
+                false => Self::RelayUnreachable,
+            },
             error if error.is_answered() => Self::Temporary,
             _ => Self::Unanswered,
         }
@@ -182,10 +182,26 @@ impl Mailer {
     /// # Errors
     /// If it was not accepted. The reason is in the log, without the address.
     pub async fn send_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
+        self.transmit(&self.validation(mail)?, None).await
+    }
+
+    /// Does what [`Mailer::send_validation`] does, but cancels the mail after the relay has accepted its recipient.
+    ///
+    /// # Errors
+    /// As [`Mailer::send_validation`].
+    pub async fn rehearse_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
+        let message = self.validation(mail)?;
+        match &self.transport {
+            Transport::Smtp(relay) => relay.rehearse(&message).await.map_err(|error| not_sent(&error)),
+            Transport::Directory(_) => Ok(()),
+        }
+    }
+
+    fn validation(&self, mail: &ValidationMail) -> Result<Message, MailError> {
         let account = Account::of(&mail.account);
         let about = About::Validation(Validation { token: &mail.token, account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
-        self.send((&mail.to, &mail.stop), &mail.link, mail.language, brand, about, None).await
+        self.message((&mail.to, &mail.stop), &mail.link, mail.language, brand, about)
     }
 
     /// Sends the mail of an invitation.
@@ -202,7 +218,8 @@ impl Mailer {
             is_space: mail.described.is_space,
             expire_days: mail.expire_days,
         });
-        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about, Some(place)).await
+        let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
+        self.transmit(&message, Some(place)).await
     }
 
     /// Sends the mail that tells the owner of an address that it was bound or unbound.
@@ -220,7 +237,8 @@ impl Mailer {
             BindingChange::Bound => About::Bound(account),
             BindingChange::Unbound => About::Unbound(account),
         };
-        self.send((&notice.address, stop), &self.me(), notice.language, None, about, Some(place)).await
+        let message = self.message((&notice.address, stop), &self.me(), notice.language, None, about)?;
+        self.transmit(&message, Some(place)).await
     }
 
     /// Sends the mail with the link to its reader's own page.
@@ -229,7 +247,8 @@ impl Mailer {
     /// As [`Mailer::send_validation`].
     pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
         let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
-        self.send((&mail.to, &mail.stop), &mail.link, mail.language, None, about, None).await
+        let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
+        self.transmit(&message, None).await
     }
 
     /// The page on which anybody can ask for the link to their own page. It holds no secret.
@@ -237,32 +256,27 @@ impl Mailer {
         format!("{}/me", self.base_url)
     }
 
-    async fn send(
+    fn message(
         &self,
         (to, stop): (&Address, &str),
         link: &str,
         language: Language,
         brand: Option<&str>,
         about: About<'_>,
-        place: Option<Place<'_>>,
-    ) -> Result<(), MailError> {
+    ) -> Result<Message, MailError> {
         let (from, me) = (self.from.to_string(), self.me());
         let (server_name, address) = (self.server_name.as_str(), to.as_str());
         let variables = Variables { to: address, from: &from, link, me: &me, stop, server_name, about };
         let rendered = self.texts.render(brand, language, &variables);
-        let message = rendered.and_then(|rendered| self.compose(to, rendered, stop)).map_err(|error| {
+        rendered.and_then(|rendered| self.compose(to, rendered, stop)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
             MailError::Permanent
-        })?;
-        self.transmit(&message, place).await
+        })
     }
 
     async fn transmit(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), MailError> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.send(message, place).await.map_err(|error| {
-                tracing::warn!(reason = error.reason(), status = error.status(), "a mail was not sent");
-                MailError::from(&error)
-            }),
+            Transport::Smtp(relay) => relay.send(message, place).await.map_err(|error| not_sent(&error)),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
                 tracing::warn!(%error, "a mail could not be written into mail.directory");
                 MailError::Temporary
@@ -303,6 +317,11 @@ impl Mailer {
             None => message.singlepart(text)?,
         })
     }
+}
+
+fn not_sent(error: &RelayError) -> MailError {
+    tracing::warn!(reason = error.reason(), status = error.status(), "a mail was not sent");
+    MailError::from(error)
 }
 
 /// The mailbox in `mail.from`, with the domain as A-labels: relays take others only with SMTPUTF8 (RFC 6531).

@@ -10,6 +10,7 @@ mod replies;
 mod shares;
 
 use std::{
+    fmt::Display,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,14 +18,16 @@ use std::{
 use lettre::{
     Address, Message,
     transport::smtp::{
+        Error,
         client::AsyncSmtpConnection,
-        commands::{Data, Mail, Rcpt},
+        commands::{Data, Mail, Rcpt, Rset},
         extension::{Extension, MailBodyParameter, MailParameter},
+        response::{Response, Severity},
     },
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    time::{Instant as TokioInstant, timeout, timeout_at},
+    time::{Instant as TokioInstant, sleep, timeout, timeout_at},
 };
 
 pub use self::{
@@ -32,7 +35,12 @@ pub use self::{
     error::{RelayError, Stage},
 };
 use self::{error::ConnectError, shares::Shares};
+use super::lengths::Lengths;
 use crate::domain::{outbox::Kind, registrable::registrable_domain};
+
+/// How long the relay may take to accept a whole message while nobody waits: it may deliver or filter it first, and a
+/// mail whose acceptance Bindery does not hear would be sent again (RFC 5321 section 4.5.3.2.6).
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// An idle connection is not reused after this: a firewall may have dropped it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
@@ -53,6 +61,15 @@ pub struct Relay {
     of_outbox: Shares,
     of_requests: Shares,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
+    /// How long the relay took to accept recent messages, after their recipients.
+    lengths: Lengths,
+}
+
+/// What happens once the relay has accepted the recipient.
+#[derive(Clone, Copy)]
+enum End {
+    Deliver,
+    Cancel,
 }
 
 /// The right to use one of the connections.
@@ -78,6 +95,8 @@ impl Relay {
             of_outbox: Shares::new((connections - half).saturating_sub(1)),
             of_requests: Shares::new(half),
             idle: Mutex::default(),
+            // A relay close by.
+            lengths: Lengths::new(10..50),
         }
     }
 
@@ -110,11 +129,30 @@ impl Relay {
     ///
     /// # Errors
     /// If the relay did not accept the mail before the timeout.
+    pub async fn send(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), RelayError> {
+        self.transact(message, place, End::Deliver).await
+    }
+
+    /// Does what [`Relay::send`] does without a place, but cancels the mail after the relay has accepted its recipient,
+    /// and takes as long as if it had delivered it.
+    ///
+    /// # Errors
+    /// As [`Relay::send`].
+    pub async fn rehearse(&self, message: &Message) -> Result<(), RelayError> {
+        self.transact(message, None, End::Cancel).await
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the timeout and the age of a connection are about real time"
     )]
-    pub async fn send(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), RelayError> {
+    async fn transact(
+        &self,
+        message: &Message,
+        place: Option<Place<'_>>,
+        end: End,
+    ) -> Result<(), RelayError> {
+        let nobody_waits = place.is_some();
         // lettre has a timeout only for connecting.
         let deadline = TokioInstant::now() + self.timeout;
         let _place = match place {
@@ -126,18 +164,43 @@ impl Relay {
         let connected = connected.map_err(|_| RelayError::NoConnection(None))?;
         let mut connection = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
         let mut stage = Stage::Sender;
-        match timeout_at(deadline, send_on(&mut connection, message, &mut stage)).await {
-            Ok(Ok(())) => {
-                self.idle().push((Instant::now(), connection));
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                // What the relay said about the mail counts, even if it says nothing to QUIT.
-                let _ = timeout_at(deadline, connection.abort()).await;
-                Err(error)
-            }
-            Err(_) => Err(RelayError::Timeout(stage)),
+        let announced = timeout_at(deadline, announce(&mut connection, message, &mut stage)).await;
+        let mut sent = announced.unwrap_or(Err(RelayError::Timeout(stage)));
+        if sent.is_ok() {
+            let deadline = if nobody_waits { TokioInstant::now() + MESSAGE_TIMEOUT } else { deadline };
+            let ended = timeout_at(deadline, self.end(&mut connection, message, end)).await;
+            sent = ended.unwrap_or(Err(RelayError::Timeout(Stage::Message)));
         }
+        match &sent {
+            Ok(()) => self.idle().push((Instant::now(), connection)),
+            // What the relay has not answered, it may still answer.
+            Err(RelayError::Timeout(_)) => {}
+            // What the relay said about the mail counts, even if it says nothing to QUIT.
+            Err(_) => drop(timeout_at(deadline, connection.abort()).await),
+        }
+        sent
+    }
+
+    /// Hands over the message, or cancels the mail and takes as long.
+    async fn end(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        message: &Message,
+        end: End,
+    ) -> Result<(), RelayError> {
+        match end {
+            End::Deliver => {
+                #[expect(clippy::disallowed_methods, reason = "how long a delivery takes is real time")]
+                let started = Instant::now();
+                hand_over(connection, message).await?;
+                self.lengths.remember(started.elapsed());
+            }
+            End::Cancel => {
+                command(connection, Rset, Severity::PositiveCompletion, Stage::Message).await?;
+                sleep(self.lengths.draw()).await;
+            }
+        }
+        Ok(())
     }
 
     /// An idle connection or a new one.
@@ -157,13 +220,13 @@ impl Relay {
     }
 }
 
-/// Sends a mail as lettre does, and keeps in `stage` how far it has come.
-async fn send_on(
+/// Names the sender and the recipient, and keeps in `stage` how far it has come.
+async fn announce(
     connection: &mut AsyncSmtpConnection,
     message: &Message,
     stage: &mut Stage,
 ) -> Result<(), RelayError> {
-    let (envelope, text) = (message.envelope(), message.formatted());
+    let envelope = message.envelope();
     let offers = |extension| connection.server_info().supports_feature(extension);
     let is_ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
     let mut parameters = Vec::new();
@@ -173,22 +236,39 @@ async fn send_on(
         }
         parameters.push(MailParameter::SmtpUtfEight);
     }
-    if !text.is_ascii() {
+    if !message.formatted().is_ascii() {
         if !offers(Extension::EightBitMime) {
             return Err(RelayError::NotOffered("8BITMIME"));
         }
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
-    let sent = async {
-        connection.command(Mail::new(envelope.from().cloned(), parameters)).await?;
-        *stage = Stage::Recipient;
-        for address in envelope.to() {
-            connection.command(Rcpt::new(address.clone(), Vec::new())).await?;
-        }
-        *stage = Stage::Message;
-        connection.command(Data).await?;
-        connection.message(&text).await
-    };
-    let sent = sent.await;
-    sent.map(drop).map_err(|error| RelayError::Smtp(*stage, error))
+    let done = Severity::PositiveCompletion;
+    command(connection, Mail::new(envelope.from().cloned(), parameters), done, *stage).await?;
+    *stage = Stage::Recipient;
+    for address in envelope.to() {
+        command(connection, Rcpt::new(address.clone(), Vec::new()), done, *stage).await?;
+    }
+    Ok(())
+}
+
+async fn hand_over(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), RelayError> {
+    command(connection, Data, Severity::PositiveIntermediate, Stage::Message).await?;
+    let answer = connection.message(&message.formatted()).await;
+    require(answer, Severity::PositiveCompletion, Stage::Message)
+}
+
+async fn command(
+    connection: &mut AsyncSmtpConnection,
+    command: impl Display,
+    wanted: Severity,
+    stage: Stage,
+) -> Result<(), RelayError> {
+    require(connection.command(command).await, wanted, stage)
+}
+
+/// Demands an answer that fits the command. A relay that once said a line too much is a line behind from then on, and
+/// its consent to `DATA` must not count for the message.
+fn require(answer: Result<Response, Error>, wanted: Severity, stage: Stage) -> Result<(), RelayError> {
+    let answer = answer.map_err(|error| RelayError::Smtp(stage, error))?;
+    if answer.code().severity == wanted { Ok(()) } else { Err(RelayError::OutOfStep(stage)) }
 }

@@ -9,6 +9,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::{
     sms_http::{Fields, HttpGateway},
+    sms_rehearsal::Rehearsal,
     spool::Spool,
 };
 use crate::{
@@ -61,6 +62,7 @@ pub struct SmsGateway {
     texts: Environment<'static>,
     countries: Vec<String>,
     server_name: String,
+    rehearsal: Rehearsal,
 }
 
 enum Transport {
@@ -82,7 +84,8 @@ impl SmsGateway {
         };
         let texts = texts(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (countries, server_name) = (config.sms.countries.clone(), config.server_name.clone());
-        let gateway = Self { transport, texts, countries, server_name };
+        let rehearsal = Rehearsal::default();
+        let gateway = Self { transport, texts, countries, server_name, rehearsal };
         for language in Language::ALL {
             for (kind, values) in
                 [(Kind::Code, context! { code => "000000" }), (Kind::Visit, context! { link => "l" })]
@@ -106,7 +109,15 @@ impl SmsGateway {
     /// If the gateway did not accept it. The reason is in the log, without number and code.
     pub async fn send_code(&self, sms: &ValidationSms<'_>) -> Result<(), SmsError> {
         let (code, path) = (sms.code.as_str(), path(Kind::Code, sms.language));
-        self.send(sms.to, path, context! { code }, code).await
+        self.rehearsal.observe(self.send(sms.to, path, context! { code }, code)).await
+    }
+
+    /// Sends nothing, but takes as long as [`SmsGateway::send_code`] and fails while the gateway is unavailable.
+    ///
+    /// # Errors
+    /// If the gateway is unavailable.
+    pub async fn rehearse_code(&self) -> Result<(), SmsError> {
+        self.rehearsal.rehearse().await
     }
 
     /// Sends the message with the link to its reader's own page.

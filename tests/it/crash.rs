@@ -131,7 +131,8 @@ async fn frozen_while_invited_addresses_are_published() {
             &core,
             request,
             || Ok(()),
-            async |message: validate::Message| {
+            async |delivery| {
+                let validate::Delivery::Real(message) = delivery else { panic!("nobody opted out") };
                 token = Some(message.token);
                 Ok(())
             },

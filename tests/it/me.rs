@@ -37,7 +37,7 @@ fn cookie_of(reply: &Reply) -> (&str, Vec<&str>) {
 
 /// A browser during a visit.
 #[derive(Clone)]
-struct Guest {
+pub struct Guest {
     /// The value of the header `Cookie`.
     cookie: String,
     /// The hidden token in the page's forms.
@@ -98,13 +98,13 @@ impl Server {
         self.fill(link, Some(cookie), &[("form", form_in(&opened.text))]).await
     }
 
-    async fn guest(&self, address: &str) -> Guest {
+    pub async fn guest(&self, address: &str) -> Guest {
         let link = self.link_for(address).await;
         self.follow(&link).await
     }
 
     /// Presses a button of the page.
-    async fn act(&self, guest: &Guest, path: &str, fields: &[(&str, &str)]) -> Reply {
+    pub async fn act(&self, guest: &Guest, path: &str, fields: &[(&str, &str)]) -> Reply {
         let mut all = vec![("form", guest.form.as_str())];
         all.extend(fields);
         self.fill(path, Some(&guest.cookie), &all).await

@@ -1,12 +1,10 @@
 //! Nothing tells whether an address has opted out (design, section 4, rule 12): not the time, not the outcome, not the
 //! limits, although its owner gets nothing.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bindery::{
+    config::SmtpSecurity,
     domain::{
         audit::By, clock::Clock, ids::ClientSecret, language::Language, phone::PhoneNumber, refusal::Refusal,
         server_name::ServerName, threepid::Address,
@@ -15,7 +13,6 @@ use bindery::{
         Core, Failure,
         account::tokens::Authenticated,
         address::{
-            deliveries::NotDelivered,
             suppression,
             validate::{TokenRequest, request_token},
         },
@@ -23,23 +20,23 @@ use bindery::{
     },
     store::Store,
 };
+use futures_util::future::join;
 use redb::backends::InMemoryBackend;
+use serde_json::json;
 
-use crate::support::{
-    TestClock, at_least_one,
-    core::{authenticated, core_in_memory, core_with, user},
+use crate::{
+    mail::unlimited,
+    support::{
+        Server, TestClock, User, at_least_one,
+        core::{authenticated, core_with, user},
+        smtp::{Mood, Relay},
+    },
 };
 
 const SILENT: &str = "silent@example.org";
 
-/// Requests a message to an address, which `deliver` would deliver. Returns the outcome and how long it took.
-async fn ask(
-    core: &Core,
-    account: &Authenticated,
-    address: Address,
-    secret: &str,
-    deliver: impl Future<Output = Result<(), NotDelivered>>,
-) -> (Result<(), Refusal>, Duration) {
+/// Requests a message to an address.
+async fn ask(core: &Core, account: &Authenticated, address: Address, secret: &str) -> Result<(), Refusal> {
     let request = TokenRequest {
         account: Some(account.clone()),
         address,
@@ -48,18 +45,11 @@ async fn ask(
         next_link: None,
         language: Language::En,
     };
-    let started = Instant::now();
-    let outcome = request_token(core, request, || Ok(()), |_| deliver).await;
-    let took = started.elapsed();
-    let outcome = outcome.map(|_| ()).map_err(|failure| match failure {
+    let outcome = request_token(core, request, || Ok(()), async |_| Ok(())).await;
+    outcome.map(|_| ()).map_err(|failure| match failure {
         Failure::Refused(refusal) => refusal,
         other => panic!("{other}"),
-    });
-    (outcome, took)
-}
-
-fn email(text: &str) -> Address {
-    Address::email(text).expect("an address")
+    })
 }
 
 /// The largest distance between two distributions (Kolmogorov and Smirnov): 0 if they are the same, 1 if apart.
@@ -71,39 +61,66 @@ fn distance(one: &[Duration], other: &[Duration]) -> f64 {
     all.map(|at| (below(one, *at) - below(other, *at)).abs()).fold(0.0, f64::max)
 }
 
+/// A server behind a relay, with an account, on which the owner of `SILENT` has opted out.
+async fn server_with_opt_out(relay: &Relay) -> (Server, User) {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    server.bind(&alice, SILENT, "secret").await;
+    let guest = server.guest(SILENT).await;
+    assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
+    let server = server.restart(|config| {
+        relay.configure(config);
+        unlimited(config);
+    });
+    (server, alice)
+}
+
+async fn ask_for_mail(server: &Server, account: &User, address: &str, secret: &str) {
+    let body = json!({ "email": address, "client_secret": secret, "send_attempt": 1 });
+    server.post("/validate/email/requestToken", account, &body).await.ok();
+}
+
 #[tokio::test]
-async fn an_address_that_opted_out_takes_the_time_of_recent_deliveries() {
+async fn a_mail_to_an_address_that_opted_out_takes_as_long_as_any_other() {
     const TIMES: u64 = 60;
-    let core = core_in_memory(TestClock::new()).await;
-    let account = authenticated(&core, user(1)).await;
-    suppression::suppress(&core, email(SILENT), By::Owner).await.expect("suppressed");
-    let (mut real, mut imitated) = (Vec::new(), Vec::new());
-    let never = AtomicUsize::new(0);
+    let relay = Relay::start(SmtpSecurity::None);
+    let (server, alice) = server_with_opt_out(&relay).await;
+    relay.set(Mood::Slow);
+    let (mut real, mut rehearsed) = (Vec::new(), Vec::new());
     for round in 0..2 * TIMES {
-        let secret = format!("secret{round}");
-        let delivery = async {
-            // A relay whose answers take 20 to 60 ms.
-            tokio::time::sleep(Duration::from_millis(20 + round * 7919 % 40)).await;
-            Ok(())
-        };
-        let (outcome, took) = ask(&core, &account, email("a@example.org"), &secret, delivery).await;
-        assert_eq!(outcome, Ok(()));
-        // The first half is what the server has seen before.
-        if round < TIMES {
-            continue;
+        for (address, lengths) in [("bob@example.org", &mut real), (SILENT, &mut rehearsed)] {
+            let started = Instant::now();
+            ask_for_mail(&server, &alice, address, &format!("secret{round}")).await;
+            // The first half is what the server has seen before.
+            if round >= TIMES {
+                lengths.push(started.elapsed());
+            }
         }
-        real.push(took);
-        let delivery = async {
-            never.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        };
-        let (outcome, took) = ask(&core, &account, email(SILENT), &secret, delivery).await;
-        assert_eq!(outcome, Ok(()));
-        imitated.push(took);
     }
-    assert_eq!(never.load(Ordering::SeqCst), 0, "nothing was sent");
-    let distance = distance(&real, &imitated);
-    assert!(distance < 0.4, "{distance}: {real:?} {imitated:?}");
+    assert!(relay.mails().iter().all(|mail| mail.to == ["bob@example.org"]), "nothing was sent");
+    let distance = distance(&real, &rehearsed);
+    assert!(distance < 0.4, "{distance}: {real:?} {rehearsed:?}");
+}
+
+#[tokio::test]
+async fn a_mail_to_an_address_that_opted_out_waits_behind_those_to_its_domain() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let (server, alice) = server_with_opt_out(&relay).await;
+    relay.set(Mood::Hold);
+    let others = join(
+        ask_for_mail(&server, &alice, "bob@example.org", "one"),
+        ask_for_mail(&server, &alice, "carol@example.org", "two"),
+    );
+    let check = async {
+        relay.until(|seen| seen.held == 2).await;
+        let silent = ask_for_mail(&server, &alice, SILENT, "three");
+        tokio::pin!(silent);
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut silent).await;
+        assert!(early.is_err(), "its domain has all the connections that one domain may have");
+        relay.set(Mood::Accept);
+        silent.await;
+    };
+    join(others, check).await;
 }
 
 #[tokio::test]
@@ -116,9 +133,7 @@ async fn a_number_that_opted_out_counts_against_the_ceiling_and_gets_a_code_of_i
     let number = |text: &str| PhoneNumber::parse(text, "GB").expect("a number").address().clone();
     let silent = number("07400 123456");
     suppression::suppress(&core, silent.clone(), By::Owner).await.expect("suppressed");
-    let ask = async |address: Address, secret: &str| {
-        ask(&core, &account, address, secret, async { Ok(()) }).await.0
-    };
+    let ask = async |address: Address, secret: &str| ask(&core, &account, address, secret).await;
     assert_eq!(ask(silent.clone(), "one").await, Ok(()));
     assert_eq!(ask(number("07400 123457"), "two").await, Ok(()));
     assert_eq!(ask(silent.clone(), "three").await, Ok(()));

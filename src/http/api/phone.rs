@@ -17,12 +17,9 @@ use crate::{
     },
     ops::{
         account::tokens::Authenticated,
-        address::{
-            deliveries::NotDelivered,
-            validate::{self, TokenRequest},
-        },
+        address::validate::{self, Delivery, TokenRequest},
     },
-    remote::sms::{SmsError, ValidationSms},
+    remote::sms::ValidationSms,
 };
 
 #[derive(Deserialize)]
@@ -74,12 +71,15 @@ pub(super) async fn send_code(
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
         let admit = || here.core.limits.send_sms(&number, here.core.clock.now());
-        let deliver = async |message: validate::Message| {
-            let sms = ValidationSms { to: &number, code: &message.token, language };
-            here.sms.send_code(&sms).await.map_err(|error| match error {
-                SmsError::Refused => NotDelivered::Recipient,
-                SmsError::GatewayUnavailable => NotDelivered::Transport,
-            })
+        let deliver = async |delivery| {
+            let sent = match delivery {
+                Delivery::Real(message) => {
+                    let sms = ValidationSms { to: &number, code: &message.token, language };
+                    here.sms.send_code(&sms).await
+                }
+                Delivery::Rehearsal(_) => here.sms.rehearse_code().await,
+            };
+            sent.map_err(|_| Refusal::SmsSendError)
         };
         validate::request_token(&here.core, token_request, admit, deliver).await
     });

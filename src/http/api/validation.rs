@@ -24,11 +24,10 @@ use crate::{
         pages,
     },
     ops::address::{
-        deliveries::NotDelivered,
         suppression,
-        validate::{self, TokenRequest, User, Validated},
+        validate::{self, Delivery, Message, TokenRequest, User, Validated},
     },
-    remote::mail::{MailError, ValidationMail},
+    remote::mail::ValidationMail,
 };
 
 #[derive(Deserialize)]
@@ -87,22 +86,21 @@ pub async fn request_token(
     let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
     let here = state.clone().into_inner();
     let sid = state.off_thread(async move {
-        let deliver = async |message: validate::Message| {
-            let link = pages::confirm_link(&here.core.config, &message.sid, &message.token);
-            let mail = ValidationMail {
+        let deliver = async |delivery| {
+            let mail = |message: Message| ValidationMail {
                 stop: suppression::stop_link(&here.core, &message.address),
+                link: pages::confirm_link(&here.core.config, &message.sid, &message.token),
                 to: message.address,
                 account: asked_by,
-                link,
                 token: message.token.as_str().to_owned(),
                 brand,
                 language,
             };
-            here.mailer.send_validation(&mail).await.map_err(|error| match error {
-                MailError::Permanent => NotDelivered::NoRecipient,
-                MailError::Temporary | MailError::Unanswered => NotDelivered::Recipient,
-                MailError::SenderRefused | MailError::RelayUnreachable => NotDelivered::Transport,
-            })
+            let sent = match delivery {
+                Delivery::Real(message) => here.mailer.send_validation(&mail(message)).await,
+                Delivery::Rehearsal(message) => here.mailer.rehearse_validation(&mail(message)).await,
+            };
+            sent.map_err(|_| Refusal::EmailSendError)
         };
         validate::request_token(&here.core, token_request, || Ok(()), deliver).await
     });

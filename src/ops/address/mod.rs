@@ -2,7 +2,6 @@
 //! opted out of messages.
 
 pub(super) mod codes;
-pub mod deliveries;
 pub mod mailed_link;
 pub mod owner_mail;
 pub mod publish;

@@ -3,7 +3,7 @@
 //!
 //! Nothing here publishes an address. The caller passes a function that delivers the token.
 
-use super::{deliveries::NotDelivered, suppression::suppressed_since};
+use super::suppression::suppressed_since;
 use crate::{
     domain::{
         ids::{ClientSecret, Sid, Token},
@@ -65,20 +65,28 @@ pub struct Message {
     pub token: Token,
 }
 
+/// What to do with a message. The caller must not learn which of both it was (design, P20; section 4, rule 12).
+pub enum Delivery {
+    /// Send it.
+    Real(Message),
+    /// The address opted out: do the same work, take as long and fail as often, but send nothing.
+    Rehearsal(Message),
+}
+
 /// Starts or continues a session. Delivers a message if this attempt requires one and `admit` allows it.
 /// `admit` is called only then, because limits on messages count those that are due.
 ///
 /// # Errors
-/// `UnknownToken`, the refusals of `admit`, and `EmailSendError` or `SmsSendError` if `deliver` fails. Then the
-/// attempt does not count and may be repeated.
-pub async fn request_token<Delivery>(
+/// `UnknownToken`, the refusals of `admit`, and those of `deliver`. Then the attempt does not count and may be
+/// repeated.
+pub async fn request_token<Delivered>(
     core: &Core,
     request: TokenRequest,
     admit: impl FnOnce() -> Result<(), Refusal>,
-    deliver: impl FnOnce(Message) -> Delivery,
+    deliver: impl FnOnce(Delivery) -> Delivered,
 ) -> Result<Sid, Failure>
 where
-    Delivery: Future<Output = Result<(), NotDelivered>>,
+    Delivered: Future<Output = Result<(), Refusal>>,
 {
     let index = Session::index_key(&request.address, &request.secret, &core.session_key);
     let _turn = core.sending.turn(index).await;
@@ -112,18 +120,9 @@ where
             Medium::Email => Session::link_token(&sid, &core.session_key),
             Medium::Msisdn => new_code(core, sid.clone()).await?,
         };
-        // An address that opted out gets nothing. But the caller must not learn that: it takes the same work from
-        // the same limits, as long, and fails as often (design, P20; section 4, rule 12).
-        let delivered = if suppressed_since(&core.store.read(), &address)?.is_some() {
-            core.deliveries.imitate(&address).await
-        } else {
-            let message = Message { address: address.clone(), sid: sid.clone(), token };
-            core.deliveries.observe(&address, deliver(message)).await
-        };
-        delivered.map_err(|_| match address.medium() {
-            Medium::Email => Refusal::EmailSendError,
-            Medium::Msisdn => Refusal::SmsSendError,
-        })?;
+        let has_opted_out = suppressed_since(&core.store.read(), &address)?.is_some();
+        let message = Message { address, sid: sid.clone(), token };
+        deliver(if has_opted_out { Delivery::Rehearsal(message) } else { Delivery::Real(message) }).await?;
         note_delivered(core, sid.clone(), send_attempt).await?;
     }
     Ok(sid)

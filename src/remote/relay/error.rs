@@ -16,6 +16,8 @@ pub enum RelayError {
     NotOffered(&'static str),
     /// The relay refused the mail at this stage, or the connection broke.
     Smtp(Stage, Error),
+    /// The relay's answer at this stage fits another command.
+    OutOfStep(Stage),
 }
 
 /// The command of a mail that failed.
@@ -72,7 +74,7 @@ impl RelayError {
     /// Whether the relay gave an answer to the mail that can be understood.
     pub fn is_answered(&self) -> bool {
         match self {
-            Self::NoPlace | Self::NoConnection(_) | Self::Timeout(_) => false,
+            Self::NoPlace | Self::NoConnection(_) | Self::Timeout(_) | Self::OutOfStep(_) => false,
             Self::NotOffered(_) => true,
             Self::Smtp(_, error) => error.status().is_some(),
         }
@@ -84,7 +86,11 @@ impl RelayError {
             Self::NoConnection(Some(ConnectError::Smtp(error))) | Self::Smtp(_, error) => {
                 error.status().map(|code| code.to_string())
             }
-            Self::NoPlace | Self::NoConnection(_) | Self::Timeout(_) | Self::NotOffered(_) => None,
+            Self::NoPlace
+            | Self::NoConnection(_)
+            | Self::Timeout(_)
+            | Self::NotOffered(_)
+            | Self::OutOfStep(_) => None,
         }
     }
 
@@ -101,6 +107,7 @@ impl RelayError {
                 "other mails used the connections for half of mail.smtp.timeout_seconds; see mail.smtp.max_connections"
                     .to_owned()
             }
+            Self::OutOfStep(_) => "the relay's answer does not fit the command".to_owned(),
             Self::NoConnection(None) | Self::Timeout(_) => {
                 "the relay did not answer before mail.smtp.timeout_seconds".to_owned()
             }

@@ -27,7 +27,7 @@ use bindery::{
         account::{terms, tokens::Authenticated},
         address::{
             mailed_link, publish,
-            validate::{self, Message, TokenRequest},
+            validate::{self, Delivery, TokenRequest},
             withdraw,
         },
         genesis,
@@ -175,7 +175,8 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
                 core,
                 request,
                 || Ok(()),
-                async |message: Message| {
+                async |delivery| {
+                    let (Delivery::Real(message) | Delivery::Rehearsal(message)) = delivery;
                     sent = Some(message.token);
                     Ok(())
                 },

@@ -48,6 +48,8 @@ pub enum Mood {
     Silent(Stage),
     /// Closes the connection instead of answering.
     Drop(Stage),
+    /// Takes every mail, but thinks for 5 to 15 ms about each recipient, and for 20 to 60 about each message.
+    Slow,
     /// Has read the message and keeps its answer until the mood changes.
     Hold,
 }
@@ -334,6 +336,16 @@ impl Conversation {
             Mood::Say(at, line) if at == stage => Ok(line.to_vec()),
             Mood::Silent(at) if at == stage => self.say_nothing().await,
             Mood::SilentTo(part) if is_about(part) => self.say_nothing().await,
+            Mood::Slow => {
+                let thought = self.inner.seen.borrow().commands.len() as u64 * 7919;
+                tokio::time::sleep(match stage {
+                    Stage::Recipient => Duration::from_millis(5 + thought % 10),
+                    Stage::Message => Duration::from_millis(20 + thought % 40),
+                    Stage::Greeting | Stage::Sender => Duration::ZERO,
+                })
+                .await;
+                Ok(self.worded(good))
+            }
             Mood::Drop(at) if at == stage => Err(io::ErrorKind::ConnectionAborted.into()),
             Mood::DropAt(part) if is_about(part) => Err(io::ErrorKind::ConnectionAborted.into()),
             _ => Ok(self.worded(good)),
