@@ -37,7 +37,7 @@ const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// names a key that is not cached.
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
-const MAX_KEYS: usize = 16;
+pub const MAX_KEYS: usize = 16;
 /// A key with a longer identifier is left out. So an entry of the cache takes at most about 5 KiB, and all take 5 MiB.
 const MAX_KEY_ID_BYTES: usize = 64;
 const MAX_CACHED_SERVERS: usize = 1024;

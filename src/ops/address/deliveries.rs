@@ -35,10 +35,10 @@ const USUAL_SMS_MILLIS: Range<u64> = 150..600;
 /// Why a message was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotDelivered {
-    /// There is no such recipient. This says nothing about others, and anybody can cause it.
+    /// There is no such recipient. Anybody can cause this, so it is no sign of trouble.
     NoRecipient,
-    /// The relay or the gateway did not accept a message to this recipient. If it accepts none to several, it is
-    /// about all.
+    /// The relay or the gateway did not accept a message to this recipient. After [`REFUSED_IN_A_ROW`] different
+    /// recipients in a row, this is a sign of trouble.
     Recipient,
     /// The relay or the gateway could not be reached, or accepts nothing now.
     Transport,
