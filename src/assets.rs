@@ -8,7 +8,7 @@ use std::{borrow::Cow, io, path::Path};
 use minijinja::{AutoEscape, Environment, Error, Output, State, Value, escape_formatter};
 use rust_embed::Embed;
 
-use crate::domain::file_error::at;
+use crate::domain::file_error::with_path;
 
 #[derive(Embed)]
 #[folder = "assets"]
@@ -56,7 +56,7 @@ pub fn escape_html(text: &str) -> String {
 /// If the operator's file exists and cannot be read.
 pub fn template(directory: Option<&Path>, brand: &str, path: &str) -> io::Result<Option<String>> {
     let own = directory.map(|directory| directory.join(brand).join(path));
-    match own.map(|own| std::fs::read_to_string(&own).map_err(at(&own))) {
+    match own.map(|own| std::fs::read_to_string(&own).map_err(with_path(&own))) {
         Some(Ok(own)) => Ok(Some(own)),
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(embedded(path).and_then(|built_in| String::from_utf8(built_in.into_owned()).ok())),

@@ -3,7 +3,7 @@
 
 use bindery::{
     domain::{secret::Key32, server_name::ServerName, signing::KeyPair, time::Millis},
-    remote::homeservers::read_keys,
+    remote::homeservers::{MAX_KEYS, read_keys},
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ fuzz_target!(|body: &[u8]| {
     let Value::Object(keys) = keys else { return };
     let named = json!({ "key": pair.public().to_base64() });
     keys.insert(ID.to_owned(), named);
-    let is_read = keys.len() <= 16;
+    let is_read = keys.len() <= MAX_KEYS;
     if pair.sign_json(server.as_str(), &mut document).is_err() {
         return;
     }

@@ -1,5 +1,5 @@
-//! Requests to a running server: JSON bodies, forms and query strings of every route. The first byte chooses the
-//! route, the second the form of the rest.
+//! Requests to a running server, on every route that parses a JSON body, a form or a query string, except logout, which
+//! would end the session. The first byte chooses the route, the second the form of the rest.
 #![no_main]
 
 use std::{
@@ -39,7 +39,7 @@ const POSTS: &[&str] = &[
     "/_matrix/identity/v2/3pid/unbind",
     "/_matrix/identity/v2/store-invite",
     "/_matrix/identity/v2/sign-ed25519",
-    "/_matrix/identity/api/v1/sign-ed25519",
+    SIGN_BY_LINK,
     "/_matrix/identity/api/v1/validate/msisdn/requestToken",
     "/_matrix/identity/api/v1/validate/msisdn/submitToken",
     "/c/email",
@@ -49,9 +49,13 @@ const POSTS: &[&str] = &[
     "/me/withdraw",
     "/me/erase",
     "/me/language",
+    "/me/suppress",
+    "/me/allow",
+    "/me/export",
+    "/me/close",
 ];
-/// Routes with a query string.
-const GETS: &[&str] = &[
+/// Routes with a query string. All are requested with GET except [`SIGN_BY_LINK`].
+const QUERIES: &[&str] = &[
     "/_matrix/identity/v2/hash_details",
     "/_matrix/identity/v2/account",
     "/_matrix/identity/v2/pubkey/isvalid",
@@ -62,7 +66,16 @@ const GETS: &[&str] = &[
     "/c/email",
     "/privacy",
     "/me",
+    "/",
+    "/stop/x",
+    "/me/visit/x",
+    "/me/data",
+    "/me/erase",
+    "/_matrix/identity/api/v1/pubkey/isvalid",
+    "/_matrix/identity/api/v1/pubkey/ephemeral/isvalid",
+    SIGN_BY_LINK,
 ];
+const SIGN_BY_LINK: &str = "/_matrix/identity/api/v1/sign-ed25519";
 const TOKEN: &str = "token-of-alice";
 
 struct Fuzzed {
@@ -154,7 +167,11 @@ fuzz_target!(|input: &[u8]| {
     let (method, path, media_type, body) = match form % 3 {
         0 => (Method::POST, post(), "application/json", rest),
         1 => (Method::POST, post(), "application/x-www-form-urlencoded", rest),
-        _ => (Method::GET, format!("{}?{}", GETS[route % GETS.len()], in_url(rest)), "", &[][..]),
+        _ => {
+            let path = QUERIES[route % QUERIES.len()];
+            let method = if path == SIGN_BY_LINK { Method::POST } else { Method::GET };
+            (method, format!("{path}?{}", in_url(rest)), "", &[][..])
+        }
     };
     let is_post = method == Method::POST;
     let (status, answer) = SERVER.send(method, &path, media_type, body);

@@ -35,7 +35,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
         config.server_name,
         config.data_dir.display()
     ))?;
-    for warning in config.warnings().into_iter().chain(Dns::problem_of_system()) {
+    for warning in config.warnings().into_iter().chain(Dns::missing_name_server()) {
         print(&format!("Warning: {warning}.\n"))?;
     }
     let planned = Planned::by(config);

@@ -150,7 +150,7 @@ pub fn run(command: &LogCommand) -> anyhow::Result<()> {
 fn print_rows(data_dir: &std::path::Path, kind: LogKind, filter: &Filter) -> io::Result<u64> {
     let mut output = BufWriter::new(io::stdout().lock());
     let mut printed = 0;
-    logs::rows(&logs::folder(data_dir), kind, Day::of(filter.since), |row| {
+    logs::for_each_row(&logs::folder(data_dir), kind, Day::of(filter.since), |row| {
         let text = match kind {
             LogKind::Lookup => filter.format_lookup(row),
             _ => filter.format_counted(row, kind),

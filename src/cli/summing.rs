@@ -16,10 +16,16 @@ pub const INTERVAL: Duration = Duration::from_secs(60);
 /// How many different lines of a kind are written in that time: a relay may refuse for several reasons.
 const MAX_DIFFERENT: usize = 8;
 
-/// The modules whose lines requests can cause, also once the disk is full or no descriptor is left. All others write
-/// at start, at the end, or by a timer.
-const CAUSED_BY_REQUESTS: [&str; 5] =
-    ["actix_server", "bindery::http", "bindery::logs", "bindery::ops", "bindery::remote"];
+/// Requests can cause the lines of these modules, for example while the disk is full or no descriptor is left. Other
+/// modules log only at the start, at the end, or by a timer.
+const CAUSED_BY_REQUESTS: [&str; 6] = [
+    "actix_server",
+    "bindery::http",
+    "bindery::logs",
+    "bindery::ops",
+    "bindery::remote",
+    "bindery::tasks::outbox",
+];
 
 /// The kinds of lines of the last minute.
 pub struct Sums<Kind> {

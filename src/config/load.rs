@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError};
-use crate::domain::file_error::at;
+use crate::domain::file_error::with_path;
 
 /// The prefix of environment variables; `__` in them separates a section from its key.
 const PREFIX: &str = "BINDERY_";
@@ -27,8 +27,11 @@ pub fn load(
     let mut table = match file {
         None => Table::new(),
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(at(path)).map_err(|error| one(error.to_string()))?;
+            let text = std::fs::read_to_string(path).map_err(with_path(path)).map_err(|error| {
+                one(format!(
+                    "the configuration file: {error}; pass another one with --config or BINDERY_CONFIG"
+                ))
+            })?;
             // Only the message and the line, because the text around a mistake may contain a password.
             let wrong = |error: toml::de::Error| {
                 let before = error.span().map_or(0, |span| span.start.min(text.len()));

@@ -145,7 +145,7 @@ pub enum MailTransport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smtp {
-    /// The host name of the relay; its certificate must be for this name.
+    /// The host name of the relay; its certificate must be for this name, unless extra_ca_file holds that certificate.
     pub host: String,
     /// The port of the relay: usually 465 for "tls", 587 for "starttls", 25 for "none".
     pub port: u16,
@@ -157,11 +157,11 @@ pub struct Smtp {
     pub password: Option<Password>,
     /// A file whose first line is the password.
     pub password_file: Option<PathBuf>,
-    /// A PEM file with certificate authorities to trust in addition to the system's.
+    /// A PEM file with certificate authorities to trust in addition to the system's, or with the relay's own self-signed certificate.
     pub extra_ca_file: Option<PathBuf>,
     /// The timeout for the relay to accept a mail, in seconds.
     pub timeout_seconds: NonZeroU32,
-    /// How many connections to the relay may be open at once. One is left for mails that a person waits for, one more for mails to owners.
+    /// How many connections to the relay may be open at once. From two on, queued mails leave one for validate and visit. From three on, invitations leave one more for bound and unbound, because strangers choose who is invited, and mails to one registrable domain also leave one connection free.
     pub max_connections: NonZeroU32,
 }
 

@@ -19,7 +19,7 @@ impl Millis {
         self.0.checked_sub(as_millis(length)).map(Self)
     }
 
-    /// Whether it is more than an hour ahead of `now`: then the clock was wrong and has been put back.
+    /// Whether this time is more than an hour after `now`. Bindery then takes it as written by a wrong clock.
     pub fn is_ahead_of(self, now: Self) -> bool {
         self > now.after(HOUR)
     }

@@ -65,7 +65,7 @@ async fn run<C: Command>(state: Data<State>, body: Body) -> Result<Json<C::Answe
     answer.map(Json)
 }
 
-/// Unlike a stranger, the operator hears the cause.
+/// Adds the cause of an internal error. Only the operator sees these answers.
 fn for_operator(failure: Failure) -> ApiError {
     let cause = failure.to_string();
     match ApiError::from(failure) {

@@ -41,7 +41,9 @@ pub enum ApiError {
     #[error("This server has an internal error; its operator finds the cause in the log")]
     Internal,
     /// The same for a command of the operator, with the cause.
-    #[error("the command failed: {0}; see the log of the server")]
+    #[error(
+        "the command failed: {0}; if that does not help, read the lines before it in the log of the server"
+    )]
     CommandFailed(String),
 }
 

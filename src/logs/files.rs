@@ -14,7 +14,7 @@ use crate::{
     config::Privacy,
     domain::{
         day::Day,
-        file_error::at,
+        file_error::with_path,
         retention::LOG_MARGIN,
         time::{DAY, Millis},
     },
@@ -81,9 +81,9 @@ pub fn exist(data_dir: &Path) -> bool {
 /// Creates the folder (mode 0700), and removes files that a crash left unfinished.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     if !folder.exists() {
-        DirBuilder::new().mode(0o700).create(folder).map_err(at(folder))?;
+        DirBuilder::new().mode(0o700).create(folder).map_err(with_path(folder))?;
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(at(folder))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(with_path(folder))?;
     for unfinished in list(folder)?.iter().filter(|file| file.is_unfinished) {
         unfinished.unlink()?;
     }
@@ -109,7 +109,7 @@ impl LogFile {
 
     fn unlink(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(at(&self.path)(error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(with_path(&self.path)(error)),
             _ => Ok(()),
         }
     }
@@ -118,7 +118,7 @@ impl LogFile {
 fn list(folder: &Path) -> io::Result<Vec<LogFile>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(at(folder))?,
+        entries => entries.map_err(with_path(folder))?,
     };
     let mut files = Vec::new();
     for entry in entries {
@@ -140,7 +140,7 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(at(path)(error)),
+        Err(error) => Err(with_path(path)(error)),
     }
 }
 
@@ -151,7 +151,7 @@ pub(super) fn append(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<File> {
     let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
-    let mut file = opened.map_err(at(path))?;
+    let mut file = opened.map_err(with_path(path))?;
     let mut last = [b'\n'];
     let length = file.metadata()?.len();
     if length > 0 {
@@ -182,7 +182,7 @@ pub(super) fn replace(
     let written = || {
         let created =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-        let mut file = BufWriter::new(created.map_err(at(&unfinished))?);
+        let mut file = BufWriter::new(created.map_err(with_path(&unfinished))?);
         write(&mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&unfinished, path)

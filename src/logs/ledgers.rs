@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     files::{self, LogKind},
-    read::whole_rows,
+    read::for_each_whole_row,
     tally::{CountedRow, Row, Tally},
 };
 use crate::{
@@ -32,8 +32,8 @@ pub(super) const WRITE_INTERVAL: Duration = Duration::from_secs(60);
 /// How many rows a day has at most. Further requests share one more row.
 const MAX_ROWS_PER_DAY: usize = 100_000;
 
-/// How often the file of today may have a row on average.
-const MAX_COPIES: usize = 2;
+/// How many lines the file of today may have for each row, on average: the row and those that it replaced.
+const MAX_LINES_PER_ROW: usize = 2;
 
 /// One of the two logs.
 pub(super) struct Ledger<const N: usize> {
@@ -47,8 +47,8 @@ pub(super) struct Ledger<const N: usize> {
 /// The counts of a day.
 struct Page<const N: usize> {
     tally: Tally<N>,
-    /// How many rows its file has, with the replaced ones.
-    written: usize,
+    /// How many lines its file has.
+    lines: usize,
 }
 
 impl<const N: usize> Ledger<N> {
@@ -82,10 +82,10 @@ impl<const N: usize> Ledger<N> {
     }
 
     fn load(&self, day: Day) -> io::Result<Page<N>> {
-        let mut page = Page { tally: Tally::new(self.hasher.clone(), MAX_ROWS_PER_DAY), written: 0 };
+        let mut page = Page { tally: Tally::new(self.hasher.clone(), MAX_ROWS_PER_DAY), lines: 0 };
         let Some(file) = files::open(&self.kind.file(&self.folder, day))? else { return Ok(page) };
-        whole_rows(file, |row| {
-            page.written += 1;
+        for_each_whole_row(file, |row| {
+            page.lines += 1;
             match serde_json::from_str::<CountedRow>(row) {
                 Ok(row) => page.tally.restore(Row::of_counted(row, self.columns)),
                 Err(_) => {
@@ -104,9 +104,9 @@ impl<const N: usize> Ledger<N> {
         let (kind, columns, today) = (self.kind, self.columns, Day::of(now));
         for (day, page) in &mut self.days {
             let file = kind.file(&self.folder, *day);
-            let copies = if *day == today { MAX_COPIES } else { 1 };
+            let max_lines = if *day == today { MAX_LINES_PER_ROW } else { 1 };
             let written = page.append_changes(&file, kind, columns).and_then(|()| {
-                let is_too_long = page.written > copies * page.tally.rows().len();
+                let is_too_long = page.lines > max_lines * page.tally.rows().len();
                 if is_too_long { page.compact(&file, kind, columns) } else { Ok(()) }
             });
             if let Err(error) = written {
@@ -124,16 +124,17 @@ impl<const N: usize> Page<N> {
         if changed == 0 {
             return Ok(());
         }
-        files::append(file, |file| write_rows(self.tally.changed(), kind, columns, file))?.sync_data()?;
+        let file = files::append(file, |file| write_rows(self.tally.changed(), kind, columns, file))?;
+        // Even if they do not reach the disk: writing them again each minute would fill it.
         self.tally.set_stored();
-        self.written += changed;
-        Ok(())
+        self.lines += changed;
+        file.sync_data()
     }
 
     /// Removes the replaced rows from the file.
     fn compact(&mut self, file: &Path, kind: LogKind, columns: [&str; N]) -> io::Result<()> {
         files::replace(file, |file| write_rows(self.tally.rows(), kind, columns, file))?;
-        self.written = self.tally.rows().len();
+        self.lines = self.tally.rows().len();
         Ok(())
     }
 }
@@ -188,7 +189,7 @@ mod tests {
     /// The requests for pages of each caller, as a reader of the log sees them.
     fn pages(folder: &TempDir) -> BTreeMap<String, u64> {
         let mut pages = BTreeMap::new();
-        crate::logs::rows(folder.path(), LogKind::Access, TODAY, |row| {
+        crate::logs::for_each_row(folder.path(), LogKind::Access, TODAY, |row| {
             let row: CountedRow = serde_json::from_str(row)?;
             let before = pages.insert(row.ip.expect("an address").to_string(), row.counts["page"]);
             assert_eq!(before, None, "each caller is there once");

@@ -33,7 +33,7 @@ pub use self::{
     counters::{Counter, RequestKind, agent, printable},
     files::{Held, LogKind, exist, folder, held, unlink_expired},
     lookups::clear_hash,
-    read::{LookedUp, LookupMade, LookupSummary, rows},
+    read::{LookedUp, LookupMade, LookupSummary, for_each_row},
     tally::CountedRow,
 };
 use crate::{

@@ -41,11 +41,11 @@ pub struct LookupSummary<'a> {
     pub matches: u64,
 }
 
-/// Calls `each` with the JSON of every row of a log, from the day `since` on, the oldest day first.
+/// Calls `each` with the JSON of each row of a log, from the day `since` on, the oldest day first.
 ///
 /// # Errors
 /// If a file cannot be read, or `each` fails.
-pub fn rows(
+pub fn for_each_row(
     folder: &Path,
     kind: LogKind,
     since: Day,
@@ -54,11 +54,11 @@ pub fn rows(
     for file in of_kind(folder, kind)?.iter().filter(|file| file.day >= since) {
         let Some(content) = open(&file.path)? else { continue };
         if kind == LogKind::Lookup {
-            whole_rows(content, &mut each)?;
+            for_each_whole_row(content, &mut each)?;
             continue;
         }
         let mut latest = BTreeMap::new();
-        whole_rows(content, |text| {
+        for_each_whole_row(content, |text| {
             if let Ok(CountedRow { ip, agent, .. }) = serde_json::from_str(text) {
                 latest.insert((ip, agent), text.to_owned());
             }
@@ -69,9 +69,12 @@ pub fn rows(
     Ok(())
 }
 
-/// Calls `each` with the JSON of every row of a file. Skips the last one if it is still being written, and rows that
+/// Calls `each` with the JSON of each row of a file. Skips the last one if it is still being written, and rows that
 /// a crash or a full disk has cut.
-pub(super) fn whole_rows(content: File, mut each: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn for_each_whole_row(
+    content: File,
+    mut each: impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<()> {
     let (mut content, mut line) = (BufReader::with_capacity(64 * 1024, content), Vec::new());
     while content.read_until(b'\n', &mut line)? > 0 {
         if let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok())
@@ -114,7 +117,7 @@ impl Logs {
     /// If a file cannot be read.
     pub fn lookups_by(&self, user: &UserId) -> io::Result<Vec<LookupMade>> {
         let mut lookups = Vec::new();
-        rows(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
+        for_each_row(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
             let lookup = serde_json::from_str::<LookupSummary<'_>>(row).ok();
             lookups.extend(lookup.filter(|lookup| lookup.account == user.as_str()).map(|lookup| {
                 LookupMade {
@@ -144,7 +147,7 @@ impl Logs {
         let mut hashes = vec![clear_hash(&self.shared.key, address)];
         hashes.extend(peppers.iter().map(|pepper| LookupHash::of(address, pepper).to_base64()));
         let mut lookups = Vec::new();
-        rows(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
+        for_each_row(&self.shared.folder, LogKind::Lookup, Day(0), |row| {
             // Search before parsing, because it is cheaper and most rows contain none of the hashes.
             if let Some(hash) = hashes.iter().find(|hash| row.contains(hash.as_str()))
                 && let Ok(full) = serde_json::from_str::<Full<'_>>(row)

@@ -1,9 +1,9 @@
 //! Counts by day, IP address and user agent, in bounded memory.
 //!
 //! One network has a bounded number of rows, because a caller can send any user agent, and call from any address of
-//! its /48. Requests that find no room keep their address and lose their user agent. If there is no room for the
-//! address either, they are counted in one shared row. This file knows nothing about files or the meaning
-//! of columns.
+//! its /48. Its further requests are counted in one row, with the first address of the network and the user agent
+//! `(others)`. Once half of all rows are used, a new address gets one row without its user agents. Once all are used,
+//! further requests are counted in one shared row. This file knows nothing about files or the meaning of columns.
 
 use std::{
     collections::{BTreeMap, HashMap},

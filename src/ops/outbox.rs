@@ -32,17 +32,30 @@ pub struct Due {
     pub key: OutboxKey,
     /// The row.
     pub row: Outgoing,
-    /// The host that it is for: a homeserver without its port, or the registrable domain of a mail's recipient.
+    /// Where the row goes: a homeserver without its port, or the registrable domain of the recipient of a mail.
     pub host: String,
 }
 
-/// At most `limit` rows that are due, the longest due first. `after` is the last row of the previous batch and
-/// when it was due.
-pub async fn due(core: &Core, after: Option<(Millis, OutboxKey)>, limit: usize) -> Result<Vec<Due>, Failure> {
+/// When a row is due, and its key: the next batch of rows follows this one.
+pub type DueCursor = (Millis, OutboxKey);
+
+/// A batch of rows that are due.
+#[derive(Default)]
+pub struct DueBatch {
+    /// The readable ones, the longest due first.
+    pub rows: Vec<Due>,
+    /// `None` if this was the last batch.
+    pub next: Option<DueCursor>,
+}
+
+/// At most `limit` rows that are due, the longest due first, behind `cursor`.
+pub async fn due(core: &Core, cursor: Option<DueCursor>, limit: usize) -> Result<DueBatch, Failure> {
     let now = core.clock.now();
     let due = core.store.scan(move |scan| {
         let mut rows = Vec::new();
-        for (_, key) in scan.due(now, after.as_ref(), limit)? {
+        let keys = scan.due(now, cursor.as_ref(), limit)?;
+        let next = keys.last().filter(|_| keys.len() == limit).cloned();
+        for (_, key) in keys {
             let row = scan.outgoing(&key).and_then(|row| {
                 row.map(|row| Ok(Due { host: host_of(scan, &key, &row.payload)?, key, row })).transpose()
             });
@@ -52,36 +65,40 @@ pub async fn due(core: &Core, after: Option<(Millis, OutboxKey)>, limit: usize) 
                 row => rows.extend(row?),
             }
         }
-        Ok(rows)
+        Ok(DueBatch { rows, next })
     });
     Ok(due.await?)
 }
 
-/// How many rows are read and dated at once.
-const REDATE_BATCH: usize = 256;
+/// How many rows one transaction reschedules.
+const RESCHEDULE_BATCH: usize = 256;
 
-/// Makes rows due now that would be due later than any retry. A clock that was ahead wrote them, and nothing would
-/// be sent until it comes to that time again.
-pub async fn redate(core: &Core) -> Result<(), Failure> {
+/// Makes rows due now that are scheduled further ahead than any retry. A clock that was ahead wrote them. Otherwise
+/// Bindery would send them only when that time comes.
+pub async fn reschedule_far_rows(core: &Core) -> Result<(), Failure> {
     let now = core.clock.now();
+    let latest_retry = now.after(RETRY_MOST);
+    let mut cursor = None;
     loop {
-        let keys = core.store.scan(move |scan| scan.due_after(now.after(RETRY_MOST), REDATE_BATCH)).await?;
-        let redated = core.store.write(move |tables| {
-            let mut redated = 0;
-            for key in &keys {
+        let keys =
+            core.store.scan(move |scan| scan.due_after(latest_retry, cursor.as_ref(), RESCHEDULE_BATCH));
+        let keys = keys.await?;
+        cursor = keys.last().filter(|_| keys.len() == RESCHEDULE_BATCH).cloned();
+        let rescheduled = core.store.write(move |tables| {
+            for (_, key) in &keys {
                 match tables.outgoing(key) {
                     Ok(Some(row)) => {
                         tables.put_outgoing(key, &Outgoing { since: now.min(row.since), due: now, ..row })?;
-                        redated += 1;
                     }
                     // Retention deletes it.
                     Err(error) if error.is_unreadable_row() => {}
                     row => drop(row?),
                 }
             }
-            Ok(redated)
+            Ok(())
         });
-        if redated.await? < REDATE_BATCH {
+        rescheduled.await?;
+        if cursor.is_none() {
             return Ok(());
         }
     }
@@ -96,7 +113,7 @@ fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String
             scan.invitation(&key.token)?.and_then(|invitation| of_address(&invitation.address))
         }
     };
-    // The invitation is gone, and the task sends nothing for the row.
+    // Without its invitation, nothing is sent for the row.
     Ok(host.unwrap_or_default())
 }
 

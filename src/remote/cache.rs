@@ -1,7 +1,7 @@
-//! A bounded cache of what other servers answered, with a share for each owner of servers.
+//! A bounded cache of the answers of other servers. If it is full, it evicts an answer of the owner that has the most.
 //!
 //! An answer expires. A failure is cached too, for as long as its backoff says, so that callers cannot make
-//! Bindery ask a dead server again and again. Two requests for the same server at the same time both ask it.
+//! Bindery ask a dead server again and again. It evicts no answer as long as there are failures. Two requests for the same server at the same time both ask it.
 
 use std::{
     cmp::Reverse,
@@ -15,16 +15,17 @@ use crate::domain::{backoff::Backoff, server_name::host_key, time::Millis};
 /// The most answers of one host, whose owner could name 65,535 ports and write its name in many ways.
 const MAX_OF_HOST: usize = 4;
 
-/// The answers of servers, by the name of the server.
+/// The cache.
 pub struct AnswerCache<Answer, Error> {
     max_servers: usize,
     backoff: Backoff,
-    owners: Mutex<Owners<Answer, Error>>,
+    answers: Mutex<AnswersByOwner<Answer, Error>>,
 }
 
-/// The servers of each owner, each with its answer.
-type Owners<Answer, Error> = HashMap<String, Servers<Answer, Error>>;
-type Servers<Answer, Error> = HashMap<String, Cached<Answer, Error>>;
+/// The answers of the servers of each owner, see [`owner_of`].
+type AnswersByOwner<Answer, Error> = HashMap<String, AnswersByServer<Answer, Error>>;
+/// The answers by the name of the server.
+type AnswersByServer<Answer, Error> = HashMap<String, Cached<Answer, Error>>;
 
 /// One answer, or why there was none.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ pub struct Cached<Answer, Error> {
 impl<Answer: Clone, Error: Clone> AnswerCache<Answer, Error> {
     /// Caches at most `max_servers` answers, and failures for as long as `backoff` says.
     pub fn new(max_servers: usize, backoff: Backoff) -> Self {
-        Self { max_servers, backoff, owners: Mutex::default() }
+        Self { max_servers, backoff, answers: Mutex::default() }
     }
 
     /// The answer of `server`, if it has not expired.
@@ -83,37 +84,44 @@ impl<Answer: Clone, Error: Clone> AnswerCache<Answer, Error> {
             let host = host_key(server);
             let is_of_host = |name: &str| host_key(name) == host;
             if servers.keys().filter(|name| is_of_host(name)).count() >= MAX_OF_HOST {
-                drop_oldest(servers, is_of_host);
+                evict(servers, asked, is_of_host);
             }
         }
         servers.insert(server.to_owned(), cached);
         if owners.values().map(HashMap::len).sum::<usize>() > self.max_servers {
-            make_room(&mut owners);
+            evict_from_largest_owner(&mut owners, asked);
         }
         answer
     }
 
-    fn lock(&self) -> MutexGuard<'_, Owners<Answer, Error>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, AnswersByOwner<Answer, Error>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Drops the oldest answer of the owner with the most, so that an owner of many names drops only its own.
-fn make_room<Answer, Error>(owners: &mut Owners<Answer, Error>) {
-    let oldest = |servers: &Servers<Answer, Error>| servers.values().map(|cached| cached.asked).min();
+/// An owner of many names must not evict the answers of others.
+fn evict_from_largest_owner<Answer, Error>(owners: &mut AnswersByOwner<Answer, Error>, now: Millis) {
+    let oldest = |servers: &AnswersByServer<Answer, Error>| servers.values().map(|cached| cached.asked).min();
     let largest = owners.iter_mut().max_by_key(|(_, servers)| (servers.len(), Reverse(oldest(servers))));
     let Some((owner, servers)) = largest else { return };
-    drop_oldest(servers, |_| true);
+    evict(servers, now, |_| true);
     if servers.is_empty() {
         let owner = owner.clone();
         owners.remove(&owner);
     }
 }
 
-fn drop_oldest<Answer, Error>(servers: &mut Servers<Answer, Error>, may_go: impl Fn(&str) -> bool) {
-    let candidates = servers.iter().filter(|(name, _)| may_go(name));
-    let oldest = candidates.min_by_key(|(_, cached)| cached.asked).map(|(name, _)| name.clone());
-    if let Some(name) = oldest {
+/// Evicts what is worth least: an answer from the future, which [`AnswerCache::get`] does not return, then the oldest
+/// failure, then the oldest answer. Anybody can cause failures by naming ports.
+fn evict<Answer, Error>(
+    servers: &mut AnswersByServer<Answer, Error>,
+    now: Millis,
+    is_candidate: impl Fn(&str) -> bool,
+) {
+    let candidates = servers.iter().filter(|(name, _)| is_candidate(name));
+    let worth = |cached: &Cached<Answer, Error>| (cached.asked <= now, cached.answer.is_ok(), cached.asked);
+    let least = candidates.min_by_key(|(_, cached)| worth(cached)).map(|(name, _)| name.clone());
+    if let Some(name) = least {
         servers.remove(&name);
     }
 }
@@ -171,7 +179,26 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_of_many_names_drops_no_answer_of_another() {
+    fn failures_and_answers_from_the_future_go_before_a_good_answer() {
+        let cache = cache();
+        insert(&cache, ["hs.test".to_owned()].into_iter());
+        for port in 1..=100 {
+            let _ = cache.insert(&format!("hs.test:{port}"), NOW.after(MINUTE), Err(()));
+        }
+        assert!(cache.get("hs.test", NOW.after(MINUTE)).is_some(), "whatever ports are named");
+        let ahead = NOW.after(300 * MINUTE);
+        for port in 1..=3 {
+            let _ = cache.insert(&format!("hs.test:{port}"), ahead, Ok(("yes", ahead.after(MINUTE))));
+        }
+        let now = NOW.after(2 * MINUTE);
+        for port in 4..=5 {
+            let _ = cache.insert(&format!("hs.test:{port}"), now, Ok(("yes", now.after(MINUTE))));
+        }
+        assert!(cache.get("hs.test", now).is_some() && cache.get("hs.test:5", now).is_some());
+    }
+
+    #[test]
+    fn an_owner_of_many_names_evicts_no_answer_of_another() {
         let cache = cache();
         let others = || (0..50).map(|number| format!("matrix.hs{number}.test"));
         insert(&cache, others());

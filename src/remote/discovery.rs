@@ -51,7 +51,7 @@ const MAX_WELL_KNOWN_BYTES: usize = 50 * 1024;
 /// How long a `.well-known` answer is cached if it does not say, as the specification recommends.
 const DEFAULT_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The longest time that an answer is cached, whatever it says (specification).
-const MAX_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(48 * 3600);
+pub const MAX_WELL_KNOWN_LIFETIME: Duration = Duration::from_secs(48 * 3600);
 /// How long a failure is cached.
 const WELL_KNOWN_BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), cap: HOUR };
 /// An answer takes less than 1 KiB, since server names are short. So all take at most 4 MiB.

@@ -26,7 +26,7 @@ use hickory_resolver::{
 };
 use tokio::time::timeout;
 
-use crate::domain::file_error::at;
+use crate::domain::file_error::with_path;
 
 /// How long one question may take, its repetition included.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,10 +79,10 @@ impl Dns {
         Self::of(Files::of_system())
     }
 
-    /// Why this system has no name server, and what to do; `None` if it has one.
-    pub fn problem_of_system() -> Option<String> {
+    /// Why this system has no usable name server, and what to do. `None` if it has one.
+    pub fn missing_name_server() -> Option<String> {
         let files = Files::of_system();
-        files.problem(&files.contents().0)
+        files.resolver(&files.contents().0).err()
     }
 
     /// The resolver that these files describe. Reads them again when they change.
@@ -201,26 +201,24 @@ impl Files {
 
     fn read(&self) -> Known {
         let contents = self.contents();
-        if let Some(problem) = self.problem(&contents.0) {
-            tracing::warn!("{problem}");
-        }
-        let resolver = self.name_servers(&contents.0).and_then(resolver);
+        let resolver = self.resolver(&contents.0).inspect_err(|problem| tracing::warn!("{problem}"));
         Known { resolver: resolver.ok(), hosts: parse_hosts(&contents.1), contents }
     }
 
-    /// Why there is no name server, and what to do.
-    fn problem(&self, resolv_conf: &[u8]) -> Option<String> {
-        let error = self.name_servers(resolv_conf).err()?;
-        Some(format!(
-            "there is no name server, so this server finds no homeserver by its name ({error:#}); write 'nameserver' and an address into {}",
-            self.resolv_conf.display()
-        ))
+    /// The resolver that the file describes, or why there is none, and what to do.
+    fn resolver(&self, resolv_conf: &[u8]) -> Result<TokioResolver, String> {
+        self.name_servers(resolv_conf).and_then(resolver).map_err(|error| {
+            format!(
+                "there is no name server, so this server finds no homeserver by its name ({error:#}); write 'nameserver' and an address into {}",
+                self.resolv_conf.display()
+            )
+        })
     }
 
     fn name_servers(&self, resolv_conf: &[u8]) -> anyhow::Result<Vec<NameServerConfig>> {
         let path = &self.resolv_conf;
         if resolv_conf.is_empty() {
-            File::open(path).map_err(at(path))?;
+            File::open(path).map_err(with_path(path))?;
         }
         let parsed = parse_resolv_conf(resolv_conf).map_err(io::Error::other);
         let (config, _) = parsed.with_context(|| format!("cannot understand {}", path.display()))?;
@@ -304,7 +302,7 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let resolv_conf = dir.path().join("resolv.conf");
         let files = Files { resolv_conf: resolv_conf.clone(), hosts: dir.path().join("hosts") };
-        let problem = || files.problem(&files.contents().0);
+        let problem = || files.resolver(&files.contents().0).err();
         let path = resolv_conf.display().to_string();
         for (text, expected) in [
             (None, "No such file"),

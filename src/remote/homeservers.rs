@@ -37,7 +37,7 @@ const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// names a key that is not cached.
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
-const MAX_KEYS: usize = 16;
+pub const MAX_KEYS: usize = 16;
 /// A key with a longer identifier is left out. So an entry of the cache takes at most about 5 KiB, and all take 5 MiB.
 const MAX_KEY_ID_BYTES: usize = 64;
 const MAX_CACHED_SERVERS: usize = 1024;
@@ -147,8 +147,11 @@ impl RemoteHomeservers {
             // It was not asked, so there is nothing to cache.
             (Err(HomeserverError::Busy), _) => Err(HomeserverError::Busy),
             // Anyone can name an unknown key. A failure to fetch it must not drop the good ones.
-            (Err(error), Some(Cached { answer: Ok(keys), expires, .. })) => {
-                let _ = self.keys.insert(server.as_str(), now, Ok((keys, expires)));
+            (Err(error), Some(Cached { answer: Ok(keys), expires, asked, .. })) => {
+                // Another request may have fetched newer ones meanwhile.
+                if self.keys.get(server.as_str(), now).is_some_and(|latest| latest.asked == asked) {
+                    let _ = self.keys.insert(server.as_str(), now, Ok((keys, expires)));
+                }
                 Err(error)
             }
             (fetched, _) => self.keys.insert(server.as_str(), now, fetched),

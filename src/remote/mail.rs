@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
-    relay::{Connector, Place, Relay, RelayError, Security, Stage},
+    relay::{ConnectionPermit, Connector, Relay, RelayError, Security, Stage},
     spool::Spool,
     trust::{Pinned, trust},
 };
@@ -97,8 +97,8 @@ pub enum MailError {
     /// The relay refused the sender, before it heard who the recipient is.
     #[error("the relay did not accept the sender")]
     SenderRefused,
-    /// The relay gave no answer about this recipient: after it had heard it, or because others to its domain waited
-    /// longer. It may have no answer for others either.
+    /// The relay gave no answer after it had heard this recipient, or no connection was free for the mail. Mails to
+    /// others may be accepted.
     #[error("the relay gave no answer about the mail")]
     Unanswered,
     /// The relay cannot be reached, so other mails would fail now as well.
@@ -114,8 +114,8 @@ impl From<&RelayError> for MailError {
         match error {
             error if error.is_permanent() => Self::Permanent,
             RelayError::NoConnection(_) => Self::RelayUnreachable,
-            // Strangers choose recipients, and a domain about which the relay is slow uses up its places.
-            RelayError::NoPlace => Self::Unanswered,
+            // Strangers choose recipients, and one domain may use up its share of the connections.
+            RelayError::NoFreeConnection => Self::Unanswered,
             RelayError::Timeout(Stage::Sender)
             | RelayError::Smtp(Stage::Sender, _)
             | RelayError::OutOfStep(Stage::Sender) => match error.is_answered() {
@@ -161,15 +161,15 @@ impl Mailer {
         Ok(Self { transport, from, texts, server_name, base_url })
     }
 
-    /// Waits for a place for a mail of the outbox to this registrable domain.
-    pub async fn queue_place(&self, kind: Kind, domain: &str) -> Place<'_> {
+    /// See [`Relay::acquire_for_outbox`].
+    pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str) -> ConnectionPermit<'_> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.queue_place(kind, domain).await,
-            Transport::Directory(_) => Place::default(),
+            Transport::Smtp(relay) => relay.acquire_for_outbox(kind, domain).await,
+            Transport::Directory(_) => ConnectionPermit::default(),
         }
     }
 
-    /// How many mails of the outbox to one registrable domain get places at a time.
+    /// See [`Relay::max_for_domain`].
     pub fn max_for_domain(&self) -> usize {
         match &self.transport {
             Transport::Smtp(relay) => relay.max_for_domain(),
@@ -208,7 +208,11 @@ impl Mailer {
     ///
     /// # Errors
     /// As [`Mailer::send_validation`].
-    pub async fn send_invitation(&self, mail: &InvitationMail, place: Place<'_>) -> Result<(), MailError> {
+    pub async fn send_invitation(
+        &self,
+        mail: &InvitationMail,
+        permit: ConnectionPermit<'_>,
+    ) -> Result<(), MailError> {
         let shown = ShownId::of_user(&mail.sender);
         let about = About::Invitation(Invitation {
             sender: shown.whole_user(),
@@ -219,7 +223,7 @@ impl Mailer {
             expire_days: mail.expire_days,
         });
         let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
-        self.transmit(&message, Some(place)).await
+        self.transmit(&message, Some(permit)).await
     }
 
     /// Sends the mail that tells the owner of an address that it was bound or unbound.
@@ -230,7 +234,7 @@ impl Mailer {
         &self,
         notice: &OwnerMail,
         stop: &str,
-        place: Place<'_>,
+        permit: ConnectionPermit<'_>,
     ) -> Result<(), MailError> {
         let account = Account::of(&notice.user_id);
         let about = match notice.change {
@@ -238,7 +242,7 @@ impl Mailer {
             BindingChange::Unbound => About::Unbound(account),
         };
         let message = self.message((&notice.address, stop), &self.me(), notice.language, None, about)?;
-        self.transmit(&message, Some(place)).await
+        self.transmit(&message, Some(permit)).await
     }
 
     /// Sends the mail with the link to its reader's own page.
@@ -274,9 +278,13 @@ impl Mailer {
         })
     }
 
-    async fn transmit(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), MailError> {
+    async fn transmit(
+        &self,
+        message: &Message,
+        permit: Option<ConnectionPermit<'_>>,
+    ) -> Result<(), MailError> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.send(message, place).await.map_err(|error| not_sent(&error)),
+            Transport::Smtp(relay) => relay.send(message, permit).await.map_err(|error| not_sent(&error)),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
                 tracing::warn!(%error, "a mail could not be written into mail.directory");
                 MailError::Temporary

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use crate::{config::Password, domain::file_error::at};
+use crate::{config::Password, domain::file_error::with_path};
 
 /// The password in the configuration, or the first line of the password file.
 ///
@@ -14,7 +14,7 @@ pub fn read_password(set: Option<&Password>, file: Option<&Path>) -> anyhow::Res
     match (set, file) {
         (Some(password), _) => Ok(Some(password.0.clone())),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(at(path))?;
+            let text = std::fs::read_to_string(path).map_err(with_path(path))?;
             let path = path.display();
             let password = text.lines().next().unwrap_or_default();
             ensure!(!password.is_empty(), "{path} has no password: write it into the first line");

@@ -48,18 +48,18 @@ const MAX_IDLE: Duration = Duration::from_secs(60);
 /// One mail relay.
 pub struct Relay {
     connector: Connector,
-    /// The timeout of one mail: from the wait for a connection, or from [`Relay::queue_place`], to the relay's last
-    /// answer.
+    /// How long a mail may take, until the relay's last answer. For a queued mail this begins once it has its permit,
+    /// for another before it waits for a connection.
     timeout: Duration,
     connections: Semaphore,
-    /// All connections but one, which is left for mails that a person waits for.
-    for_outbox: Semaphore,
-    /// All but one of those, which is left for notices to owners: strangers choose who is invited.
-    for_invitations: Semaphore,
-    /// What one registrable domain may use of the connections for mails of the outbox, and for mails that a person
-    /// waits for: together all but one.
-    of_outbox: Shares,
-    of_requests: Shares,
+    /// From two connections on, this leaves one for mails that a person waits for.
+    outbox_permits: Semaphore,
+    /// From three on, this leaves one more for notices to owners: strangers choose who is invited.
+    invitation_permits: Semaphore,
+    /// How many connections one registrable domain may use for queued mails, and how many for mails that a person waits
+    /// for. From three on, both together leave one for other domains.
+    outbox_domain_shares: Shares,
+    request_domain_shares: Shares,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
     /// How long the relay took to accept recent messages, after their recipients.
     lengths: Lengths,
@@ -75,65 +75,71 @@ enum End {
 /// The right to use one of the connections.
 #[must_use]
 #[derive(Default)]
-pub struct Place<'a> {
+pub struct ConnectionPermit<'a> {
     _permits: Vec<SemaphorePermit<'a>>,
-    _of_domain: Option<OwnedSemaphorePermit>,
+    _domain_permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Relay {
-    /// Connects when the first mail is sent; to at most `connections` at a time.
+    /// Opens at most `connections` connections at a time, the first when the first mail is sent.
     pub fn new(connector: Connector, timeout: Duration, connections: usize) -> Self {
         let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
-        let all_but = |kept| Semaphore::new(connections.saturating_sub(kept).max(1));
+        let all_but = |reserved| Semaphore::new(connections.saturating_sub(reserved).max(1));
         let half = connections / 2;
         Self {
             connector,
             timeout,
             connections: all_but(0),
-            for_outbox: all_but(1),
-            for_invitations: all_but(2),
-            of_outbox: Shares::new((connections - half).saturating_sub(1)),
-            of_requests: Shares::new(half),
+            outbox_permits: all_but(1),
+            invitation_permits: all_but(2),
+            outbox_domain_shares: Shares::new((connections - half).saturating_sub(1)),
+            request_domain_shares: Shares::new(half),
             idle: Mutex::default(),
             // A relay close by.
             lengths: Lengths::new(10..50),
         }
     }
 
-    /// Waits for a place for a mail of the outbox to this registrable domain.
-    pub async fn queue_place(&self, kind: Kind, domain: &str) -> Place<'_> {
+    /// Waits until a queued mail to this registrable domain may use a connection.
+    pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str) -> ConnectionPermit<'_> {
+        // First, so that a mail that waits for its own domain has no permit that others need.
+        let domain_permit = self.outbox_domain_shares.take(domain).await;
         let mut permits = Vec::new();
         // No semaphore is ever closed, so there is always a permit.
         if kind == Kind::InvitationMail {
-            permits.extend(self.for_invitations.acquire().await);
+            permits.extend(self.invitation_permits.acquire().await);
         }
-        let of_domain = self.of_outbox.take(domain).await;
-        permits.extend(self.for_outbox.acquire().await);
+        permits.extend(self.outbox_permits.acquire().await);
         permits.extend(self.connections.acquire().await);
-        Place { _permits: permits, _of_domain: of_domain }
+        ConnectionPermit { _permits: permits, _domain_permit: domain_permit }
     }
 
-    /// How many mails of the outbox to one registrable domain get places at a time.
+    /// How many queued mails to one registrable domain may use a connection at a time.
     pub fn max_for_domain(&self) -> usize {
-        self.of_outbox.max()
+        self.outbox_domain_shares.max()
     }
 
-    /// Waits for a place for a mail that a person waits for.
-    async fn place(&self, message: &Message) -> Place<'_> {
+    /// Waits until a mail that a person waits for may use a connection.
+    async fn acquire_for_request(&self, message: &Message) -> ConnectionPermit<'_> {
         let domain = message.envelope().to().first().map_or("", Address::domain);
-        let of_domain = self.of_requests.take(&registrable_domain(domain)).await;
-        Place { _permits: self.connections.acquire().await.into_iter().collect(), _of_domain: of_domain }
+        let domain_permit = self.request_domain_shares.take(&registrable_domain(domain)).await;
+        let permits = self.connections.acquire().await.into_iter().collect();
+        ConnectionPermit { _permits: permits, _domain_permit: domain_permit }
     }
 
-    /// Sends a mail; without a place, it waits for one, for half of the timeout at most.
+    /// Sends a mail. If `permit` is `None`, first waits for a connection, for at most half of the timeout.
     ///
     /// # Errors
     /// If the relay did not accept the mail before the timeout.
-    pub async fn send(&self, message: &Message, place: Option<Place<'_>>) -> Result<(), RelayError> {
-        self.transact(message, place, End::Deliver).await
+    pub async fn send(
+        &self,
+        message: &Message,
+        permit: Option<ConnectionPermit<'_>>,
+    ) -> Result<(), RelayError> {
+        self.transact(message, permit, End::Deliver).await
     }
 
-    /// Does what [`Relay::send`] does without a place, but cancels the mail after the relay has accepted its recipient,
+    /// Does what [`Relay::send`] does without a permit, but cancels the mail after the relay has accepted its recipient,
     /// and takes as long as if it had delivered it.
     ///
     /// # Errors
@@ -149,16 +155,18 @@ impl Relay {
     async fn transact(
         &self,
         message: &Message,
-        place: Option<Place<'_>>,
+        permit: Option<ConnectionPermit<'_>>,
         end: End,
     ) -> Result<(), RelayError> {
-        let nobody_waits = place.is_some();
+        let nobody_waits = permit.is_some();
         // lettre has a timeout only for connecting.
         let deadline = TokioInstant::now() + self.timeout;
-        let _place = match place {
-            Some(place) => place,
-            // Half of the time is left: a relay that is there must not seem unreachable because others were slow.
-            None => timeout(self.timeout / 2, self.place(message)).await.map_err(|_| RelayError::NoPlace)?,
+        let _permit = match permit {
+            Some(permit) => permit,
+            // The other half is for the relay, which must not seem unreachable because other mails were slow.
+            None => timeout(self.timeout / 2, self.acquire_for_request(message))
+                .await
+                .map_err(|_| RelayError::NoFreeConnection)?,
         };
         let connected = timeout_at(deadline, self.connection()).await;
         let connected = connected.map_err(|_| RelayError::NoConnection(None))?;

@@ -67,12 +67,12 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
-    /// Whether the gateway may have refused only this message, because of its number or text. It may refuse too many
-    /// messages to one number with 429, and a country with 403.
+    /// Whether the gateway may have refused only this message, because of its number or text. Some gateways answer 429
+    /// if one number gets too many messages, and 403 if they do not send to its country.
     pub fn may_be_about_the_message(&self) -> bool {
         match self {
             Self::Timeout | Self::Fetch(_) => false,
-            // These are about the account at the gateway, or about the request as the operator describes it.
+            // These concern every message: the account at the gateway, or the request that the operator describes.
             Self::Status(status) => {
                 status.is_client_error() && ![401, 402, 404, 405, 407, 415].contains(&status.as_u16())
             }

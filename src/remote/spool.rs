@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::domain::{file_error::at, retention::SPOOL};
+use crate::domain::{file_error::with_path, retention::SPOOL};
 
 /// The directory. The first write creates it.
 pub struct Spool {
@@ -48,7 +48,7 @@ impl Spool {
 pub fn remove_old(directory: &Path) -> std::io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(at(directory))?,
+        entries => entries.map_err(with_path(directory))?,
     };
     for entry in entries {
         let entry = entry?;
@@ -57,7 +57,7 @@ pub fn remove_old(directory: &Path) -> std::io::Result<()> {
         let distance = modified.elapsed().unwrap_or_else(|error| error.duration());
         if distance > SPOOL && entry.file_name().to_str().is_some_and(is_name) {
             let path = entry.path();
-            fs::remove_file(&path).map_err(at(&path))?;
+            fs::remove_file(&path).map_err(with_path(&path))?;
         }
     }
     Ok(())
@@ -75,10 +75,10 @@ fn is_name(name: &str) -> bool {
 }
 
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(with_path(directory))?;
     let partial = directory.join(format!(".{name}.partial"));
     let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
-    let mut file = created.map_err(at(&partial))?;
+    let mut file = created.map_err(with_path(&partial))?;
     file.write_all(bytes)?;
     fs::rename(partial, directory.join(name))
 }

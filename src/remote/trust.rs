@@ -18,7 +18,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use crate::domain::file_error::at;
+use crate::domain::file_error::with_path;
 
 /// What a pinned certificate is accepted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn trust(extra_ca_file: Option<&Path>, accept: Pinned) -> anyhow::Result<Cli
 /// Reads the certificates in a PEM file, at least one.
 pub fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let name = || format!("cannot read certificates from {}", path.display());
-    let text = std::fs::read(path).map_err(at(path))?;
+    let text = std::fs::read(path).map_err(with_path(path))?;
     let certificates = CertificateDer::pem_slice_iter(&text);
     let certificates = certificates.collect::<Result<Vec<_>, _>>().with_context(name)?;
     anyhow::ensure!(!certificates.is_empty(), "{} contains no certificate", path.display());

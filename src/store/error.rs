@@ -1,7 +1,14 @@
 //! The errors of the database, each with its cause: an unreadable row, the database or its disk, or a batch
 //! that was undone.
 
-use std::{fmt::Display, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::domain::file_error::with_path;
 
 /// A failure of the database that no request caused. The text is for the operator's log and never for a caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,9 +56,9 @@ pub enum OpenError {
         "the data directory {0} is in use by {1}; stop that process first, or set another data_dir for this server"
     )]
     InUse(PathBuf, String),
-    /// The file system returned an error.
-    #[error("cannot use the data directory {0}: {1}")]
-    Directory(PathBuf, io::Error),
+    /// The data directory or a file in it cannot be used.
+    #[error("{0}")]
+    File(io::Error),
     /// The directory or a file in it belongs to another user.
     #[error(
         "{path} belongs to the user {owner}, and this process runs as {user}: run it as {owner} (sudo -u '{owner}' bindery ...), or give the whole data directory to {user} with mode 0700"
@@ -85,6 +92,13 @@ pub enum OpenError {
     /// The database is damaged or the disk fails.
     #[error("cannot open the database: {0}")]
     Store(StoreError),
+}
+
+impl OpenError {
+    /// Adds the path to an error of the file system.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |error| Self::File(with_path(path)(error))
+    }
 }
 
 impl<E: Into<StoreError>> From<E> for OpenError {

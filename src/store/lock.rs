@@ -24,7 +24,6 @@ impl Lock {
     /// Takes the lock of `dir`. Writes the process ID into it, so that the next process can name this one.
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("lock");
-        let at_path = |error| OpenError::Directory(path.clone(), error);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -32,11 +31,11 @@ impl Lock {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .map_err(at_path)?;
+            .map_err(OpenError::at(&path))?;
         if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // Some network file systems have no locks.
             if error != Errno::WOULDBLOCK {
-                return Err(at_path(error.into()));
+                return Err(OpenError::at(&path)(error.into()));
             }
             let mut holder = String::new();
             let is_known = file.read_to_string(&mut holder).is_ok() && holder.trim().parse::<u32>().is_ok();
@@ -49,7 +48,7 @@ impl Lock {
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        write_pid(&mut file).map_err(at_path)?;
+        write_pid(&mut file).map_err(OpenError::at(&path))?;
         Ok(Self(file))
     }
 }

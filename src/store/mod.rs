@@ -82,8 +82,7 @@ fn builder_noticing_repair() -> (Builder, Rc<Cell<bool>>) {
     (builder, needed_repair)
 }
 
-/// Whether the data directory has no database, or an empty file that never was one. One that this user may not see is
-/// there.
+/// Whether the data directory has no database, or only an empty file. If access is denied, it counts as having one.
 pub fn is_missing(dir: &Path) -> bool {
     match fs::metadata(dir.join(DATABASE_FILE)) {
         Ok(file) => file.len() == 0,
@@ -113,22 +112,21 @@ impl Store {
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
-        let at_dir = |error| OpenError::Directory(dir.to_owned(), error);
         if !dir.exists() {
-            fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(at_dir)?;
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(OpenError::at(dir))?;
         }
         require_own(dir)?;
         let lock = lock::Lock::take(dir)?;
         // A directory that others can read would undo every other protection (design, P19).
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at_dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(OpenError::at(dir))?;
         let path = dir.join(DATABASE_FILE);
         rewrite::remove_if_there(&rewrite::new_file(&path))?;
         let opened = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        opened.map_err(|error| OpenError::Directory(path.clone(), error))?;
+        opened.map_err(OpenError::at(&path))?;
         let (mut builder, needed_repair) = builder_noticing_repair();
         let database = builder.set_cache_size(cache_bytes).create(&path)?;
-        let place = writer::Place { path, cache: cache_bytes };
-        Self::start(database, Some(place), Some(lock), needed_repair.get(), name, genesis)
+        let file = writer::DatabaseFile { path, cache: cache_bytes };
+        Self::start(database, Some(file), Some(lock), needed_repair.get(), name, genesis)
     }
 
     /// Opens a database on any storage backend, for tests that make it fail.
@@ -147,13 +145,13 @@ impl Store {
 
     fn start(
         database: Database,
-        place: Option<writer::Place>,
+        file: Option<writer::DatabaseFile>,
         lock: Option<lock::Lock>,
         needed_repair: bool,
         name: &ServerName,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<Self, OpenError> {
-        let path = place.as_ref().map(|place| place.path.clone());
+        let path = file.as_ref().map(|file| file.path.clone());
         migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
         for (copy, _) in path.as_deref().map(copies::list).unwrap_or_default() {
             let copy = copy.display();
@@ -164,7 +162,7 @@ impl Store {
         }
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database, 0)?));
-        let writer = writer::Writer::start(database, place, published.clone())?;
+        let writer = writer::Writer::start(database, file, published.clone())?;
         Ok(Self { writer, published, path, _lock: lock })
     }
 

@@ -17,7 +17,7 @@ pub fn require_own(dir: &Path) -> Result<(), OpenError> {
         let owner = match fs::metadata(&path) {
             Ok(metadata) => metadata.uid(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(OpenError::Directory(path, error)),
+            Err(error) => return Err(OpenError::at(&path)(error)),
         };
         if owner != me {
             return Err(OpenError::OtherOwner { path, owner: name_of(owner), user: name_of(me) });

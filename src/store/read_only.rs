@@ -26,7 +26,7 @@ impl ReadOnly {
             return Ok(None);
         }
         // redb's own error does not name the file.
-        File::open(&path).map_err(|error| OpenError::Directory(path.clone(), error))?;
+        File::open(&path).map_err(OpenError::at(&path))?;
         let database = ReadOnlyDatabase::open(path)?;
         let transaction = database.begin_read()?;
         match schema(&transaction)? {

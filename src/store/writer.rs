@@ -38,7 +38,7 @@ enum Command {
 }
 
 /// The file of the database, and how to open it.
-pub struct Place {
+pub struct DatabaseFile {
     /// The file.
     pub path: PathBuf,
     /// The size of redb's page cache, in bytes.
@@ -65,12 +65,12 @@ impl Writer {
     /// Starts the thread, which owns the database from here on.
     pub fn start(
         database: Arc<Database>,
-        place: Option<Place>,
+        file: Option<DatabaseFile>,
         published: Arc<ArcSwap<Snapshot>>,
     ) -> Result<Self, StoreError> {
         let (queue, queued) = mpsc::channel(MAX_BATCH);
         let signals = Arc::new(Signals { has_failed: watch::Sender::new(false), outbox: Notify::new() });
-        let writing = Writing { database, place, published, signals: signals.clone() };
+        let writing = Writing { database, file, published, signals: signals.clone() };
         let ended = signals.clone();
         let on_end = move || {
             ended.has_failed.send_replace(true);
@@ -137,7 +137,7 @@ impl Drop for Writer {
 /// The state of the thread.
 struct Writing {
     database: Arc<Database>,
-    place: Option<Place>,
+    file: Option<DatabaseFile>,
     published: Arc<ArcSwap<Snapshot>>,
     signals: Arc<Signals>,
 }
@@ -174,7 +174,7 @@ impl Writing {
     /// Rewrites the file. `false` if the thread can write no more.
     fn rewrite(&mut self, now: Millis, caller: oneshot::Sender<Result<(), StoreError>>) -> bool {
         // A database in memory has no file to rewrite.
-        let Some(Place { path, cache }) = &self.place else {
+        let Some(DatabaseFile { path, cache }) = &self.file else {
             let _ = caller.send(Ok(()));
             return true;
         };

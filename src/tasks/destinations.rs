@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use super::relay::RelayState;
+use super::relay_state::RelayState;
 use crate::{
     domain::{
         backoff::Backoff,
-        outbox::{Kind, OutboxKey, RETRY_FIRST, RETRY_MOST},
+        outbox::{Kind, RETRY_FIRST, RETRY_MOST},
         time::{DAY, Millis},
     },
-    ops::outbox::Due,
+    ops::outbox::{Due, DueCursor},
     remote::places::owner_of,
 };
 
@@ -23,11 +23,14 @@ use crate::{
 pub const DUE_BATCH: usize = 1024;
 /// How many rows of one destination are sent in one turn.
 const DESTINATION_BATCH: usize = 16;
-/// How many destinations are sent to at once, for each kind of row: none takes the places of another.
+/// How many destinations of each kind are sent to at once. The kinds do not share this limit, so that none delays
+/// another.
 const MAX_CONCURRENT: usize = 32;
-/// The share of one registrable domain: homeservers in it that never answer must not delay the calls to others.
+/// How many homeservers of one registrable domain are called at once. If none of them answers, the calls to others must
+/// not wait for them.
 const MAX_CONCURRENT_OF_DOMAIN: usize = 4;
-/// The relay is the operator's own. What it is slow about for one domain ends sooner than an outage of a homeserver.
+/// The longest backoff of mails to one domain. The relay is the operator's own, and its trouble with a domain ends sooner
+/// than the outage of a homeserver.
 const MAIL_MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Where rows of one kind go: a homeserver, whatever its port, or the mailboxes of a registrable domain.
@@ -56,11 +59,13 @@ impl Destination {
 pub enum Outcome {
     /// The next turn may follow at once.
     Succeeded,
+    /// No row was sent, so nothing is known.
+    NothingSent,
     /// The destination failed after it had taken at least one row.
     FailedAfterSuccess,
     /// The destination took no row.
     Failed,
-    /// The relay gave no answer about a mail or two, and was asked about no other.
+    /// The relay gave no answer to any mail of this turn, but there were too few to say that it fails.
     Unanswered,
     /// The relay cannot be reached, whatever the destination.
     RelayUnreachable,
@@ -73,13 +78,37 @@ struct Pause {
     until: Millis,
 }
 
+/// How many destinations are busy or picked.
+#[derive(Default)]
+struct InUse {
+    of_kind: HashMap<Kind, usize>,
+    of_owner: HashMap<String, usize>,
+    mails: usize,
+}
+
+impl InUse {
+    fn count(&mut self, destination: &Destination) {
+        *self.of_kind.entry(destination.kind).or_default() += 1;
+        match destination.is_mail() {
+            true => self.mails += 1,
+            false => *self.of_owner.entry(owner_of(&destination.host)).or_default() += 1,
+        }
+    }
+
+    fn has_room(&self, destination: &Destination) -> bool {
+        let of_kind = self.of_kind.get(&destination.kind).copied().unwrap_or(0);
+        let of_owner = || self.of_owner.get(&owner_of(&destination.host)).copied().unwrap_or(0);
+        of_kind < MAX_CONCURRENT && (destination.is_mail() || of_owner() < MAX_CONCURRENT_OF_DOMAIN)
+    }
+}
+
 /// The state of every destination and of the relay, and a cursor into the due rows.
 #[derive(Default)]
 pub struct Destinations {
     busy: HashSet<Destination>,
     backoffs: HashMap<Destination, Pause>,
     relay: RelayState,
-    cursor: Option<(Millis, OutboxKey)>,
+    cursor: Option<DueCursor>,
 }
 
 impl Destinations {
@@ -89,63 +118,46 @@ impl Destinations {
     }
 
     /// The next batch of due rows follows this one; `None` starts with the row that has been due the longest.
-    pub fn cursor(&self) -> Option<&(Millis, OutboxKey)> {
-        self.cursor.as_ref()
+    pub fn cursor(&self) -> Option<DueCursor> {
+        self.cursor.clone()
     }
 
     /// Adds to `picked` those rows of a batch that may be sent now.
     pub fn pick(&self, rows: Vec<Due>, now: Millis, picked: &mut HashMap<Destination, Vec<Due>>) {
-        let mut of_kind: HashMap<Kind, usize> = HashMap::new();
-        let mut of_owner: HashMap<String, usize> = HashMap::new();
-        let mut mails = 0;
-        for destination in self.busy.iter().chain(picked.keys()) {
-            *of_kind.entry(destination.kind).or_default() += 1;
-            if destination.is_mail() {
-                mails += 1;
-            } else {
-                *of_owner.entry(owner_of(&destination.host)).or_default() += 1;
-            }
-        }
+        let mut in_use = InUse::default();
+        self.busy.iter().chain(picked.keys()).for_each(|destination| in_use.count(destination));
         for due in rows {
             let destination = Destination { kind: due.key.kind, host: due.host.clone() };
-            let max_rows = match destination.is_mail() && self.relay.is_unreachable() {
-                true => 1,
-                false => DESTINATION_BATCH,
-            };
             if let Some(batch) = picked.get_mut(&destination) {
-                if batch.len() < max_rows {
+                if batch.len() < self.max_rows(&destination) {
                     batch.push(due);
                 }
-                continue;
+            } else if self.may_start(&destination, &in_use, now) {
+                in_use.count(&destination);
+                picked.insert(destination, vec![due]);
             }
-            let is_over = |pause: &Pause| destination.backoff().is_over(pause.until, now);
-            let is_in_backoff = || self.backoffs.get(&destination).is_some_and(|pause| !is_over(pause));
-            let of_kind = of_kind.entry(destination.kind).or_default();
-            if *of_kind >= MAX_CONCURRENT || self.busy.contains(&destination) || is_in_backoff() {
-                continue;
-            }
-            if destination.is_mail() {
-                if !self.relay.may_try(now, mails) {
-                    continue;
-                }
-                mails += 1;
-            } else {
-                let of_owner = of_owner.entry(owner_of(&destination.host)).or_default();
-                if *of_owner >= MAX_CONCURRENT_OF_DOMAIN {
-                    continue;
-                }
-                *of_owner += 1;
-            }
-            *of_kind += 1;
-            picked.insert(destination, vec![due]);
         }
     }
 
-    /// Moves the cursor behind this batch; `false` if it was the last, and the next one starts from the front.
-    pub fn advance_cursor(&mut self, rows: &[Due]) -> bool {
-        let last = rows.last().filter(|_| rows.len() == DUE_BATCH);
-        self.cursor = last.map(|due| (due.row.due, due.key.clone()));
-        self.cursor.is_some()
+    fn may_start(&self, destination: &Destination, in_use: &InUse, now: Millis) -> bool {
+        let is_over = |pause: &Pause| destination.backoff().is_over(pause.until, now);
+        let is_in_backoff = || self.backoffs.get(destination).is_some_and(|pause| !is_over(pause));
+        !self.busy.contains(destination)
+            && !is_in_backoff()
+            && in_use.has_room(destination)
+            && (!destination.is_mail() || self.relay.may_try(now, in_use.mails))
+    }
+
+    fn max_rows(&self, destination: &Destination) -> usize {
+        match destination.is_mail() && self.relay.is_unreachable() {
+            true => 1,
+            false => DESTINATION_BATCH,
+        }
+    }
+
+    /// Moves the cursor behind a batch. `None` if that was the last one: then the next batch starts from the front.
+    pub fn advance_cursor(&mut self, next: Option<DueCursor>) {
+        self.cursor = next;
     }
 
     /// Whether the last turn of a destination failed.
@@ -163,16 +175,20 @@ impl Destinations {
         self.busy.remove(&destination);
         if destination.is_mail() {
             match outcome {
+                Outcome::NothingSent => {}
                 Outcome::Succeeded | Outcome::FailedAfterSuccess => self.relay.answered(),
                 Outcome::Failed | Outcome::Unanswered => self.relay.gave_no_answer(&destination.host, now),
                 Outcome::RelayUnreachable => self.relay.was_unreachable(now),
             }
         }
+        if outcome == Outcome::NothingSent {
+            return;
+        }
         let before = self.backoffs.remove(&destination).map_or(0, |pause| pause.failures);
         let failures = match outcome {
-            Outcome::Succeeded | Outcome::Unanswered | Outcome::RelayUnreachable => return,
             Outcome::FailedAfterSuccess => 0,
             Outcome::Failed => before,
+            _ => return,
         };
         // A backoff that ended so long ago belongs to a destination that has no rows left.
         self.backoffs.retain(|_, pause| now < pause.until.after(DAY));
@@ -188,7 +204,7 @@ mod tests {
     use crate::domain::{
         ids::{Token, UserId},
         invitation::Described,
-        outbox::{Outgoing, Payload},
+        outbox::{OutboxKey, Outgoing, Payload},
         server_name::host_key,
     };
 
@@ -333,13 +349,14 @@ mod tests {
         all.push(to(5000, "other.test"));
         let mut found = HashMap::new();
         for step in 0.. {
-            let after = destinations.cursor().map_or("", |(_, key)| key.token.as_str()).to_owned();
-            let rows = all.iter().filter(|due| due.key.token.as_str() > &*after);
+            let after = destinations.cursor().map_or(String::new(), |(_, key)| key.token.as_str().to_owned());
+            let rows = all.iter().filter(|due| *due.key.token.as_str() > *after);
             let rows: Vec<Due> = rows.take(DUE_BATCH).cloned().collect();
-            let has_more = destinations.advance_cursor(&rows);
+            let last = rows.last().filter(|_| rows.len() == DUE_BATCH);
+            destinations.advance_cursor(last.map(|due| (due.row.due, due.key.clone())));
             destinations.pick(rows, NOW, &mut found);
-            assert_eq!(has_more, step < 4, "five steps");
-            if !has_more {
+            assert_eq!(destinations.cursor().is_some(), step < 4, "five steps");
+            if destinations.cursor().is_none() {
                 break;
             }
         }

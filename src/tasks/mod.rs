@@ -7,7 +7,7 @@
 mod budgets;
 mod destinations;
 mod outbox;
-mod relay;
+mod relay_state;
 mod retention;
 mod rotation;
 mod visits;

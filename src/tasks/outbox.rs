@@ -1,17 +1,17 @@
-//! Sends the outbox: one row after the other to each homeserver, mails by as many connections as the operator allows,
-//! and to many destinations at once, so that one that is slow or gone delays no other.
+//! Sends the outbox to many destinations at once, so that a slow one delays no other.
+//!
+//! A homeserver gets one row at a time. The mails of a registrable domain share the connections that the relay allows for
+//! one domain.
 //!
 //! `destinations` picks the rows to send now. What follows from success and failure is in `ops::outbox`.
 
 use std::{
     collections::HashMap,
-    future::ready,
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     task::{JoinSet, yield_now},
@@ -28,7 +28,7 @@ use crate::{
     ops::{
         Failure,
         address::suppression,
-        outbox::{self, Content, Due, Fate, InvitationContent, Settled},
+        outbox::{self, Content, Due, DueBatch, Fate, InvitationContent, Settled},
     },
     parts,
     remote::{
@@ -46,8 +46,8 @@ const PAUSE_PER_READ: u32 = 4;
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// After this time the worker of a destination sends no further row, so that others get its place.
 const MAX_TURN: Duration = Duration::from_secs(30);
-/// After so many mails in a row about which the relay says nothing, the others to this domain wait.
-const MAX_UNANSWERED: usize = 3;
+/// After so many mails in a row without an answer of the relay, the others to their domain wait.
+const MAX_UNANSWERED_MAILS: usize = 3;
 /// How long a homeserver may still take to answer an onbind call when the server stops.
 const ONBIND_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -68,12 +68,17 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     loop {
         let now = tasks.core.clock.now();
         // The clock was put back.
-        if now < latest
-            && let Err(error) = outbox::redate(&tasks.core).await
-        {
-            tracing::error!(%error, "the outbox cannot be read");
+        let rescheduled = match now < latest {
+            true => outbox::reschedule_far_rows(&tasks.core).await,
+            false => Ok(()),
+        };
+        match rescheduled {
+            Ok(()) => latest = now,
+            Err(error) => tracing::error!(
+                %error,
+                "the clock was put back, but queued messages cannot be rescheduled; Bindery tries again at the next tick: check the disk"
+            ),
         }
-        latest = now;
         #[expect(clippy::disallowed_methods, reason = "how long reading takes is real time")]
         let begun = Instant::now();
         for (destination, rows) in pick_due(&tasks, &mut destinations).await {
@@ -128,13 +133,13 @@ async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Des
         if !destinations.have_capacity() {
             break;
         }
-        let rows = outbox::due(&tasks.core, destinations.cursor().cloned(), DUE_BATCH).await.unwrap_or_else(
-            |error| {
-                tracing::error!(%error, "the outbox cannot be read");
-                Vec::new()
-            },
-        );
-        let has_more = destinations.advance_cursor(&rows);
+        let batch = outbox::due(&tasks.core, destinations.cursor(), DUE_BATCH).await;
+        let DueBatch { rows, next } = batch.unwrap_or_else(|error| {
+            tracing::error!(%error, "the outbox cannot be read");
+            DueBatch::default()
+        });
+        let has_more = next.is_some();
+        destinations.advance_cursor(next);
         let now = tasks.core.clock.now();
         let (late, rows): (Vec<Due>, Vec<Due>) = rows.into_iter().partition(|due| due.row.is_late(now));
         if !late.is_empty() && settle(tasks, late, Fate::Withdrawn).await.is_err() {
@@ -149,8 +154,8 @@ async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Des
     picked
 }
 
-/// Sends the rows of one destination, up to the first failure that the others would share. Rows that were not
-/// tried stay as they are.
+/// Sends the rows of one destination, until a failure that the others would share. Rows that were not tried stay
+/// unchanged.
 async fn send_all(
     tasks: &Tasks,
     destination: &Destination,
@@ -160,50 +165,75 @@ async fn send_all(
 ) -> Result<Outcome, Failure> {
     #[expect(clippy::disallowed_methods, reason = "how long sending takes is real time")]
     let started = Instant::now();
-    let has_ended = AtomicBool::new(false);
-    let may_go_on =
-        |_: &Due| ready(!has_ended.load(Relaxed) && !*stop.borrow() && started.elapsed() <= MAX_TURN);
-    let parallel = if destination.is_mail() { tasks.mailer.max_for_domain() } else { 1 };
-    let mut sending = stream::iter(rows)
-        .take_while(may_go_on)
-        .map(|due| send_and_settle(tasks, due, onbind_timeout, stop))
-        .buffer_unordered(parallel);
-    let (mut unanswered, mut has_answered, mut ended_by) = (0, false, Ok(Heard::Answer));
-    // What is on its way is also recorded after a failure, or it would be sent again.
-    while let Some(heard) = sending.next().await {
-        match heard {
-            Ok(Heard::Answer) => (unanswered, has_answered) = (0, true),
-            Ok(Heard::Silence) => {
-                unanswered += 1;
-                has_ended.fetch_or(unanswered >= MAX_UNANSWERED, Relaxed);
-            }
-            Ok(Heard::Unreachable | Heard::Stop) | Err(_) => {
-                has_ended.store(true, Relaxed);
-                ended_by = heard;
-            }
+    let may_go_on = || !*stop.borrow() && started.elapsed() <= MAX_TURN;
+    let max_parallel = if destination.is_mail() { tasks.mailer.max_for_domain() } else { 1 };
+    let (mut rows, mut sending, mut turn) = (rows.into_iter(), FuturesUnordered::new(), Turn::default());
+    loop {
+        while sending.len() < max_parallel
+            && !turn.has_ended()
+            && may_go_on()
+            && let Some(due) = rows.next()
+        {
+            sending.push(send_and_settle(tasks, due, onbind_timeout, stop));
         }
+        // After the end, wait for the messages that are being sent. Otherwise the next start would send them again.
+        let Some(sent) = sending.next().await else { return turn.outcome(destination.is_mail()) };
+        turn.record(sent);
     }
-    Ok(match ended_by? {
-        Heard::Unreachable if destination.is_mail() && !has_answered => Outcome::RelayUnreachable,
-        Heard::Unreachable if has_answered => Outcome::FailedAfterSuccess,
-        Heard::Unreachable => Outcome::Failed,
-        _ if unanswered >= MAX_UNANSWERED && has_answered => Outcome::FailedAfterSuccess,
-        _ if unanswered >= MAX_UNANSWERED => Outcome::Failed,
-        _ if unanswered > 0 && !has_answered => Outcome::Unanswered,
-        _ => Outcome::Succeeded,
-    })
 }
 
-/// What a destination said to a row.
-enum Heard {
-    /// Something; the next row may follow.
-    Answer,
-    /// Nothing about this mail.
-    Silence,
+/// The result of sending a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// The destination answered. The next row may follow.
+    Answered,
+    /// There was nothing to send, for example because the address opted out. This says nothing about the destination.
+    Nothing,
+    /// The relay gave no answer about this mail.
+    Unanswered,
     /// The destination cannot be reached, so the next row would fail as well.
     Unreachable,
     /// The server stops, and the row was not sent.
-    Stop,
+    Stopped,
+}
+
+/// The results of a turn of a destination.
+#[derive(Default)]
+struct Turn {
+    /// How many mails in a row got no answer.
+    unanswered: usize,
+    has_answered: bool,
+    /// Why no further row is sent: `Unreachable`, `Stopped`, or a failure of the database.
+    end: Option<Result<Sent, Failure>>,
+}
+
+impl Turn {
+    fn record(&mut self, sent: Result<Sent, Failure>) {
+        match (sent, &self.end) {
+            (Ok(Sent::Answered), _) => (self.unanswered, self.has_answered) = (0, true),
+            (Ok(Sent::Unanswered), _) => self.unanswered += 1,
+            (Ok(Sent::Nothing), _) => {}
+            // A failure of the database counts most, then one of the destination.
+            (_, Some(Err(_))) | (Ok(_), Some(Ok(Sent::Unreachable))) => {}
+            (end, _) => self.end = Some(end),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.end.is_some() || self.unanswered >= MAX_UNANSWERED_MAILS
+    }
+
+    fn outcome(self, is_mail: bool) -> Result<Outcome, Failure> {
+        let failed = if self.has_answered { Outcome::FailedAfterSuccess } else { Outcome::Failed };
+        Ok(match self.end.transpose()? {
+            Some(Sent::Unreachable) if is_mail && !self.has_answered => Outcome::RelayUnreachable,
+            Some(Sent::Unreachable) => failed,
+            _ if self.unanswered >= MAX_UNANSWERED_MAILS => failed,
+            _ if self.unanswered > 0 && !self.has_answered => Outcome::Unanswered,
+            _ if self.has_answered => Outcome::Succeeded,
+            _ => Outcome::NothingSent,
+        })
+    }
 }
 
 /// Sends a row and records the result.
@@ -212,65 +242,64 @@ async fn send_and_settle(
     due: Due,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Result<Heard, Failure> {
+) -> Result<Sent, Failure> {
     let kind = due.key.kind.as_str();
-    let (fate, heard) = match outbox::content(&tasks.core, &due.key, &due.row) {
+    let (fate, sent) = match outbox::content(&tasks.core, &due.key, &due.row) {
         Ok(Some(content)) => {
-            let sent = send(tasks, content, &due.host, onbind_timeout, stop);
-            let sent = AssertUnwindSafe(sent).catch_unwind().await;
-            let sent = sent.unwrap_or_else(|_| {
+            let sending = send(tasks, content, &due.host, onbind_timeout, stop);
+            let result = AssertUnwindSafe(sending).catch_unwind().await;
+            let result = result.unwrap_or_else(|_| {
                 // Strangers choose what a message says. One that makes the code panic must not end the server.
                 tracing::error!(
                     kind,
                     "a message was not sent, because of a panic: please report the line before"
                 );
-                Some((Fate::Failed, Heard::Answer))
+                Some((Fate::Failed, Sent::Nothing))
             });
             // There is no answer to record, so the next start sends it again.
-            let Some(sent) = sent else { return Ok(Heard::Stop) };
-            sent
+            let Some(result) = result else { return Ok(Sent::Stopped) };
+            result
         }
-        Ok(None) => (Fate::Withdrawn, Heard::Answer),
+        Ok(None) => (Fate::Withdrawn, Sent::Nothing),
         // Retention deletes what cannot be read. Other messages to this destination do not wait for that.
         Err(Failure::Store(error)) if error.is_unreadable_row() => {
             tracing::error!(kind, %error, "a message was not sent");
-            (Fate::Failed, Heard::Answer)
+            (Fate::Failed, Sent::Nothing)
         }
         Err(error) => return Err(error),
     };
     settle(tasks, vec![due], fate).await?;
-    Ok(heard)
+    Ok(sent)
 }
 
-/// Sends one message; gives what became of it. `None` if the server stops before it is sent, or before a homeserver
-/// has answered.
+/// Sends one message. `None` if the server stops before it is sent, or before a homeserver has answered.
 async fn send(
     tasks: &Tasks,
     content: Content,
     host: &str,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Option<(Fate, Heard)> {
+) -> Option<(Fate, Sent)> {
     parts::panic_if_asked(SENDING);
-    let place = async |kind| {
+    let permit = async |kind| {
         tokio::select! {
-            place = tasks.mailer.queue_place(kind, host) => Some(place),
+            permit = tasks.mailer.acquire_for_outbox(kind, host) => Some(permit),
             () = stopped(stop.clone()) => None,
         }
     };
     match content {
         Content::OnBind(user_id, body) => {
             let Some(server) = ServerName::parse(user_id.server_name()) else {
-                return Some((Fate::Refused, Heard::Answer));
+                return Some((Fate::Refused, Sent::Nothing));
             };
             let answer = tokio::select! {
                 answer = tasks.homeservers.on_bind(&server, &body, onbind_timeout) => answer,
                 () = onbind_shutdown(stop.clone()) => return None,
             };
             Some(match answer {
-                OnBind::Delivered => (Fate::Delivered, Heard::Answer),
-                OnBind::Refused => (Fate::Refused, Heard::Answer),
-                OnBind::Failed => (Fate::Failed, Heard::Unreachable),
+                OnBind::Delivered => (Fate::Delivered, Sent::Answered),
+                OnBind::Refused => (Fate::Refused, Sent::Answered),
+                OnBind::Failed => (Fate::Failed, Sent::Unreachable),
             })
         }
         Content::Invitation(content) => {
@@ -284,25 +313,24 @@ async fn send(
                 expire_days: tasks.core.config.invites.expire_days.get(),
                 language,
             };
-            let place = place(Kind::InvitationMail).await?;
-            Some(mail_fate(tasks.mailer.send_invitation(&mail, place).await))
+            let permit = permit(Kind::InvitationMail).await?;
+            Some(mail_fate(tasks.mailer.send_invitation(&mail, permit).await))
         }
         Content::OwnerMail(notice) => {
             let link = suppression::stop_link(&tasks.core, &notice.address);
-            let place = place(Kind::OwnerMail).await?;
-            Some(mail_fate(tasks.mailer.send_owner_notice(&notice, &link, place).await))
+            let permit = permit(Kind::OwnerMail).await?;
+            Some(mail_fate(tasks.mailer.send_owner_notice(&notice, &link, permit).await))
         }
     }
 }
 
-/// What became of a mail, and whether the relay answers.
-fn mail_fate(sent: Result<(), MailError>) -> (Fate, Heard) {
+fn mail_fate(sent: Result<(), MailError>) -> (Fate, Sent) {
     match sent {
-        Ok(()) => (Fate::Delivered, Heard::Answer),
-        Err(MailError::Temporary | MailError::SenderRefused) => (Fate::Failed, Heard::Answer),
-        Err(MailError::Unanswered) => (Fate::Failed, Heard::Silence),
-        Err(MailError::RelayUnreachable) => (Fate::Failed, Heard::Unreachable),
-        Err(MailError::Permanent) => (Fate::Refused, Heard::Answer),
+        Ok(()) => (Fate::Delivered, Sent::Answered),
+        Err(MailError::Temporary | MailError::SenderRefused) => (Fate::Failed, Sent::Answered),
+        Err(MailError::Unanswered) => (Fate::Failed, Sent::Unanswered),
+        Err(MailError::RelayUnreachable) => (Fate::Failed, Sent::Unreachable),
+        Err(MailError::Permanent) => (Fate::Refused, Sent::Answered),
     }
 }
 
@@ -339,4 +367,49 @@ async fn settle(tasks: &Tasks, rows: Vec<Due>, fate: Fate) -> Result<(), Failure
         tasks.core.metrics.count_outbox(kind, settled.as_str());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_a_turn_is_that_of_its_worst_result_in_any_order() {
+        use Sent::{Answered, Nothing, Stopped, Unanswered, Unreachable};
+        let outcome = |results: &[Option<Sent>], is_mail| {
+            let mut turn = Turn::default();
+            for result in results {
+                turn.record(result.ok_or(Failure::Store(StoreError::WriterStopped)));
+            }
+            turn.outcome(is_mail).ok()
+        };
+        for (results, mail, onbind) in [
+            (&[][..], Outcome::NothingSent, Outcome::NothingSent),
+            (&[Nothing, Stopped], Outcome::NothingSent, Outcome::NothingSent),
+            (&[Unanswered, Unanswered, Nothing, Unanswered], Outcome::Failed, Outcome::Failed),
+            (&[Answered, Stopped], Outcome::Succeeded, Outcome::Succeeded),
+            (&[Unreachable], Outcome::RelayUnreachable, Outcome::Failed),
+            (&[Unreachable, Stopped], Outcome::RelayUnreachable, Outcome::Failed),
+            (&[Stopped, Unreachable], Outcome::RelayUnreachable, Outcome::Failed),
+            (&[Answered, Unreachable], Outcome::FailedAfterSuccess, Outcome::FailedAfterSuccess),
+            (&[Unanswered, Unanswered], Outcome::Unanswered, Outcome::Unanswered),
+            (&[Unanswered, Answered, Unanswered], Outcome::Succeeded, Outcome::Succeeded),
+            (&[Unanswered, Unanswered, Unanswered], Outcome::Failed, Outcome::Failed),
+            (
+                &[Answered, Unanswered, Unanswered, Unanswered],
+                Outcome::FailedAfterSuccess,
+                Outcome::FailedAfterSuccess,
+            ),
+        ] {
+            let results: Vec<_> = results.iter().copied().map(Some).collect();
+            assert_eq!(outcome(&results, true), Some(mail), "{results:?}");
+            assert_eq!(outcome(&results, false), Some(onbind), "{results:?}");
+            // A failure of the database is reported, before and after the other results.
+            for at in 0..=results.len() {
+                let mut with_failure = results.clone();
+                with_failure.insert(at, None);
+                assert_eq!(outcome(&with_failure, true), None, "{with_failure:?}");
+            }
+        }
+    }
 }

@@ -92,7 +92,7 @@ async fn broken_chunks_are_a_bad_request() {
 
 /// Anybody can send these, and fill the log.
 #[test]
-fn malformed_requests_write_no_line() {
+fn malformed_requests_log_no_warning_and_no_error() {
     let (dir, homeserver) = (tempfile::TempDir::new().expect("a directory"), Homeserver::start());
     let mut program = Program::start(&config_file(dir.path(), &homeserver));
     let head = "POST /_matrix/identity/v2/account/register HTTP/1.1\r\nHost: id.test\r\n";

@@ -23,7 +23,7 @@ use crate::support::{
     core::core_on,
     hash,
     homeserver::Homeserver,
-    invited::until,
+    polling::until,
     program::Program,
     storage::{Frozen, open},
     v2,
@@ -162,7 +162,7 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
     let core = core_on(open(storage.clone()), clock.clone()).await;
     let take = |core: &Core, count| {
-        let account = core.budgets.of_account(&user("@a:hs.test"));
+        let account = core.budgets.keys_of(&user("@a:hs.test"));
         core.budgets.take(&account, Network::of(ip("192.0.2.1")), count, clock.now())
     };
     assert_eq!(take(&core, 10_000), Ok(()));
@@ -189,7 +189,7 @@ async fn what_is_full_again_is_forgotten_and_a_crash_keeps_what_was_written() {
     let (storage, clock) = (Frozen::default(), TestClock::new());
     let core = core_on(open(storage.clone()), clock.clone()).await;
     let take = |core: &Core, number: usize, count| {
-        let account = core.budgets.of_account(&user(&format!("@user{number}:hs{number}.test")));
+        let account = core.budgets.keys_of(&user(&format!("@user{number}:hs{number}.test")));
         let network = Network::of(ip(&format!("192.0.2.{}", number % 4)));
         core.budgets.take(&account, network, count, clock.now())
     };

@@ -144,7 +144,7 @@ async fn frozen_while_invited_addresses_are_published() {
             .expect("right");
         publish::bind(&core, account, sid, secret(), user_id).await.expect("bound");
         storage.state().acknowledged = 2 * number + 2;
-        let due = outbox::due(&core, None, 100).await.expect("readable");
+        let due = outbox::due(&core, None, 100).await.expect("readable").rows;
         let told = due.into_iter().filter(|due| due.key.kind == Kind::OnBind).collect::<Vec<_>>();
         assert_eq!(told.len(), 2);
         outbox::settle(&core, told, Fate::Delivered).await.expect("written");

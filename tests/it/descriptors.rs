@@ -13,14 +13,12 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::{
-    places::FLOOD_TURN,
-    support::{
-        client,
-        homeserver::{Answer, Homeserver, unused_address, user_info_path},
-        program::{Program, config_file},
-        v2,
-    },
+use crate::support::{
+    client,
+    homeserver::{Answer, Homeserver, unused_address, user_info_path},
+    polling::FLOOD_TURN,
+    program::{Program, config_file},
+    v2,
 };
 
 const DESCRIPTORS: usize = 1024;

@@ -36,7 +36,7 @@ use crate::{
     support::program::{Program, config_file},
     support::{
         Reply, Server, User, accept_terms, at_least_one, files_with, hash, homeserver::Homeserver,
-        invited::until, v2,
+        polling::until, v2,
     },
 };
 
@@ -58,7 +58,7 @@ fn files(data_dir: &Path, kind: &str) -> Vec<PathBuf> {
 fn rows(data_dir: &Path, kind: &str) -> Vec<Value> {
     let kind = LogKind::ALL.into_iter().find(|known| known.as_str() == kind).expect("a log");
     let mut rows = Vec::new();
-    logs::rows(&logs::folder(data_dir), kind, Day(0), |row| {
+    logs::for_each_row(&logs::folder(data_dir), kind, Day(0), |row| {
         rows.push(serde_json::from_str(row).expect("a row is JSON"));
         Ok(())
     })
@@ -510,7 +510,7 @@ async fn a_row_that_was_cut_short_spoils_no_other() {
             seen.push(row.to_owned());
             Ok(())
         };
-        logs::rows(&logs::folder(&data_dir), LogKind::Lookup, Day(0), each).expect("readable");
+        logs::for_each_row(&logs::folder(&data_dir), LogKind::Lookup, Day(0), each).expect("readable");
         seen
     };
     assert_eq!(seen(), [whole.trim_end()]);

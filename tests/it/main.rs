@@ -1,4 +1,4 @@
-//! The integration tests: one binary, only loopback connections, and waits for events instead of fixed sleeps.
+//! The integration tests: one binary, only loopback connections, and waits for events or conditions instead of fixed sleeps.
 
 #![allow(clippy::panic, reason = "a test that panics has failed, and that is what it is for")]
 #![allow(clippy::disallowed_methods, reason = "tests measure real time and set file times")]

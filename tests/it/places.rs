@@ -7,12 +7,13 @@ use bindery::domain::bucket::Rate;
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use crate::support::{
     Server,
     homeserver::{Answer, authorization, unused_address, user_info_path},
     network::{Network, OTHER_PORT},
+    polling::FLOOD_TURN,
     published::{KEYS, key},
     v2,
 };
@@ -24,9 +25,6 @@ const CALLERS: usize = 20;
 const SOON: Duration = Duration::from_secs(2);
 /// One address gets an eighth of at most 512 places.
 const MAX_AT_ONE_ADDRESS: usize = 64;
-
-/// Floods take turns: together they would be slow on a small machine.
-pub static FLOOD_TURN: Mutex<()> = Mutex::const_new(());
 
 /// The host of a homeserver at the silent address. Half of them are in one registrable domain.
 fn silent_host(number: usize) -> String {

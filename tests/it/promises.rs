@@ -215,7 +215,7 @@ async fn p16_a_million_addresses_take_one_account_half_a_year() {
     for at_once in [1, 100, 10_000] {
         let clock = TestClock::new();
         let core = core_in_memory(clock.clone()).await;
-        let budgets = core.budgets.of_account(&account);
+        let budgets = core.budgets.keys_of(&account);
         let (began, mut seen) = (clock.now(), 0);
         while seen < 1_000_000 {
             match core.budgets.take(&budgets, Network::of(Ipv4Addr::LOCALHOST.into()), at_once, clock.now()) {

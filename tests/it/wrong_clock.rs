@@ -42,7 +42,7 @@ async fn queued_mails_are_sent_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_is_not_valid_for_longer() {
+async fn a_session_dated_ahead_by_a_wrong_clock_has_expired() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
     server.clock.forward(10 * DAY);
@@ -54,7 +54,7 @@ async fn a_session_is_not_valid_for_longer() {
 }
 
 #[tokio::test]
-async fn an_audit_entry_stays_for_a_year() {
+async fn an_audit_entry_dated_ahead_is_deleted_after_a_year() {
     let clock = TestClock::new();
     let core = core_in_memory(clock.clone()).await;
     let at = core.clock.now().after(300 * DAY);

@@ -21,7 +21,7 @@ use crate::{
         secret::SecretHash,
         time::Millis,
     },
-    ops::{Core, Failure, lookup::budget::AccountBudgets},
+    ops::{Core, Failure, lookup::budget::AccountBudgetKeys},
     store::{StoredToken, Tables, Transaction},
 };
 
@@ -43,7 +43,7 @@ pub struct Authenticated {
 #[derive(Clone)]
 struct CachedToken {
     user_id: UserId,
-    budgets: AccountBudgets,
+    budget_keys: AccountBudgetKeys,
     /// Whether the account has accepted all required documents. `false` means unknown: it may have accepted
     /// them since.
     has_accepted: bool,
@@ -59,9 +59,9 @@ impl Authenticated {
         &self.cached.user_id
     }
 
-    /// The lookup budgets of the account and its domain.
-    pub(in crate::ops) fn budgets(&self) -> &AccountBudgets {
-        &self.cached.budgets
+    /// The keys of the lookup budgets of the account and its domain.
+    pub(in crate::ops) fn budget_keys(&self) -> &AccountBudgetKeys {
+        &self.cached.budget_keys
     }
 
     /// Checks that the token is still valid.
@@ -142,8 +142,8 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
             if used.day() != day {
                 core.tokens.used().insert(hash.0);
             }
-            let budgets = core.budgets.of_account(&user_id);
-            let cached = CachedToken { user_id, budgets, has_accepted: false, day, authorization };
+            let budget_keys = core.budgets.keys_of(&user_id);
+            let cached = CachedToken { user_id, budget_keys, has_accepted: false, day, authorization };
             core.tokens.cache(hash, cached)
         }
     };

@@ -142,7 +142,7 @@ impl Limits {
         now: Millis,
     ) -> Result<(), Refusal> {
         let (rates, user_id) = (&self.rates, account.user_id());
-        budgets.take(account.budgets(), network, 1, now)?;
+        budgets.take(account.budget_keys(), network, 1, now)?;
         let taken = self
             .takes()
             .network("invite ip", network, rates.invite_per_ip)
@@ -150,7 +150,7 @@ impl Limits {
             .shared("invite domain", domain_of(user_id), rates.invite_per_homeserver)
             .shared("invite address", address.as_str(), rates.invite_per_address)
             .take(now);
-        taken.inspect_err(|_| budgets.give_back_one(account.budgets(), network))
+        taken.inspect_err(|_| budgets.give_back_one(account.budget_keys(), network))
     }
 
     /// Counts a signature with an invitation's key.

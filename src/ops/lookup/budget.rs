@@ -51,14 +51,16 @@ const STORE_BATCH: usize = 1024;
 const MAX_TAKES: usize = 5;
 
 /// The keys of the budgets of an account and its domain. Every lookup needs them, and they depend on the account alone,
-/// so [`crate::ops::account::tokens`] caches them. Only [`Budgets::of_account`] makes them. They are valid for those
+/// so [`crate::ops::account::tokens`] caches them. Only [`Budgets::keys_of`] makes them. They are valid for those
 /// [`Budgets`], whose hash keys and paces never change.
 #[derive(Clone, Copy)]
-pub struct AccountBudgets {
+pub struct AccountBudgetKeys {
+    /// The account's own budget.
     own: u64,
-    /// Of what it may still look up as small lookups.
+    /// What the account may still look up as small lookups.
     small: u64,
-    /// Of its homeserver if the operator names that, otherwise of its registrable domain.
+    /// The shared budget and its pace: of its homeserver if the operator names that, otherwise of its registrable
+    /// domain.
     shared: (u64, Pace),
 }
 
@@ -108,7 +110,7 @@ impl Budgets {
     }
 
     /// The keys of the budgets of an account and its domain.
-    pub fn of_account(&self, account: &UserId) -> AccountBudgets {
+    pub fn keys_of(&self, account: &UserId) -> AccountBudgetKeys {
         let id = account.as_str().as_bytes();
         let host = host_key(account.server_name());
         let shared = match self.homeservers.get(&host) {
@@ -118,7 +120,7 @@ impl Budgets {
                 (self.key(b':', domain.as_bytes()), self.of_many)
             }
         };
-        AccountBudgets { own: self.key(b'@', id), small: self.key(b's', id), shared }
+        AccountBudgetKeys { own: self.key(b'@', id), small: self.key(b's', id), shared }
     }
 
     /// Takes the cost of looking up `addresses` addresses. A lookup of none costs one.
@@ -127,7 +129,7 @@ impl Budgets {
     /// `LimitExceeded`. Then nothing was taken.
     pub fn take(
         &self,
-        account: &AccountBudgets,
+        account: &AccountBudgetKeys,
         network: Network,
         addresses: usize,
         now: Millis,
@@ -152,11 +154,17 @@ impl Budgets {
 
     /// Gives back one address that [`Budgets::take`] took. It cannot tell whether the lookup was a small one, so
     /// an account does not get back what it may still look up as small lookups.
-    pub fn give_back_one(&self, account: &AccountBudgets, network: Network) {
+    pub fn give_back_one(&self, account: &AccountBudgetKeys, network: Network) {
         self.buckets.give_back(&self.of(account, network, 1, true));
     }
 
-    fn of(&self, account: &AccountBudgets, network: Network, addresses: usize, is_small: bool) -> Vec<Take> {
+    fn of(
+        &self,
+        account: &AccountBudgetKeys,
+        network: Network,
+        addresses: usize,
+        is_small: bool,
+    ) -> Vec<Take> {
         let cost = addresses.max(1) as u64;
         let shared = |(key, pace): (u64, Pace)| {
             let reserve = if is_small { 0 } else { pace.third() };

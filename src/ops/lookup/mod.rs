@@ -69,7 +69,7 @@ pub fn run<T: AsRef<str>>(
     if addresses.len() > max {
         return Err(Refusal::InvalidParam(format!("Ask for at most {max} addresses at once")).into());
     }
-    core.budgets.take(account.budgets(), Network::of(caller), addresses.len(), now)?;
+    core.budgets.take(account.budget_keys(), Network::of(caller), addresses.len(), now)?;
     alarm::count(core, addresses.len(), now);
     let mut row = core.logs.lookup_row(account.user_id(), caller, algorithm, addresses.len(), now);
     search(index, algorithm, lookup, |address, user_id| {

@@ -45,9 +45,8 @@ pub(super) async fn sessions(core: &Core, now: Millis) -> Result<usize, Failure>
 /// Deletes invitations that expired without being accepted, each with its key and its queued messages.
 pub(super) async fn invitations(core: &Core, now: Millis) -> Result<usize, Failure> {
     let lifetime = core.config.invites.lifetime();
-    let is_over = move |one: &Invitation| {
-        one.is_expired(lifetime, now) || is_from_the_future(one.created, lifetime, now)
-    };
+    let is_over =
+        move |one: &Invitation| one.is_expired(lifetime, now) || outlives(one.created, lifetime, now);
     purge(
         core,
         move |scan, after: Option<&Token>| {
@@ -79,7 +78,7 @@ pub(super) async fn visits(core: &Core, now: Millis) -> Result<usize, Failure> {
 pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
     let is_over = move |row: &Outgoing| {
         now.before(RETRY_MOST).is_some_and(|then| row.is_late(then))
-            || is_from_the_future(row.since, row.payload.kind().give_up(), now)
+            || outlives(row.since, row.payload.kind().give_up(), now)
     };
     purge(
         core,
@@ -103,7 +102,7 @@ pub(super) async fn outbox(core: &Core, now: Millis) -> Result<usize, Failure> {
 pub(super) async fn tokens(core: &Core, now: Millis) -> Result<usize, Failure> {
     let idle = core.config.privacy.idle_account();
     let is_idle = move |token: &StoredToken| now >= token.last_use().after(idle);
-    let has_wrong_day = move |token: &StoredToken| is_from_the_future(token.used, DAY, now);
+    let has_wrong_day = move |token: &StoredToken| outlives(token.used, DAY, now);
     purge(
         core,
         move |scan, after: Option<&SecretHash>| {
@@ -141,17 +140,18 @@ pub(super) async fn consents(core: &Core) -> Result<usize, Failure> {
     .await
 }
 
-/// Deletes entries of the audit. One from a wrong clock is dated now, so that it stays for a year at most.
+/// Deletes entries of the audit. An entry that a wrong clock dated ahead is dated now, so that it stays for a year.
 pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
-    let kept = now.before(AUDIT).unwrap_or(Millis(0))..=now.after(DAY);
+    let oldest = now.before(AUDIT).unwrap_or(Millis(0));
+    let is_due = move |entry: &Entry| entry.at < oldest || entry.at.is_ahead_of(now);
     purge(
         core,
         move |scan, after: Option<&u64>| {
             let batch = scan.audit_after(after.copied(), PURGE_BATCH)?;
-            Ok(batch.into_iter().map(|(number, entry)| (number, !kept.contains(&entry.at))).collect())
+            Ok(batch.into_iter().map(|(number, entry)| (number, is_due(&entry))).collect())
         },
         move |tables, number| match tables.audit_entry(number)? {
-            Some(entry) if entry.at > now => {
+            Some(entry) if entry.at.is_ahead_of(now) => {
                 tables.replace_audit(number, &Entry { at: now, ..entry }).map(|()| false)
             }
             _ => tables.remove_audit(number),
@@ -160,9 +160,9 @@ pub(super) async fn audit(core: &Core, now: Millis) -> Result<usize, Failure> {
     .await
 }
 
-/// Whether a row's time is further ahead than its lifetime. A wrong clock wrote it, and it would stay until
-/// then.
-fn is_from_the_future(at: Millis, life: Duration, now: Millis) -> bool {
+/// Whether a row is dated ahead by more than its lifetime. A wrong clock wrote it, and it would stay for more than twice
+/// its lifetime.
+fn outlives(at: Millis, life: Duration, now: Millis) -> bool {
     at > now.after(life)
 }
 

@@ -15,9 +15,9 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{error::ConnectError, replies::Replies};
+use super::{error::ConnectError, replies::NormalizedStream};
 
-/// How long one address of the relay may take, so that the next one is tried in time.
+/// The timeout for connecting to one address of the relay, so that there is time left for the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the relay is reached.
@@ -49,11 +49,11 @@ impl Connector {
         let stream = self.dial().await?;
         let name = || ServerName::try_from(self.host.clone()).map_err(io::Error::other);
         let stream: Box<dyn AsyncTokioStream> = match &self.security {
-            Security::None => Box::new(Replies::of(stream)),
-            Security::Tls(tls) => Box::new(Replies::of(tls.connect(name()?, stream).await?)),
+            Security::None => Box::new(NormalizedStream::of(stream)),
+            Security::Tls(tls) => Box::new(NormalizedStream::of(tls.connect(name()?, stream).await?)),
             Security::Starttls(tls) => {
                 let stream = self.start_tls(stream).await?;
-                Box::new(Replies::after_greeting(tls.connect(name()?, stream).await?))
+                Box::new(NormalizedStream::after_greeting(tls.connect(name()?, stream).await?))
             }
         };
         let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await?;
@@ -78,20 +78,20 @@ impl Connector {
         Err(problem)
     }
 
-    /// Brings the relay to expect TLS.
+    /// Sends STARTTLS, so that the relay expects a TLS handshake next.
     async fn start_tls(&self, stream: TcpStream) -> Result<TcpStream, ConnectError> {
         let stream = stream.into_std()?;
-        let encrypted = stream.try_clone()?;
-        // Dropping this connection also drops what came before TLS. An attacker on the path may have sent it
+        let for_tls = stream.try_clone()?;
+        // The clear connection is dropped with its buffer. An attacker on the path may have put replies into it
         // (RFC 3207 section 4.2).
-        let clear = Box::new(Replies::of(TcpStream::from_std(stream)?));
+        let clear = Box::new(NormalizedStream::of(TcpStream::from_std(stream)?));
         let mut clear = AsyncSmtpConnection::connect_with_transport(clear, &self.hello).await?;
         if !clear.server_info().supports_feature(Extension::StartTls) {
             clear.abort().await;
             return Err(ConnectError::NotOffered("STARTTLS"));
         }
         clear.command(Starttls).await?;
-        Ok(TcpStream::from_std(encrypted)?)
+        Ok(TcpStream::from_std(for_tls)?)
     }
 }
 

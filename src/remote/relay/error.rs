@@ -6,8 +6,8 @@ use lettre::transport::smtp::Error;
 
 /// Why the relay did not accept a mail.
 pub enum RelayError {
-    /// Other mails had all connections for half of the timeout, or as many as go to this domain.
-    NoPlace,
+    /// For half of the timeout, other mails used all connections, or all that mails to this domain may use.
+    NoFreeConnection,
     /// There was no connection before the timeout, or connecting failed.
     NoConnection(Option<ConnectError>),
     /// The relay did not answer before the timeout.
@@ -74,7 +74,7 @@ impl RelayError {
     /// Whether the relay gave an answer to the mail that can be understood.
     pub fn is_answered(&self) -> bool {
         match self {
-            Self::NoPlace | Self::NoConnection(_) | Self::Timeout(_) | Self::OutOfStep(_) => false,
+            Self::NoFreeConnection | Self::NoConnection(_) | Self::Timeout(_) | Self::OutOfStep(_) => false,
             Self::NotOffered(_) => true,
             Self::Smtp(_, error) => error.status().is_some(),
         }
@@ -86,7 +86,7 @@ impl RelayError {
             Self::NoConnection(Some(ConnectError::Smtp(error))) | Self::Smtp(_, error) => {
                 error.status().map(|code| code.to_string())
             }
-            Self::NoPlace
+            Self::NoFreeConnection
             | Self::NoConnection(_)
             | Self::Timeout(_)
             | Self::NotOffered(_)
@@ -101,10 +101,10 @@ impl RelayError {
                 format!("the mail needs {extension}, which the relay does not offer")
             }
             Self::NoConnection(Some(ConnectError::NotOffered(what))) => {
-                format!("the relay does not offer {what}")
+                format!("the relay does not offer {what}; check mail.smtp.security and mail.smtp.port")
             }
-            Self::NoPlace => {
-                "other mails used the connections for half of mail.smtp.timeout_seconds; see mail.smtp.max_connections"
+            Self::NoFreeConnection => {
+                "no connection to the relay was free for half of mail.smtp.timeout_seconds; if this goes on, raise mail.smtp.max_connections"
                     .to_owned()
             }
             Self::OutOfStep(_) => "the relay's answer does not fit the command".to_owned(),
@@ -112,20 +112,46 @@ impl RelayError {
                 "the relay did not answer before mail.smtp.timeout_seconds".to_owned()
             }
             Self::NoConnection(Some(ConnectError::Io(error))) => match tls_problem(error) {
-                Some(problem) => format!("TLS to the relay failed: {problem}"),
-                None => "the relay cannot be reached, or the connection broke".to_owned(),
+                Some(problem) => {
+                    format!(
+                        "TLS to the relay failed: {problem}; check mail.smtp.host and mail.smtp.extra_ca_file"
+                    )
+                }
+                None => format!("the relay cannot be reached: {error}; check mail.smtp.host and mail.smtp.port"),
             },
-            Self::NoConnection(Some(ConnectError::Smtp(error))) | Self::Smtp(_, error) => {
-                let text = match () {
-                    () if error.is_permanent() => "the relay refused it",
-                    () if error.is_transient() => "the relay refused it for now",
-                    () if error.is_response() => "the relay's answer is not SMTP",
-                    () => "the connection to the relay broke",
-                };
-                text.to_owned()
-            }
+            Self::NoConnection(Some(ConnectError::Smtp(error))) => match refusal(error) {
+                Some(Refusal::Permanent) => {
+                    "the relay refused EHLO or the login; check mail.smtp.username and the password".to_owned()
+                }
+                Some(Refusal::Transient) => "the relay refused EHLO or the login for now".to_owned(),
+                None => format!("{}; check mail.smtp.host and mail.smtp.port", no_reply(error)),
+            },
+            Self::Smtp(_, error) => match refusal(error) {
+                Some(Refusal::Permanent) => "the relay refused the mail".to_owned(),
+                Some(Refusal::Transient) => "the relay refused the mail for now".to_owned(),
+                None => no_reply(error).to_owned(),
+            },
         }
     }
+}
+
+/// What the code of a reply says.
+enum Refusal {
+    Permanent,
+    Transient,
+}
+
+fn refusal(error: &Error) -> Option<Refusal> {
+    if error.is_permanent() {
+        Some(Refusal::Permanent)
+    } else {
+        error.is_transient().then_some(Refusal::Transient)
+    }
+}
+
+/// Why there is no reply with a code.
+fn no_reply(error: &Error) -> &'static str {
+    if error.is_response() { "the relay's answer is not SMTP" } else { "the connection to the relay broke" }
 }
 
 fn names_the_mailbox(error: &Error) -> bool {
@@ -141,4 +167,26 @@ fn enhanced_status(error: &Error) -> Option<(u16, u16, u16)> {
 
 fn tls_problem(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_says_why_there_is_no_connection_and_what_to_check() {
+        let reason = |error: ConnectError| RelayError::NoConnection(Some(error)).reason();
+        assert_eq!(
+            reason(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
+            "the relay cannot be reached: connection refused; check mail.smtp.host and mail.smtp.port"
+        );
+        assert_eq!(
+            reason(io::Error::other(rustls::Error::DecryptError).into()),
+            "TLS to the relay failed: cannot decrypt peer's message; check mail.smtp.host and mail.smtp.extra_ca_file"
+        );
+        assert_eq!(
+            reason(ConnectError::NotOffered("STARTTLS")),
+            "the relay does not offer STARTTLS; check mail.smtp.security and mail.smtp.port"
+        );
+    }
 }

@@ -1,8 +1,8 @@
-//! The replies of a mail relay, in the form that lettre can read.
+//! Rewrites the replies of the mail relay so that lettre can parse them.
 //!
 //! RFC 5321 lets a relay leave out the text after a code (section 4.2), write EHLO keywords in small letters
 //! (section 2.4) and use codes that the client has never heard of (section 4.3.2); many quote text that is neither
-//! ASCII nor UTF-8. lettre fails at each of these, and the code is lost. The code is all that counts here.
+//! ASCII nor UTF-8. lettre fails at each of these, and the code is lost. Bindery needs only the code.
 
 use std::{
     fmt, io,
@@ -18,38 +18,38 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-/// A longer line is no reply: RFC 5321 section 4.5.3.1.5 allows 512 bytes.
-const MAX_LINE: usize = 8192;
-/// What follows in a line is dropped.
-const MAX_READ: usize = 512;
+/// A longer line is an error: RFC 5321 section 4.5.3.1.5 allows 512 bytes.
+const MAX_LINE_RECEIVED: usize = 8192;
+/// lettre gets only so many bytes of a line. The rest is dropped.
+const MAX_LINE_PASSED_ON: usize = 512;
 
-/// A connection to the relay.
-pub(super) struct Replies<S> {
+/// A connection to the relay, whose replies lettre can parse.
+pub(super) struct NormalizedStream<S> {
     stream: S,
-    /// What has come and is no whole line yet, or a later one.
+    /// Bytes that were received and not yet normalized: a part of a line, or later lines.
     received: Vec<u8>,
-    /// What is left of the line that is being read.
+    /// The rest of the normalized line that lettre is reading.
     line: Vec<u8>,
 }
 
-impl<S> Replies<S> {
+impl<S> NormalizedStream<S> {
     /// Reads from the first byte.
     pub(super) fn of(stream: S) -> Self {
         Self { stream, received: Vec::new(), line: Vec::new() }
     }
 
-    /// As [`Replies::of`]; the relay greeted before STARTTLS and does not greet again, but lettre waits for it.
+    /// As [`NormalizedStream::of`]; the relay greeted before STARTTLS and does not greet again, but lettre waits for it.
     pub(super) fn after_greeting(stream: S) -> Self {
         Self { line: b"220 ok\r\n".to_vec(), ..Self::of(stream) }
     }
 }
 
-/// A line of a reply as lettre can read it, with its end.
-fn readable(line: &[u8]) -> Vec<u8> {
+/// A line of a reply as lettre can parse it, with its end.
+fn normalize_line(line: &[u8]) -> Vec<u8> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let visible = |byte: &u8| if matches!(byte, b' '..=b'~') { *byte } else { b'?' };
-    let mut line: Vec<u8> = line.iter().take(MAX_READ).map(visible).collect();
+    let mut line: Vec<u8> = line.iter().take(MAX_LINE_PASSED_ON).map(visible).collect();
     if let [b'2'..=b'5', second, third, ..] = &mut line[..]
         && second.is_ascii_digit()
         && third.is_ascii_digit()
@@ -74,7 +74,7 @@ fn readable(line: &[u8]) -> Vec<u8> {
     line
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for NormalizedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -84,10 +84,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
         while this.line.is_empty() {
             if let Some(end) = this.received.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = this.received.drain(..=end).collect();
-                this.line = readable(&line);
+                this.line = normalize_line(&line);
                 break;
             }
-            if this.received.len() > MAX_LINE {
+            if this.received.len() > MAX_LINE_RECEIVED {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             let mut bytes = [0; 1024];
@@ -105,7 +105,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Replies<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for NormalizedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -124,19 +124,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replies<S> {
 }
 
 /// The text of a relay may quote an address.
-impl<S> fmt::Debug for Replies<S> {
+impl<S> fmt::Debug for NormalizedStream<S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Replies").finish_non_exhaustive()
+        formatter.debug_struct("NormalizedStream").finish_non_exhaustive()
     }
 }
 
-impl AsyncTokioStream for Replies<TcpStream> {
+impl AsyncTokioStream for NormalizedStream<TcpStream> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
 }
 
-impl AsyncTokioStream for Replies<TlsStream<TcpStream>> {
+impl AsyncTokioStream for NormalizedStream<TlsStream<TcpStream>> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.get_ref().0.peer_addr()
     }
@@ -163,8 +163,11 @@ mod tests {
             (b"\r\n", "\r\n"),
             (b"25\r\n", "25\r\n"),
         ] {
-            assert_eq!(String::from_utf8(readable(line)).as_deref(), Ok(read));
+            assert_eq!(String::from_utf8(normalize_line(line)).as_deref(), Ok(read));
         }
-        assert_eq!(readable(&[&b"250 "[..], &[b'x'; 4000], b"\r\n"].concat()).len(), MAX_READ + 2);
+        assert_eq!(
+            normalize_line(&[&b"250 "[..], &[b'x'; 4000], b"\r\n"].concat()).len(),
+            MAX_LINE_PASSED_ON + 2
+        );
     }
 }

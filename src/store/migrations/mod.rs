@@ -66,7 +66,7 @@ pub fn bring_up_to_date(
         // Nothing writes to the file between the abort above and the first migration below. Sync the copy
         // before that, otherwise a power cut could damage both.
         let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
-        copied.map_err(|error| OpenError::Directory(copy, error))?;
+        copied.map_err(OpenError::at(&copy))?;
         sync_directory(path)?;
         progress::step();
     }

@@ -100,17 +100,25 @@ impl Scan<'_> {
         }
         let from = after.map_or(Bound::Unbounded, |(due, key)| Bound::Excluded(due_key(key, *due)));
         let until = Bound::Excluded((now.0.saturating_add(1), 0, ""));
-        self.in_order((from, until), limit)
+        self.due_in_range((from, until), limit)
     }
 
-    /// At most `limit` rows that are due later than `then`.
-    pub fn due_after(&self, then: Millis, limit: usize) -> Result<Vec<OutboxKey>, StoreError> {
-        let from = Bound::Included((then.0.saturating_add(1), 0, ""));
-        let rows = self.in_order((from, Bound::Unbounded), limit)?;
-        Ok(rows.into_iter().map(|(_, key)| key).collect())
+    /// At most `limit` rows that are due later than `after`, the earliest due first, behind `cursor`.
+    pub fn due_after(
+        &self,
+        after: Millis,
+        cursor: Option<&(Millis, OutboxKey)>,
+        limit: usize,
+    ) -> Result<Vec<(Millis, OutboxKey)>, StoreError> {
+        let from = match cursor {
+            Some((due, key)) => Bound::Excluded(due_key(key, *due)),
+            None => Bound::Included((after.0.saturating_add(1), 0, "")),
+        };
+        self.due_in_range((from, Bound::Unbounded), limit)
     }
 
-    fn in_order(
+    /// At most `limit` rows of a range, the earliest due first.
+    fn due_in_range(
         &self,
         range: (Bound<DueKey<'_>>, Bound<DueKey<'_>>),
         limit: usize,

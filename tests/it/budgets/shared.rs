@@ -27,7 +27,7 @@ async fn core_of(change: impl FnOnce(&mut Config)) -> (Core, Arc<TestClock>) {
 }
 
 fn take(core: &Core, who: &str, from: &str, count: usize) -> Result<(), Refusal> {
-    core.budgets.take(&core.budgets.of_account(&user(who)), Network::of(ip(from)), count, core.clock.now())
+    core.budgets.take(&core.budgets.keys_of(&user(who)), Network::of(ip(from)), count, core.clock.now())
 }
 
 /// How many addresses these callers can look up at once, a thousand at a time.
@@ -210,7 +210,7 @@ fn times(budgets: &Budgets, attacker: &Attacker, start: Millis, totals: [u64; 2]
                 let who = user(&format!("@a{account}:hs{}.evil{domain}.test", account % 1000));
                 let from = ip(&format!("2001:db8:{network:x}:{:x}::1", account % 0x1_0000));
                 asked += 1;
-                if budgets.take(&budgets.of_account(&who), Network::of(from), 100, now).is_err() {
+                if budgets.take(&budgets.keys_of(&who), Network::of(from), 100, now).is_err() {
                     break;
                 }
                 done += 100;

@@ -18,8 +18,8 @@ use crate::support::{
     Server, TestClock,
     core::core_on,
     homeserver::Homeserver,
-    invited::until,
     jobs::OUTBOX,
+    polling::until,
     program::{Program, config_file},
 };
 

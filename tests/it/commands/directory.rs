@@ -2,12 +2,8 @@
 
 use std::{
     fs,
-    os::unix::{
-        fs::{PermissionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::fs::{PermissionsExt, chown},
     path::PathBuf,
-    process::Command,
 };
 
 use rustix::process::geteuid;
@@ -16,11 +12,8 @@ use tempfile::TempDir;
 use super::{run, text};
 use crate::support::{
     homeserver::Homeserver,
-    program::{Program, config_file},
+    program::{Program, STRANGER, as_stranger, config_file},
 };
-
-/// A user that no system has.
-const STRANGER: u32 = 54_321;
 
 struct Place {
     dir: TempDir,
@@ -84,9 +77,7 @@ fn another_user_is_told_whose_the_directory_is() {
     let place = Place::used();
     fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).expect("set");
     for arguments in [&["audit"][..], &["serve"], &["config", "check"]] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
-        command.args(arguments).arg("--config").arg(&place.config).uid(STRANGER).gid(STRANGER);
-        let Ok(output) = command.output() else {
+        let Ok(output) = as_stranger(arguments).arg("--config").arg(&place.config).output() else {
             println!("skipped: another user cannot run the program from this folder");
             return;
         };

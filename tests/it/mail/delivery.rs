@@ -1,15 +1,21 @@
 //! How a mail gets to the relay, and what the client hears when it does not.
 
-use bindery::config::{Password, SmtpSecurity};
+use bindery::config::{Config, Password, SmtpSecurity};
 
-use super::{request, server_behind, sid};
+use super::{request, sid};
 use crate::support::{
     Server, at_least_one,
-    smtp::{Mood, Relay, Stage},
+    smtp::{Mood, Relay, Stage, server_behind},
     tls::Authority,
 };
 
 const EVERY_SECURITY: [SmtpSecurity; 3] = [SmtpSecurity::None, SmtpSecurity::Starttls, SmtpSecurity::Tls];
+
+/// The login that a relay with `login: Some(("bindery", "pass"))` demands.
+fn with_login(config: &mut Config) {
+    config.mail.smtp.username = Some("bindery".to_owned());
+    config.mail.smtp.password = Some(Password("pass".to_owned()));
+}
 
 #[tokio::test]
 async fn a_mail_arrives_by_every_kind_of_security() {
@@ -57,10 +63,9 @@ async fn the_relay_must_have_a_certificate_for_its_name() {
 #[tokio::test]
 async fn a_relay_that_does_not_offer_starttls_gets_nothing() {
     let relay = Relay::start_with(SmtpSecurity::None, |offers| offers.login = Some(("bindery", "pass")));
-    let setup = |config: &mut bindery::config::Config| {
+    let setup = |config: &mut Config| {
         config.mail.smtp.security = SmtpSecurity::Starttls;
-        config.mail.smtp.username = Some("bindery".to_owned());
-        config.mail.smtp.password = Some(Password("pass".to_owned()));
+        with_login(config);
     };
     let server = server_behind(&relay, setup).await;
     is_refused_with_nothing_said(&server, &relay).await;
@@ -89,7 +94,7 @@ async fn the_server_logs_in_to_the_relay() {
                     offers.login = Some(("bindery", "pass word"));
                     offers.mechanisms = mechanisms;
                 });
-                let setup = |config: &mut bindery::config::Config| {
+                let setup = |config: &mut Config| {
                     config.mail.smtp.username = Some("bindery".to_owned());
                     config.mail.smtp.password = (!from_file).then(|| Password("pass word".to_owned()));
                     config.mail.smtp.password_file = from_file.then(|| file.clone());
@@ -104,16 +109,12 @@ async fn the_server_logs_in_to_the_relay() {
 }
 
 #[tokio::test]
-async fn login_is_tried_where_plain_fails() {
+async fn the_server_logs_in_by_login_if_the_relay_refuses_plain() {
     let relay = Relay::start_with(SmtpSecurity::Tls, |offers| {
         offers.login = Some(("bindery", "pass"));
         offers.refuses_plain = true;
     });
-    let setup = |config: &mut bindery::config::Config| {
-        config.mail.smtp.username = Some("bindery".to_owned());
-        config.mail.smtp.password = Some(Password("pass".to_owned()));
-    };
-    let server = server_behind(&relay, setup).await;
+    let server = server_behind(&relay, with_login).await;
     let alice = server.user("alice").await;
     request(&server, &alice, "alice@example.org", 1).await.ok();
     assert_eq!(relay.mails()[0].user.as_deref(), Some("bindery"));
@@ -122,17 +123,13 @@ async fn login_is_tried_where_plain_fails() {
 }
 
 #[tokio::test]
-async fn a_relay_that_says_no_more_than_it_must_takes_mails() {
+async fn a_relay_with_minimal_replies_takes_mails() {
     for security in EVERY_SECURITY {
         let relay = Relay::start_with(security, |offers| {
             offers.login = Some(("bindery", "pass"));
             offers.is_terse = true;
         });
-        let setup = |config: &mut bindery::config::Config| {
-            config.mail.smtp.username = Some("bindery".to_owned());
-            config.mail.smtp.password = Some(Password("pass".to_owned()));
-        };
-        let server = server_behind(&relay, setup).await;
+        let server = server_behind(&relay, with_login).await;
         let alice = server.user("alice").await;
         for address in ["alice@example.org", "jürgen@example.org"] {
             request(&server, &alice, address, 1).await.ok();
@@ -169,7 +166,7 @@ async fn a_wrong_password_or_none_sends_nothing() {
                 offers.login = Some(("bindery", "right"));
                 offers.mechanisms = mechanisms;
             });
-            let setup = |config: &mut bindery::config::Config| {
+            let setup = |config: &mut Config| {
                 config.mail.smtp.username = password.map(|_| "bindery".to_owned());
                 config.mail.smtp.password = password.map(|password| Password(password.to_owned()));
             };
@@ -195,9 +192,7 @@ async fn a_relay_that_is_not_there_is_a_send_error() {
 /// Every way in which a relay can fail to take a mail, and how long that may take.
 async fn an_attempt_counts_only_once_accepted(moods: &[Mood], timeout_seconds: u32, attempt: u64) {
     let relay = Relay::start(SmtpSecurity::None);
-    let setup = |config: &mut bindery::config::Config| {
-        config.mail.smtp.timeout_seconds = at_least_one(timeout_seconds)
-    };
+    let setup = |config: &mut Config| config.mail.smtp.timeout_seconds = at_least_one(timeout_seconds);
     let server = server_behind(&relay, setup).await;
     let alice = server.user("alice").await;
     for (number, mood) in moods.iter().enumerate() {
@@ -325,7 +320,7 @@ async fn no_more_connections_are_opened_than_the_operator_allows() {
 #[tokio::test]
 async fn a_domain_about_which_the_relay_is_slow_holds_up_no_mail_to_others() {
     let relay = Relay::start(SmtpSecurity::None);
-    let setup = |config: &mut bindery::config::Config| config.mail.smtp.timeout_seconds = at_least_one(5);
+    let setup = |config: &mut Config| config.mail.smtp.timeout_seconds = at_least_one(5);
     let mut server = server_behind(&relay, setup).await;
     server.leaves_jobs();
     let alice = server.user("alice").await;

@@ -13,13 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{REQUEST, sid, unlimited, wanted};
+use super::{REQUEST, sid, wanted};
 use crate::support::{
     accept_terms, at_least_one, client,
     gateway::Gateway,
     homeserver::{Answer, Homeserver},
     invited::sign_url,
-    smtp::{Mood, Received, Relay, Stage},
+    smtp::{Mood, Received, Relay, Stage, unlimited},
     v2,
 };
 
@@ -157,6 +157,7 @@ async fn nothing_personal_is_in_the_log() {
             Mood::Refuse(Stage::Recipient, 550),
             Mood::Refuse(Stage::Recipient, 451),
             Mood::Refuse(Stage::Message, 554),
+            Mood::Refuse(Stage::Greeting, 521),
             Mood::Drop(Stage::Recipient),
             Mood::Silent(Stage::Message),
         ];
@@ -187,7 +188,10 @@ async fn nothing_personal_is_in_the_log() {
             "451",
             "554",
             "a mail was not sent",
-            "the relay refused it",
+            "the relay refused the mail\"",
+            "the relay refused the mail for now",
+            "521",
+            "the relay refused EHLO or the login; check mail.smtp.username and the password",
             "the relay did not answer before mail.smtp.timeout_seconds",
             "the other side refused a message",
             "a message was not sent",

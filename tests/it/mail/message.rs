@@ -8,12 +8,12 @@ use mail_parser::{MessageParser, PartType};
 use reqwest::{Method, header::ACCEPT_LANGUAGE};
 use serde_json::json;
 
-use super::{REQUEST, request, server_behind, sid, wanted};
+use super::{REQUEST, request, sid, wanted};
 use crate::support::{
     Server, User,
     homeserver::{Answer, user_info_path},
     markup,
-    smtp::{Received, Relay},
+    smtp::{Received, Relay, server_behind},
     v2,
 };
 

@@ -7,13 +7,10 @@ use bindery::config::SmtpSecurity;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{
-    message::{assert_well_formed, compare, headers, legible},
-    server_behind,
-};
+use super::message::{assert_well_formed, compare, headers, legible};
 use crate::support::{
     Server, User, files_with,
-    smtp::{Mood, Received, Relay, Stage},
+    smtp::{Mood, Received, Relay, Stage, server_behind},
     v2,
 };
 

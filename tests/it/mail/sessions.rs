@@ -24,11 +24,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{REQUEST, request, server_behind, sid, unlimited};
+use super::{REQUEST, request, sid};
 use crate::support::core::{authenticated, core_in_memory};
 use crate::support::{
     Server, TestClock, User, at_least_one,
-    smtp::{Mood, Relay, Stage},
+    smtp::{Mood, Relay, Stage, server_behind, unlimited},
 };
 
 const ADDRESS: &str = "alice@example.org";

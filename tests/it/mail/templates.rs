@@ -11,8 +11,8 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{REQUEST, unlimited, wanted};
-use crate::support::{Mail, Server, User, v2};
+use super::{REQUEST, wanted};
+use crate::support::{Mail, Server, User, smtp::unlimited, v2};
 
 const ENGLISH: &str = "Is this your e-mail address?";
 

@@ -66,7 +66,7 @@ impl Invited {
 
     /// Sends whatever is due, and this becomes of it.
     pub async fn deliver(&mut self, core: &Core, fate: Fate) {
-        for due in outbox::due(core, None, 1000).await.expect("readable") {
+        for due in outbox::due(core, None, 1000).await.expect("readable").rows {
             let (token, kind) = (due.key.token.as_str().to_owned(), due.key.kind);
             let content = outbox::content(core, &due.key, &due.row).expect("readable");
             let Some(one) = self.0.get_mut(&token) else {

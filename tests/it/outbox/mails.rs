@@ -6,12 +6,9 @@ use bindery::config::SmtpSecurity;
 use serde_json::json;
 
 use super::{ADDRESS, HOUR, ROOM, counted};
-use crate::{
-    mail::server_behind,
-    support::{
-        Server, User, at_least_one,
-        smtp::{Mood, Relay, Stage},
-    },
+use crate::support::{
+    Server, User, at_least_one,
+    smtp::{Mood, Relay, Stage, server_behind},
 };
 
 #[tokio::test]
@@ -187,7 +184,7 @@ async fn mails_of_the_outbox_use_the_connections_and_leave_one_to_owners_and_one
 }
 
 #[tokio::test]
-async fn recipients_that_make_the_relay_hang_up_hold_up_others_for_five_seconds() {
+async fn recipients_that_make_the_relay_hang_up_delay_others_by_five_seconds_at_most() {
     let relay = Relay::start(SmtpSecurity::None);
     let (mut server, alice, sid) = notifying(&relay, 20).await;
     server.leaves_jobs();

@@ -9,13 +9,15 @@ use bindery::{
         ids::RoomId,
         invitation::Described,
         language::Language,
-        outbox::{BindingChange, OutboxKey, Outgoing, OwnerMail, Payload},
+        outbox::{BindingChange, Kind, OutboxKey, Outgoing, OwnerMail, Payload},
         secret::SecretHash,
+        threepid::Address,
+        time::Millis,
         visit::Visit,
     },
     ops::{
         Core, Failure,
-        account::terms,
+        account::{terms, tokens::Authenticated},
         address::validate::{self, TokenRequest},
         invitation::store::{self, Request},
         outbox,
@@ -106,9 +108,7 @@ async fn fill(core: &Core) {
         language: Language::En,
     };
     validate::request_token(core, request, || Ok(()), async |_| Ok(())).await.expect("a session");
-    let (room_id, described) = (RoomId::parse("!room:hs.test").expect("a room"), Described::default());
-    let request = Request { address: address(2), room_id, sender: user(1), described };
-    store::store(core, account, request).await.expect("stored");
+    invite(core, account, 2).await;
     let visit = Visit::by_link(address(1), now);
     let audit = Entry { at: now, deed: Deed::Export, by: By::Owner, subject: None };
     let others = core.store.write(move |tables| {
@@ -117,6 +117,17 @@ async fn fill(core: &Core) {
     });
     others.await.expect("written");
     delete(core).await.expect("nothing is old, and all can be read");
+}
+
+/// Invites an address; the key of the mail.
+async fn invite(core: &Core, account: Authenticated, number: u8) -> OutboxKey {
+    let (room_id, described) = (RoomId::parse("!room:hs.test").expect("a room"), Described::default());
+    let (address, sender) = (address(number), account.user_id().clone());
+    let request = Request { address: address.clone(), room_id, sender, described };
+    store::store(core, account, request).await.expect("stored");
+    let tokens = core.store.read().invitations_to(&address).expect("readable");
+    let [token] = tokens.as_slice() else { panic!("one invitation, not {tokens:?}") };
+    OutboxKey { kind: Kind::InvitationMail, token: token.clone() }
 }
 
 #[tokio::test]
@@ -144,14 +155,15 @@ async fn a_row_that_cannot_be_read_goes_with_all_that_leads_to_it_and_no_other()
 }
 
 #[tokio::test]
-async fn until_it_goes_it_keeps_no_message_from_being_sent() {
+async fn an_unreadable_row_keeps_no_other_message_from_being_sent() {
     let (clock, memory) = (TestClock::new(), Memory::default());
     let core = core_on(memory.store(&clock), clock.clone()).await;
     fill(&core).await;
     let now = core.clock.now();
-    let before = outbox::due(&core, None, 10).await.expect("readable");
+    let before = outbox::due(&core, None, 10).await.expect("readable").rows;
     let [outbox::Due { key, row, .. }] = before.as_slice() else { panic!("one mail, not {before:?}") };
     assert!(outbox::content(&core, key, row).expect("readable").is_some());
+    let other = invite(&core, authenticated(&core, user(2)).await, 3).await;
     drop(core);
     let database = memory.database();
     let transaction = database.begin_write().expect("a transaction");
@@ -161,13 +173,58 @@ async fn until_it_goes_it_keeps_no_message_from_being_sent() {
     transaction.commit().expect("committed");
     drop(database);
     let core = core_on(memory.store(&clock), clock.clone()).await;
-    // The invitation says to whom this row goes.
-    assert!(outbox::due(&core, None, 10).await.expect("the others are sent").is_empty());
+    let due = outbox::due(&core, None, 10).await.expect("the other is sent").rows;
+    assert_eq!(due.into_iter().map(|due| due.key).collect::<Vec<_>>(), [other]);
     let error = outbox::content(&core, key, row).err().expect("the invitation cannot be read");
     assert!(
         matches!(error, Failure::Store(error) if error.is_unreadable_row()),
         "the task goes on to the next"
     );
+    // Also in batches: the unreadable rows fill the first two.
+    let (mut cursor, mut found) = (None, 0);
+    for _ in 0..3 {
+        let batch = outbox::due(&core, cursor.take(), 1).await.expect("readable");
+        (cursor, found) = (batch.next, found + batch.rows.len());
+    }
+    assert_eq!(found, 1);
+}
+
+#[tokio::test]
+async fn an_unreadable_row_keeps_no_other_from_being_rescheduled_when_the_clock_is_put_back() {
+    // More than one batch.
+    const ROWS: u16 = 300;
+    let (clock, memory) = (TestClock::new(), Memory::default());
+    let core = core_on(memory.store(&clock), clock.clone()).await;
+    let (later, key) = (core.clock.now().after(400 * DAY), core.store.read().session_key().expect("a key"));
+    let keys: Vec<OutboxKey> = (0..ROWS)
+        .map(|number| {
+            let address = Address::email(&format!("address{number}@example.org")).expect("an address");
+            OutboxKey::of_owner_mail(&address, &key)
+        })
+        .collect();
+    let (rows, row) = (keys.clone(), notice(1, later));
+    let written =
+        core.store.write(move |tables| rows.iter().try_for_each(|key| tables.put_outgoing(key, &row)));
+    written.await.expect("written");
+    drop(core);
+    let database = memory.database();
+    let transaction = database.begin_write().expect("a transaction");
+    let damaged = keys.iter().map(|key| key.token.as_str()).min().expect("a row");
+    let kind = Kind::OwnerMail.number();
+    put::<(u8, &str), &[u8]>(&transaction, "outbox", (kind, damaged), UNREADABLE);
+    transaction.commit().expect("committed");
+    drop(database);
+    let core = core_on(memory.store(&clock), clock.clone()).await;
+    outbox::reschedule_far_rows(&core).await.expect("the others are rescheduled");
+    let due = outbox::due(&core, None, 1000).await.expect("readable").rows;
+    assert_eq!(due.len(), usize::from(ROWS) - 1);
+}
+
+/// The notice to the owner of an address, written at this time.
+fn notice(number: u8, at: Millis) -> Outgoing {
+    let (address, user_id) = (address(number), user(number));
+    let notice = OwnerMail { address, change: BindingChange::Bound, user_id, language: Language::En };
+    Outgoing::new(Payload::OwnerMail(notice), at)
 }
 
 #[tokio::test]
@@ -176,10 +233,7 @@ async fn what_was_to_be_sent_by_a_wrong_clock_does_not_stay() {
     let core = core_in_memory(clock.clone()).await;
     let (now, key) = (core.clock.now(), core.store.read().session_key().expect("a key"));
     let write = |number: u8, at| {
-        let (address, user_id) = (address(number), user(number));
-        let key = OutboxKey::of_owner_mail(&address, &key);
-        let notice = OwnerMail { address, change: BindingChange::Bound, user_id, language: Language::En };
-        let row = Outgoing::new(Payload::OwnerMail(notice), at);
+        let (key, row) = (OutboxKey::of_owner_mail(&address(number), &key), notice(number, at));
         core.store.write(move |tables| tables.put_outgoing(&key, &row))
     };
     write(1, now.after(400 * DAY)).await.expect("written");

@@ -203,7 +203,7 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
             let _ = store::store(core, account, request).await;
         }
         Step::Deliver => {
-            let due = outbox::due(core, None, 100).await.expect("readable");
+            let due = outbox::due(core, None, 100).await.expect("readable").rows;
             outbox::settle(core, due, outbox::Fate::Delivered).await.expect("written");
         }
         Step::Visit { address: at } => {

@@ -1,10 +1,10 @@
-//! Invitations, and waiting for what a server does by itself.
+//! Invitations, commands to a server, and waiting for what it does by itself.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Mail, Server, TICK, User, homeserver::PATIENCE};
+use super::{Mail, Server, User, polling::holds_in_time};
 
 impl Server {
     /// Invites an address to a room.
@@ -54,26 +54,12 @@ impl Server {
         self.until("the homeserver is told", told).await;
     }
 
-    /// As [`until`]; a failure shows the metrics.
+    /// As [`super::polling::until`]; a failure shows the metrics.
     pub async fn until(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
-        if !came_to_hold(holds).await {
+        if !holds_in_time(holds).await {
             panic!("not in time: {what}\n{}", self.metrics().await);
         }
     }
-}
-
-/// Looks again and again until something holds that nothing tells of.
-pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
-    assert!(came_to_hold(holds).await, "not in time: {what}");
-}
-
-async fn came_to_hold(mut holds: impl AsyncFnMut() -> bool) -> bool {
-    let waited = async {
-        while !holds().await {
-            tokio::time::sleep(TICK).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waited).await.is_ok()
 }
 
 /// The part of a mail's link that signs for whoever joins with it: a path with its query.

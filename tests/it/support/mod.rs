@@ -11,6 +11,7 @@ pub mod markup;
 pub mod network;
 pub mod openapi;
 pub mod passing;
+pub mod polling;
 pub mod program;
 pub mod published;
 pub mod smtp;

@@ -2,12 +2,23 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::homeserver::Homeserver;
+
+/// A user that no system has.
+pub const STRANGER: u32 = 54_321;
+
+/// The real program with these arguments, run as [`STRANGER`]. Only root can start it.
+pub fn as_stranger(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    command.args(arguments).uid(STRANGER).gid(STRANGER);
+    command
+}
 
 /// The real program; killed when it is dropped.
 pub struct Program {

@@ -5,7 +5,10 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bindery::config::{Config, MailTransport, SmtpSecurity};
+use bindery::{
+    config::{Config, MailTransport, SmtpSecurity},
+    domain::bucket::Rate,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -13,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Mail, doubles, tls::Authority};
+use super::{Mail, Server, doubles, tls::Authority};
 
 /// The points of a conversation at which a mood can strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +216,31 @@ impl Relay {
         let waited = tokio::time::timeout(PATIENCE, seen.wait_for(holds)).await;
         waited.expect("it happens in time").expect("the relay is there");
     }
+}
+
+/// A server that sends through `relay`.
+pub async fn server_behind(relay: &Relay, change: impl FnOnce(&mut Config)) -> Server {
+    let setup = |config: &mut Config| {
+        relay.configure(config);
+        unlimited(config);
+        change(config);
+    };
+    Server::start_with(setup).await
+}
+
+/// Raises the rate limits of mails, which other tests check.
+pub fn unlimited(config: &mut Config) {
+    let rate = Rate::new(10_000, 10_000);
+    let limits = &mut config.limits;
+    limits.request_token_per_account = rate;
+    limits.request_token_per_account_and_address = rate;
+    limits.request_token_per_address = rate;
+    limits.request_token_per_ip = rate;
+    limits.submit_token_per_ip = rate;
+    limits.invite_per_account = rate;
+    limits.invite_per_address = rate;
+    limits.invite_per_homeserver = rate;
+    limits.invite_per_ip = rate;
 }
 
 impl Inner {

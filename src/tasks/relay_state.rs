@@ -1,22 +1,24 @@
-//! Whether the mail relay answers, as the mails of the outbox have shown.
+//! The backoff of the mail relay: whether the outbox may send a mail to it now.
 //!
-//! A relay may be slow about one recipient, or hang up because of one. Then other mails go on. If it does so for
-//! several domains in a row, all mails wait a moment. If it cannot be reached, all wait, longer each time, and then one
-//! of them finds out.
+//! The relay may give no answer about a recipient, or hang up because of one. Then other mails go on. If that happens
+//! for several registrable domains in a row, all mails wait for five seconds. If the relay cannot be reached, all mails
+//! wait, each time longer. After such a wait, one mail probes the relay.
 
 use std::{collections::HashSet, time::Duration};
 
 use crate::domain::{backoff::Backoff, outbox::RETRY_FIRST, time::Millis};
 
-/// About how many domains in a row the relay may give no answer.
-const MAX_UNANSWERED: usize = 3;
+/// After so many domains in a row without an answer, all mails wait.
+const MAX_UNANSWERED_DOMAINS: usize = 3;
 /// The relay is the operator's own, and all mails wait for it.
 const BACKOFF: Backoff = Backoff { first: RETRY_FIRST, cap: Duration::from_secs(60) };
 
-/// What the mails since the last answer have shown.
+/// What happened to the mails since the relay's last answer.
 #[derive(Default)]
 pub struct RelayState {
+    /// The domains of the mails without an answer.
     unanswered: HashSet<String>,
+    /// How many times in a row the relay could not be reached.
     failures: u32,
     /// Nothing is sent before this, if there was a failure.
     until: Option<Millis>,
@@ -24,17 +26,17 @@ pub struct RelayState {
 }
 
 impl RelayState {
-    /// Whether a mail may be sent while `in_progress` others are.
+    /// Whether a mail may be sent while `in_progress` others are being sent.
     pub fn may_try(&self, now: Millis, in_progress: usize) -> bool {
-        let another_finds_out = self.is_unreachable && in_progress > 0;
-        !self.is_waiting(now) && !another_finds_out
+        let is_being_probed = self.is_unreachable && in_progress > 0;
+        !self.is_waiting(now) && !is_being_probed
     }
 
     fn is_waiting(&self, now: Millis) -> bool {
         self.until.is_some_and(|until| !BACKOFF.is_over(until, now))
     }
 
-    /// Whether one mail must find out if the relay can be reached again.
+    /// Whether the relay could not be reached by the last mail. Then one mail probes it.
     pub fn is_unreachable(&self) -> bool {
         self.is_unreachable
     }
@@ -48,7 +50,7 @@ impl RelayState {
     pub fn gave_no_answer(&mut self, domain: &str, now: Millis) {
         self.is_unreachable = false;
         self.unanswered.insert(domain.to_owned());
-        if self.unanswered.len() >= MAX_UNANSWERED {
+        if self.unanswered.len() >= MAX_UNANSWERED_DOMAINS {
             self.unanswered.clear();
             // Strangers choose recipients. So this wait does not grow, and all mails may be tried after it.
             if !self.is_waiting(now) {
@@ -60,7 +62,7 @@ impl RelayState {
     /// The relay could not be reached.
     pub fn was_unreachable(&mut self, now: Millis) {
         self.is_unreachable = true;
-        // Several mails were on their way; together they are one failure.
+        // Mails that were sent at the same time count as one failure.
         if self.is_waiting(now) {
             return;
         }
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_about_recipients_never_stops_the_others_for_longer() {
+    fn silence_about_recipients_delays_others_by_five_seconds_at_most() {
         let mut relay = RelayState::default();
         let mut now = Millis(1_800_000_000_000);
         for round in 0..100 {
