@@ -24,13 +24,10 @@ use futures_util::future::join;
 use redb::backends::InMemoryBackend;
 use serde_json::json;
 
-use crate::{
-    mail::unlimited,
-    support::{
-        Server, TestClock, User, at_least_one,
-        core::{authenticated, core_with, user},
-        smtp::{Mood, Relay},
-    },
+use crate::support::{
+    Server, TestClock, User, at_least_one,
+    core::{authenticated, core_with, user},
+    smtp::{Mood, Relay, unlimited},
 };
 
 const SILENT: &str = "silent@example.org";

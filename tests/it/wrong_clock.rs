@@ -22,7 +22,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test]
-async fn queued_mails_are_sent_at_once() {
+async fn queued_mails_are_sent_within_seconds() {
     for (ahead, restarts) in [(5 * HOUR, false), (8 * DAY, false), (8 * DAY, true)] {
         let relay = Relay::start(SmtpSecurity::None);
         let server = Server::start_with(|config| relay.configure(config)).await;
@@ -36,7 +36,13 @@ async fn queued_mails_are_sent_at_once() {
         let server = if restarts { server.restart(|_| {}) } else { server };
         // After a jump of more than a day, the log tells the operator to run this.
         server.control("/retention/run", &json!(null)).await;
-        server.until_counted("bindery_outbox_total{kind=\"invitation_mail\",outcome=\"delivered\"} 1").await;
+        // The relay's backoff may begin only after the clock was put back, and lasts five seconds.
+        let delivered = "bindery_outbox_total{kind=\"invitation_mail\",outcome=\"delivered\"} 1";
+        let is_delivered = async || {
+            server.clock.forward(Duration::from_millis(100));
+            server.metrics().await.lines().any(|counted| counted == delivered)
+        };
+        server.until(delivered, is_delivered).await;
         assert_eq!(relay.mails()[0].to, ["carol@example.org"]);
     }
 }
