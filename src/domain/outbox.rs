@@ -98,6 +98,9 @@ pub enum Payload {
     OnBind(UserId),
     /// See [`Kind::InvitationMail`]; the room and the inviter as the mail describes them.
     InvitationMail(Described),
+    /// Takes the place of an invitation mail if the invited address has opted out. Nothing is sent, but the server is
+    /// as busy as with a mail: the inviter could measure the difference.
+    NoMail,
     /// See [`Kind::OwnerMail`].
     OwnerMail(OwnerMail),
 }
@@ -129,7 +132,7 @@ impl Payload {
     pub fn kind(&self) -> Kind {
         match self {
             Self::OnBind(_) => Kind::OnBind,
-            Self::InvitationMail(_) => Kind::InvitationMail,
+            Self::InvitationMail(_) | Self::NoMail => Kind::InvitationMail,
             Self::OwnerMail(_) => Kind::OwnerMail,
         }
     }

@@ -274,11 +274,11 @@ async fn send(
             })
         }
         Content::Invitation(content) => {
-            let InvitationContent { invitation, described, link, language } = *content;
+            let InvitationContent { to, sender, described, link, language } = *content;
             let mail = InvitationMail {
-                stop: suppression::stop_link(&tasks.core, &invitation.address),
-                to: invitation.address,
-                sender: invitation.sender,
+                stop: suppression::stop_link(&tasks.core, &to),
+                to,
+                sender,
                 described,
                 link,
                 expire_days: tasks.core.config.invites.expire_days.get(),
@@ -286,6 +286,13 @@ async fn send(
             };
             let place = place(Kind::InvitationMail).await?;
             Some(mail_fate(tasks.mailer.send_invitation(&mail, place).await))
+        }
+        Content::NoMail => {
+            let imitated = tokio::select! {
+                imitated = outbox::imitate_mail(&tasks.core) => imitated,
+                () = stopped(stop.clone()) => return None,
+            };
+            Some((imitated.map_or(Fate::Failed, |()| Fate::Withdrawn), Heard::Answer))
         }
         Content::OwnerMail(notice) => {
             let link = suppression::stop_link(&tasks.core, &notice.address);

@@ -115,7 +115,7 @@ where
         // An address that opted out gets nothing. But the caller must not learn that: it takes the same work from
         // the same limits, as long, and fails as often (design, P20; section 4, rule 12).
         let delivered = if suppressed_since(&core.store.read(), &address)?.is_some() {
-            core.deliveries.imitate(&address).await
+            core.deliveries.imitate(address.medium()).await
         } else {
             let message = Message { address: address.clone(), sid: sid.clone(), token };
             core.deliveries.observe(&address, deliver(message)).await
