@@ -18,8 +18,8 @@ use super::{
 pub struct Invitation {
     /// The token that names the invitation in the room.
     pub token: Token,
-    /// The invited address.
-    pub address: Address,
+    /// Whom it invites.
+    pub invited: Invited,
     /// The room.
     pub room_id: RoomId,
     /// The account that sent the invitation.
@@ -28,6 +28,37 @@ pub struct Invitation {
     pub ephemeral_key: PublicKey,
     /// When the account sent it.
     pub created: Millis,
+}
+
+/// Whom an invitation invites.
+#[derive(Clone, Debug)]
+pub enum Invited {
+    /// The owner of this address.
+    Address(Address),
+    /// The owner of an address that had opted out of messages. Bindery does not store the address, so it can never
+    /// deliver the invitation.
+    OptedOut {
+        /// The address as [`masked`] shows it, for the inviter's copy of their data.
+        masked: String,
+    },
+}
+
+impl Invited {
+    /// The address, if it is stored.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::OptedOut { .. } => None,
+        }
+    }
+
+    /// The masked address.
+    pub fn masked(&self) -> String {
+        match self {
+            Self::Address(address) => masked(address),
+            Self::OptedOut { masked } => masked.clone(),
+        }
+    }
 }
 
 /// The room and the inviter, as the inviter's homeserver describes them. The mail quotes it; none of it is
@@ -69,10 +100,10 @@ impl Invitation {
         claim
     }
 
-    /// The body of `/3pid/onbind`. It has only this invitation, so that a homeserver never sees invitations of
-    /// others.
-    pub fn onbind(&self, user_id: &UserId, signed: Map<String, Value>) -> Value {
-        let (medium, address) = (self.address.medium().as_str(), self.address.as_str());
+    /// The body of `/3pid/onbind`, for the invited address. It has only this invitation, so that a homeserver never
+    /// sees invitations of others.
+    pub fn onbind(&self, address: &Address, user_id: &UserId, signed: Map<String, Value>) -> Value {
+        let (medium, address) = (address.medium().as_str(), address.as_str());
         json!({
             "medium": medium,
             "address": address,
@@ -103,6 +134,15 @@ pub fn display_name(address: &Address, shown: usize) -> String {
     match address.as_str().split_once('@') {
         Some((local, domain)) => format!("{}@{}", cut(local), cut(domain)),
         None => cut(address.as_str()),
+    }
+}
+
+/// A masked address, for a reader who has not proved that it is theirs: `a...@e...`, or the last two digits of
+/// a phone number.
+pub fn masked(address: &Address) -> String {
+    match address.as_str().contains('@') {
+        true => display_name(address, 1),
+        false => format!("...{}", &address.as_str()[address.as_str().len() - 2..]),
     }
 }
 

@@ -98,6 +98,9 @@ pub enum Payload {
     OnBind(UserId),
     /// See [`Kind::InvitationMail`]; the room and the inviter as the mail describes them.
     InvitationMail(Described),
+    /// Takes the place of an invitation mail if the invited address has opted out, so that storing the invitation is the
+    /// same work. Nothing is sent.
+    NoMail,
     /// See [`Kind::OwnerMail`].
     OwnerMail(OwnerMail),
 }
@@ -129,7 +132,7 @@ impl Payload {
     pub fn kind(&self) -> Kind {
         match self {
             Self::OnBind(_) => Kind::OnBind,
-            Self::InvitationMail(_) => Kind::InvitationMail,
+            Self::InvitationMail(_) | Self::NoMail => Kind::InvitationMail,
             Self::OwnerMail(_) => Kind::OwnerMail,
         }
     }

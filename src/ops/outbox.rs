@@ -32,7 +32,8 @@ pub struct Due {
     pub key: OutboxKey,
     /// The row.
     pub row: Outgoing,
-    /// Where the row goes: a homeserver without its port, or the registrable domain of the recipient of a mail.
+    /// Where the row goes: a homeserver without its port, or the registrable domain of the recipient of a mail. Empty if
+    /// nothing is sent.
     pub host: String,
 }
 
@@ -110,10 +111,11 @@ fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String
         Payload::OnBind(user_id) => Some(host_key(user_id.server_name())),
         Payload::OwnerMail(notice) => of_address(&notice.address),
         Payload::InvitationMail(_) => {
-            scan.invitation(&key.token)?.and_then(|invitation| of_address(&invitation.address))
+            // It may be gone.
+            scan.invitation(&key.token)?.and_then(|invitation| of_address(invitation.invited.address()?))
         }
+        Payload::NoMail => None,
     };
-    // Without its invitation, nothing is sent for the row.
     Ok(host.unwrap_or_default())
 }
 
@@ -134,8 +136,10 @@ pub enum Content {
 
 /// The content of an invitation mail.
 pub struct InvitationContent {
-    /// The invitation.
-    pub invitation: Invitation,
+    /// The invited address.
+    pub to: Address,
+    /// The account that sent the invitation.
+    pub sender: UserId,
     /// What the homeserver says about the room and the sender.
     pub described: Described,
     /// The link that the person follows to join.
@@ -152,41 +156,44 @@ pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Co
     }
     let invitation = snapshot.invitation(&key.token)?;
     let invitation = invitation.filter(|invitation| is_pending(core, invitation));
-    Ok(match (&row.payload, invitation) {
+    let to = invitation.as_ref().and_then(|invitation| invitation.invited.address().cloned());
+    Ok(match (&row.payload, invitation.zip(to)) {
         (Payload::OwnerMail(notice), _) => {
             let is_late = row.is_late(core.clock.now());
             let may_leave = !is_late && suppressed_since(&snapshot, &notice.address)?.is_none();
             may_leave.then(|| Content::OwnerMail(Box::new(notice.clone())))
         }
-        (_, None) => None,
-        (Payload::OnBind(user_id), Some(invitation)) => {
+        (Payload::NoMail, _) | (_, None) => None,
+        (Payload::OnBind(user_id), Some((invitation, to))) => {
             drop(snapshot);
             let mut signed = invitation.claim(user_id);
             let key = &core.signing_keys[0];
             let has_form = key.sign_json(&core.config.server_name, &mut signed);
             has_form.expect("strings have a canonical form");
-            Some(Content::OnBind(user_id.clone(), invitation.onbind(user_id, signed)))
+            Some(Content::OnBind(user_id.clone(), invitation.onbind(&to, user_id, signed)))
         }
-        (Payload::InvitationMail(described), Some(invitation)) => {
-            if suppressed_since(&snapshot, &invitation.address)?.is_some() {
+        (Payload::InvitationMail(described), Some((invitation, to))) => {
+            // Its owner may have opted out since it was stored.
+            if suppressed_since(&snapshot, &to)?.is_some() {
                 return Ok(None);
             }
-            let link = join_link(core, &invitation, described);
+            let link = join_link(core, &invitation, &to, described);
             let (described, language) = (described.clone(), core.config.mail.default_language);
-            Some(Content::Invitation(Box::new(InvitationContent { invitation, described, link, language })))
+            let sender = invitation.sender;
+            Some(Content::Invitation(Box::new(InvitationContent { to, sender, described, link, language })))
         }
     })
 }
 
 /// The link in an invitation mail, in the format of web clients: the room, and a URL that signs for the user
 /// who joins with it.
-fn join_link(core: &Core, invitation: &Invitation, described: &Described) -> String {
+fn join_link(core: &Core, invitation: &Invitation, to: &Address, described: &Described) -> String {
     let private_key = Invitation::key_pair(&invitation.token, &core.session_key).private_base64();
     let (base, token) = (&core.config.public_base_url, invitation.token.as_str());
     // Version 2 demands an access token, and the person may have none yet.
     let sign_url =
         format!("{base}/_matrix/identity/api/v1/sign-ed25519?token={token}&private_key={private_key}");
-    let mut query = vec![("email", invitation.address.as_str()), ("signurl", &sign_url)];
+    let mut query = vec![("email", to.as_str()), ("signurl", &sign_url)];
     query.extend(described.room_name.as_deref().map(|name| ("room_name", name)));
     query.extend(described.inviter_name.as_deref().map(|name| ("inviter_name", name)));
     query.extend(described.is_space.then_some(("room_type", "m.space")));
@@ -205,7 +212,7 @@ pub enum Fate {
     Failed,
     /// It failed permanently.
     Refused,
-    /// There is nothing to send: the row was withdrawn or replaced.
+    /// There is nothing to send: the row was withdrawn or replaced, or its recipient has opted out.
     Withdrawn,
 }
 
@@ -254,7 +261,7 @@ pub async fn settle(core: &Core, rows: Vec<Due>, fate: Fate) -> Result<Vec<Settl
                     tables.remove_invitation(&key.token)?;
                     Settled::Delivered
                 }
-                (Fate::Delivered, Payload::InvitationMail(_) | Payload::OwnerMail(_)) => {
+                (Fate::Delivered, Payload::InvitationMail(_) | Payload::NoMail | Payload::OwnerMail(_)) => {
                     tables.remove_outgoing(&key)?;
                     Settled::Delivered
                 }

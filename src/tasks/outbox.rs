@@ -303,11 +303,11 @@ async fn send(
             })
         }
         Content::Invitation(content) => {
-            let InvitationContent { invitation, described, link, language } = *content;
+            let InvitationContent { to, sender, described, link, language } = *content;
             let mail = InvitationMail {
-                stop: suppression::stop_link(&tasks.core, &invitation.address),
-                to: invitation.address,
-                sender: invitation.sender,
+                stop: suppression::stop_link(&tasks.core, &to),
+                to,
+                sender,
                 described,
                 link,
                 expire_days: tasks.core.config.invites.expire_days.get(),

@@ -11,7 +11,7 @@ use bindery::{
         association::Association,
         audit::By,
         ids::{ClientSecret, RoomId, Sid, Token, UserId},
-        invitation::{Described, Invitation},
+        invitation::{Described, Invitation, Invited},
         language::Language,
         outbox::{BindingChange, Kind, OutboxKey, Outgoing, OwnerMail, Payload},
         secret::{Key32, SecretHash},
@@ -203,7 +203,7 @@ async fn an_erasure_is_whole_at_every_sync() {
             let token = Token::from_bytes([100 + number; 32]);
             let invitation = Invitation {
                 ephemeral_key: Invitation::key_pair(&token, &key).public(),
-                address: own.clone(),
+                invited: Invited::Address(own.clone()),
                 room_id: RoomId::parse("!room:example.org").expect("a room ID"),
                 sender: person.clone(),
                 created: Millis(1),

@@ -24,6 +24,7 @@ mod mail;
 mod me;
 mod model;
 mod notice;
+mod opted_out;
 mod outbox;
 mod pages;
 mod peppers;

@@ -9,7 +9,7 @@ use bindery::{
         audit::{By, Deed, Entry},
         edition::Edition,
         ids::{ClientSecret, RoomId, Sid, Token, UserId},
-        invitation::Invitation,
+        invitation::{Invitation, Invited},
         language::Language,
         lookup::LookupHash,
         outbox::{Kind, OutboxKey, Outgoing, Payload},
@@ -128,7 +128,7 @@ async fn write_database(path: &Path) {
         let token = Token::parse(OLD_INVITATION).expect("a token");
         let invitation = Invitation {
             ephemeral_key: Invitation::key_pair(&token, &key).public(),
-            address: address.clone(),
+            invited: Invited::Address(address.clone()),
             room_id: RoomId::parse("!room:example.org").expect("a room ID"),
             sender: owner.clone(),
             created: Millis(1),

@@ -50,7 +50,7 @@ async fn ask(core: &Core, account: &Authenticated, address: Address, secret: &st
 }
 
 /// The largest distance between two distributions (Kolmogorov and Smirnov): 0 if they are the same, 1 if apart.
-fn distance(one: &[Duration], other: &[Duration]) -> f64 {
+pub fn distance(one: &[Duration], other: &[Duration]) -> f64 {
     let below = |all: &[Duration], most: Duration| {
         all.iter().filter(|length| **length <= most).count() as f64 / all.len() as f64
     };

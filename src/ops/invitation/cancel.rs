@@ -4,8 +4,9 @@ use crate::{
     domain::{
         audit::{By, Deed, Entry},
         ids::{Token, UserId},
+        invitation::Invited,
         refusal::Refusal,
-        threepid::Address,
+        threepid::{Address, Medium},
         time::Millis,
     },
     ops::{Core, Failure},
@@ -33,11 +34,18 @@ pub async fn cancel_by_sender(core: &Core, account: UserId, token: Token) -> Res
 }
 
 /// Removes an invitation, and adds an entry about the invited address to the audit. Returns whether there was one.
+///
+/// If the address is not stored, the entry is about the token as if that were the address. An entry without a subject
+/// would take less work, and the sender could measure that.
 fn cancel_one(tables: &mut Writes<'_>, token: &Token, by: By, now: Millis) -> Result<bool, StoreError> {
     let Some(invitation) = tables.invitation(token)? else { return Ok(false) };
     tables.remove_invitation(token)?;
     let key = tables.session_key()?;
-    tables.put_audit(&Entry::about(&invitation.address, Deed::InvitationCancelled, by, &key, now))?;
+    let address = match invitation.invited {
+        Invited::Address(address) => address,
+        Invited::OptedOut { .. } => Address::kept(Medium::Email, token.as_str()),
+    };
+    tables.put_audit(&Entry::about(&address, Deed::InvitationCancelled, by, &key, now))?;
     Ok(true)
 }
 
@@ -46,7 +54,7 @@ fn cancel_one(tables: &mut Writes<'_>, token: &Token, by: By, now: Millis) -> Re
 pub enum Which {
     /// The one with this token.
     Token(Token),
-    /// All to this address.
+    /// All to this address. Invitations that were stored without it are not found.
     To(Address),
     /// All from this account.
     From(UserId),

@@ -1,10 +1,13 @@
 //! Stores an invitation and queues its mail (specification, Identity Service API, `/store-invite`).
+//!
+//! An invitation to an address that has opted out is stored without the address and never delivered. The inviter must
+//! not learn that (design, section 4, rule 12), so every answer and the work behind it are as for any other.
 
 use crate::{
     config::Invites,
     domain::{
         ids::{RoomId, Token, UserId},
-        invitation::{Described, Invitation, display_name},
+        invitation::{Described, Invitation, Invited, display_name, masked},
         names::{as_read, is_plain_localpart, name_for_mail},
         outbox::{OutboxKey, Outgoing, Payload},
         refusal::Refusal,
@@ -15,6 +18,7 @@ use crate::{
     ops::{
         Core, Failure,
         account::tokens::Authenticated,
+        address::suppression::suppressed_since,
         limits::ceiling::{self, Ceiling},
         random,
     },
@@ -42,7 +46,7 @@ pub struct Stored {
     pub display_name: String,
 }
 
-/// Stores an invitation, and queues the mail to the invited person.
+/// Stores an invitation, and queues the mail to the invited person unless they have opted out.
 ///
 /// # Errors
 /// `Forbidden` if the sender is not the account or looks like a link, or if the operator blocks the room, the
@@ -67,16 +71,19 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         public_keys: [core.signing_keys[0].public(), ephemeral_key.clone()],
         display_name: display_name(&address, core.config.invites.show_characters),
     };
-    let invitation = Invitation { token, address, room_id, sender, ephemeral_key, created: now };
     let most = core.config.invites.daily_ceiling.get();
     let written = core.write(move |tables| {
         account.check(tables)?;
-        if let Some(association) = tables.association(&invitation.address)? {
+        if let Some(association) = tables.association(&address)? {
             return Err(Refusal::ThreepidInUse { user_id: association.user_id }.into());
         }
         ceiling::count_invitation(tables, most, now)?;
+        let (invited, payload) = match suppressed_since(tables, &address)? {
+            None => (Invited::Address(address), Payload::InvitationMail(described)),
+            Some(_) => (Invited::OptedOut { masked: masked(&address) }, Payload::NoMail),
+        };
+        let invitation = Invitation { token, invited, room_id, sender, ephemeral_key, created: now };
         tables.put_invitation(&invitation)?;
-        let payload = Payload::InvitationMail(described);
         let key = OutboxKey { kind: payload.kind(), token: invitation.token };
         tables.put_outgoing(&key, &Outgoing::new(payload, now))?;
         Ok(())

@@ -23,7 +23,7 @@ use crate::{
     domain::{
         audit::{By, Deed, subject},
         ids::UserId,
-        invitation::{Invitation, display_name},
+        invitation::{Invitation, masked},
         outbox::{Kind, OutboxKey, Outgoing},
         refusal::Refusal,
         retention::SESSION,
@@ -48,15 +48,6 @@ impl Addresses {
             Self::Whole => address.as_str().to_owned(),
             Self::Masked => masked(address),
         }
-    }
-}
-
-/// A masked address, for a reader who has not proved that it is theirs: `a...@e...`, or the last two digits of
-/// a phone number.
-pub fn masked(address: &Address) -> String {
-    match address.as_str().contains('@') {
-        true => display_name(address, 1),
-        false => format!("...{}", &address.as_str()[address.as_str().len() - 2..]),
     }
 }
 
@@ -156,8 +147,8 @@ pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Fa
     export.validation_sessions = sessions.iter().map(|(_, one)| validation_session(one, addresses)).collect();
     for invitation in snapshot.invitations_from(user)? {
         let (since, until) = lifetime(core, &invitation);
-        let to = display_name(&invitation.address, core.config.invites.show_characters);
-        let room_id = invitation.room_id.as_str().to_owned();
+        // Masked in the operator's copy too: the address may not be stored.
+        let (room_id, to) = (invitation.room_id.as_str().to_owned(), invitation.invited.masked());
         export.invitations_sent.push(SentInvitation { room_id, to, since, until });
     }
     let tokens = snapshot.tokens_of(user)?;

@@ -9,7 +9,7 @@ use super::{account_number, read_token, read_user_id};
 use crate::{
     domain::{
         ids::{RoomId, Token, UserId},
-        invitation::Invitation,
+        invitation::{Invitation, Invited},
         outbox::{Kind, OutboxKey},
         signing::PublicKey,
         threepid::{Address, Medium},
@@ -25,19 +25,45 @@ use crate::{
 /// A value of `invitations`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InvitationRow {
-    medium: Medium,
-    address: String,
+    invited: InvitedRow,
     room_id: String,
     sender: String,
     ephemeral_key: String,
     created: Millis,
 }
 
+/// Whom an invitation invites. Earlier rows have a medium and an address here, which are encoded like the first two.
+#[derive(Debug, Serialize, Deserialize)]
+enum InvitedRow {
+    Email(String),
+    Msisdn(String),
+    OptedOut { masked: String },
+}
+
+impl InvitedRow {
+    fn of(invited: &Invited) -> Self {
+        match invited {
+            Invited::OptedOut { masked } => Self::OptedOut { masked: masked.clone() },
+            Invited::Address(address) => match address.medium() {
+                Medium::Email => Self::Email(address.as_str().to_owned()),
+                Medium::Msisdn => Self::Msisdn(address.as_str().to_owned()),
+            },
+        }
+    }
+
+    fn invited(self) -> Invited {
+        match self {
+            Self::Email(address) => Invited::Address(Address::kept(Medium::Email, &address)),
+            Self::Msisdn(address) => Invited::Address(Address::kept(Medium::Msisdn, &address)),
+            Self::OptedOut { masked } => Invited::OptedOut { masked },
+        }
+    }
+}
+
 impl InvitationRow {
     fn of(invitation: &Invitation) -> Self {
         Self {
-            medium: invitation.address.medium(),
-            address: invitation.address.as_str().to_owned(),
+            invited: InvitedRow::of(&invitation.invited),
             room_id: invitation.room_id.as_str().to_owned(),
             sender: invitation.sender.as_str().to_owned(),
             ephemeral_key: invitation.ephemeral_key.to_base64(),
@@ -51,7 +77,7 @@ pub(in crate::store) fn read(token: &str, row: &[u8]) -> Result<Invitation, Stor
     let malformed = || StoreError::unreadable("malformed invitation");
     Ok(Invitation {
         token: read_token(token)?,
-        address: Address::kept(row.medium, &row.address),
+        invited: row.invited.invited(),
         room_id: RoomId::kept(&row.room_id).ok_or_else(malformed)?,
         sender: read_user_id(&row.sender)?,
         ephemeral_key: PublicKey::from_base64(&row.ephemeral_key).ok_or_else(malformed)?,
@@ -124,10 +150,10 @@ impl Scan<'_> {
 impl Writes<'_> {
     /// Stores a new invitation.
     pub fn put_invitation(&mut self, invitation: &Invitation) -> Result<(), StoreError> {
-        let (token, address) = (invitation.token.as_str(), &invitation.address);
+        let token = invitation.token.as_str();
         let row = encode(&InvitationRow::of(invitation))?;
         self.tables.invitations.insert(token, row.as_slice())?;
-        self.tables.invited.insert((address.medium().number(), address.as_str(), token), ())?;
+        self.tables.invited.insert(invited_key(&invitation.invited, token), ())?;
         self.tables.account_invitations.insert((account_number(&invitation.sender), token), ())?;
         let row = encode(&token)?;
         self.tables.ephemeral_keys.insert(invitation.ephemeral_key.as_bytes(), row.as_slice())?;
@@ -136,16 +162,59 @@ impl Writes<'_> {
 
     /// Removes an invitation and its queued messages. Returns whether there was one.
     pub fn remove_invitation(&mut self, token: &Token) -> Result<bool, StoreError> {
-        let Some(Invitation { address, sender, ephemeral_key, .. }) = self.invitation(token)? else {
+        let Some(Invitation { invited, sender, ephemeral_key, .. }) = self.invitation(token)? else {
             return Ok(false);
         };
         self.tables.invitations.remove(token.as_str())?;
-        self.tables.invited.remove((address.medium().number(), address.as_str(), token.as_str()))?;
+        self.tables.invited.remove(invited_key(&invited, token.as_str()))?;
         self.tables.account_invitations.remove((account_number(&sender), token.as_str()))?;
         self.tables.ephemeral_keys.remove(ephemeral_key.as_bytes())?;
         for kind in Kind::OF_INVITATION {
             self.remove_outgoing(&OutboxKey { kind, token: token.clone() })?;
         }
         Ok(true)
+    }
+}
+
+/// The key in `invited`. An invitation without an address has one too, so that storing and removing it take as many
+/// writes as for any other; no medium has the number 0.
+fn invited_key<'a>(invited: &'a Invited, token: &'a str) -> (u8, &'a str, &'a str) {
+    let (medium, address) =
+        invited.address().map_or((0, ""), |address| (address.medium().number(), address.as_str()));
+    (medium, address, token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value of `invitations` before there was [`InvitedRow`].
+    #[derive(Serialize)]
+    struct EarlierRow {
+        medium: Medium,
+        address: String,
+        room_id: String,
+        sender: String,
+        ephemeral_key: String,
+        created: Millis,
+    }
+
+    #[test]
+    fn earlier_rows_are_read_as_they_are() {
+        for (medium, address) in [(Medium::Email, "carol@example.org"), (Medium::Msisdn, "447700900001")] {
+            let row = EarlierRow {
+                medium,
+                address: address.to_owned(),
+                room_id: "!room:hs.test".to_owned(),
+                sender: "@alice:hs.test".to_owned(),
+                ephemeral_key: "A".repeat(43),
+                created: Millis(7),
+            };
+            let row = encode(&row).expect("encoded");
+            let invitation = read("token", &row).expect("readable");
+            assert!(invitation.invited.address() == Some(&Address::kept(medium, address)));
+            assert_eq!((invitation.sender.as_str(), invitation.created), ("@alice:hs.test", Millis(7)));
+            assert_eq!(encode(&InvitationRow::of(&invitation)).expect("encoded"), row);
+        }
     }
 }

@@ -92,10 +92,12 @@ impl Invited {
                     fate
                 }
                 Some(Content::Invitation(content)) => {
-                    assert!(content.invitation.address == address(one.address));
+                    assert!(content.to == address(one.address));
                     Fate::Delivered
                 }
-                Some(Content::OwnerMail(_)) => panic!("owners are not told here"),
+                Some(Content::OwnerMail(_) | Content::NoMail) => {
+                    panic!("no owner is told, and none has opted out")
+                }
                 None => {
                     assert!(one.age >= LIFETIME_HOURS, "it may still be taken up");
                     Fate::Withdrawn

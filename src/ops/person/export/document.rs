@@ -97,7 +97,7 @@ pub struct ReceivedInvitation {
 pub struct SentInvitation {
     /// The room.
     pub room_id: String,
-    /// The invited address, as it is shown in the room.
+    /// The invited address, masked.
     pub to: String,
     /// When it was sent.
     pub since: u64,
