@@ -1,13 +1,16 @@
 //! The files that are embedded in the executable: pages, styles, mail templates, translations.
 //!
 //! The operator may replace the mail templates of a brand. This module chooses the file and says how values are
-//! escaped; its callers render it.
+//! escaped and formatted; its callers render it.
+
+mod formats;
 
 use std::{borrow::Cow, io, path::Path};
 
 use minijinja::{AutoEscape, Environment, Error, Output, State, Value, escape_formatter};
 use rust_embed::Embed;
 
+pub use self::formats::add_formats;
 use crate::domain::file_error::with_path;
 
 #[derive(Embed)]
@@ -30,6 +33,11 @@ pub fn keep_slashes(environment: &mut Environment<'_>) {
             Ok(out.write_str(&escape_html(&value.to_string()))?)
         },
     );
+}
+
+/// Keeps "e-mail" on one line: browsers break a word after its hyphen, except before a word joiner.
+pub fn keep_words(html: &str) -> String {
+    html.replace("e-mail", "e-\u{2060}mail").replace("E-Mail", "E-\u{2060}Mail")
 }
 
 /// A text as HTML.

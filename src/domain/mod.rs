@@ -16,6 +16,7 @@ pub mod file_error;
 pub mod ids;
 pub mod invitation;
 pub mod language;
+pub mod locale;
 pub mod lookup;
 pub mod names;
 pub mod network;

@@ -44,11 +44,16 @@ impl Millis {
         civil_from_days(self.day())
     }
 
-    /// The date and time in UTC for people, to the minute: `2027-01-15 08:00`.
-    pub fn utc(self) -> String {
-        let (year, month, day) = self.date();
+    /// The hour and minute in UTC.
+    pub fn time_of_day(self) -> (u64, u64) {
         let minute = self.0 / 60_000 % 1440;
-        format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minute / 60, minute % 60)
+        (minute / 60, minute % 60)
+    }
+
+    /// The date and time in UTC for the operator, to the minute: `2027-01-15 08:00`.
+    pub fn utc(self) -> String {
+        let ((year, month, day), (hour, minute)) = (self.date(), self.time_of_day());
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
     }
 
     /// How long it is until the next UTC day begins.

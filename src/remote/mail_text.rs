@@ -7,14 +7,14 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior,
+    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, context,
     value::{Serde, Value},
 };
 use serde::Serialize;
 
 use super::mail_lines::wrap;
 use crate::{
-    assets::{escape_html, keep_slashes, template},
+    assets::{add_formats, escape_html, keep_slashes, keep_words, template},
     config::is_brand,
     domain::{file_error::at, ids::UserId, language::Language, names::isolated, shown::ShownId},
 };
@@ -210,8 +210,10 @@ impl Texts {
         let chosen = brand.and_then(|brand| self.brands.get(brand));
         let environment = chosen.unwrap_or(&self.brands[&self.default_brand]);
         let name = |part: &str| name(language, variables.about.kind(), part);
-        let render = |part: &str| environment.get_template(&name(part))?.render(Serde(variables));
-        let subject = render("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");
+        let values = context! { lang => language.as_str(), ..Value::from(Serde(variables)) };
+        let render = |part: &str| environment.get_template(&name(part))?.render(&values);
+        // A no-break space stays one.
+        let subject = render("subject")?.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
         let html = environment.get_template(&name("html")).is_ok();
         Ok(Rendered { subject, text: wrap(&render("txt")?), html: html.then(|| render("html")).transpose()? })
     }
@@ -240,6 +242,7 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
         if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
     });
     keep_slashes(&mut environment);
+    add_formats(&mut environment);
     environment.add_filter("isolate", isolate);
     // The loader is called only for templates that were not added below: a template names a wrong one.
     environment.set_loader(|name| -> Result<Option<String>, Error> {
@@ -253,6 +256,9 @@ fn environment(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environm
         let source = source.with_context(|| format!("{path} is missing"))?;
         // lettre turns LF into CRLF and would leave other line ends as they are.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        // The words in an operator's own file may be a part of a link.
+        let is_our_html = path.ends_with(".html") && !is_own(&path);
+        let source = if is_our_html { keep_words(&source) } else { source };
         anyhow::Ok(environment.add_template_owned(path, source)?)
     };
     add("mail/frame.html".to_owned())

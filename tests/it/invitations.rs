@@ -80,7 +80,7 @@ async fn an_invitation_is_stored_mailed_and_signed_for() {
     let homeserver = server.homeserver.name();
     assert_eq!(mail.subject, format!("An account of {homeserver} invites you to a room on Matrix"));
     assert!(mail.names(&alice.id), "{}", mail.text);
-    for part in ["\u{2068}Tea & cake\u{2069}", "\u{2068}Alice \"A\"\u{2069}", "30 days"] {
+    for part in ["\u{2068}Tea & cake\u{2069}", "\u{2068}Alice \"A\"\u{2069}", "30\u{a0}days"] {
         assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
     }
     assert!(mail.html.as_deref().expect("HTML").contains("<bdi>Tea &amp; cake</bdi>"));

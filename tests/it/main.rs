@@ -49,6 +49,7 @@ mod story;
 mod supervision;
 mod support;
 mod terms;
+mod texts;
 mod unseen;
 mod well_known;
 mod wrong_clock;

@@ -169,14 +169,14 @@ async fn p17_every_version_is_kept_with_its_date_and_its_figures() {
     let list = server.read("/privacy?lang=en").await;
     let mut rest = list.as_str();
     for expected in [
-        "<a href=\"/privacy/3/en\">Version 3</a>, <time datetime=\"2027-01-16\">2027-01-16</time>",
+        "<a href=\"/privacy/3/en\">Version 3</a>, <time datetime=\"2027-01-16\">16 January 2027</time>",
         "This version is in force.",
         "Only the words were changed.",
         "Nobody was asked again because of this version.",
         "<a href=\"/privacy/2/en\">Version 2</a>, <time datetime=\"2027-01-16\">",
         "IP addresses and user agents are kept for 60 days and not 40 days.",
         "People are asked to agree to this version.",
-        "<a href=\"/privacy/1/en\">Version 1</a>, <time datetime=\"2027-01-15\">2027-01-15</time>",
+        "<a href=\"/privacy/1/en\">Version 1</a>, <time datetime=\"2027-01-15\">15 January 2027</time>",
         "The first version.",
     ] {
         let at = rest.find(expected).unwrap_or_else(|| panic!("'{expected}' is not next: {rest}"));

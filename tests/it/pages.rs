@@ -258,27 +258,20 @@ async fn the_front_page_says_what_this_is() {
     }
 }
 
-#[test]
-fn every_language_has_every_text() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/i18n");
-    let read = |language: &str| -> toml::Table {
-        let text = std::fs::read_to_string(directory.join(format!("{language}.toml"))).expect("a file");
-        text.parse().expect("TOML")
-    };
-    let keys = |table: &toml::Table| -> Vec<(String, Vec<String>)> {
-        let inner = |value: &toml::Value| value.as_table().expect("a table").keys().cloned().collect();
-        table.iter().map(|(section, texts)| (section.clone(), inner(texts))).collect()
-    };
-    let english = read("en");
-    for language in ["fr", "de", "es"] {
-        let other = read(language);
-        assert_eq!(keys(&other), keys(&english), "{language}");
-        for (section, texts) in &other {
-            for (key, text) in texts.as_table().expect("a table") {
-                assert_ne!(text, &english[section][key], "{language} {section}.{key} is translated");
-            }
+#[tokio::test]
+async fn no_line_breaks_within_the_word_for_email() {
+    let server = Server::start().await;
+    for (language, word, whole) in [("fr", "e-mail", "e-\u{2060}mail"), ("de", "E-Mail", "E-\u{2060}Mail")] {
+        for path in [format!("/me?lang={language}"), format!("/privacy/1/{language}")] {
+            let page = server.open(&path).await.text;
+            assert!(page.contains(whole) && !page.contains(word), "{page}");
         }
     }
+    // What somebody typed stays as it is.
+    let request =
+        server.build(Method::POST, "/me?lang=fr").header("content-type", "application/x-www-form-urlencoded");
+    let page = server.send(request.body("address=my e-mail")).await.text;
+    assert!(page.contains("value=\"my e-mail\""), "{page}");
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use anyhow::Context;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde_json::json;
 
-use super::render::{length, text};
+use super::render::text;
 use crate::{
-    assets::keep_slashes,
+    assets::{add_formats, keep_slashes},
     domain::{edition::Texts, language::Language, notice::Notice, retention, time::DAY},
 };
 
@@ -26,7 +26,7 @@ fn render(notice: &Notice, language: Language) -> anyhow::Result<String> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     keep_slashes(&mut environment);
-    environment.add_filter("days", length);
+    add_formats(&mut environment);
     environment.add_template_owned(name.clone(), text(&name)?)?;
     let mut values = json!(notice);
     values["lang"] = json!(language.as_str());

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::{language, switch};
 use crate::{
     domain::{
-        day::Day,
         edition::{Edition, Name},
         language::Language,
         notice::FactChange,
@@ -39,7 +38,7 @@ fn row(edition: &Edition, before: Option<&Edition>) -> Value {
     let changes: Vec<Value> = changes.iter().filter(|change| !is_end(change)).map(change).collect();
     json!({
         "number": edition.number,
-        "date": Day::of(edition.published).to_string(),
+        "published": edition.published,
         "is_first": before.is_none(),
         "asks": before.is_none_or(|before| before.consent != edition.consent),
         "changes": changes,
@@ -73,7 +72,7 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
     let page = json!({
         "title": privacy_notice::title(language),
         "number": edition.number,
-        "date": Day::of(edition.published).to_string(),
+        "published": edition.published,
         "newer": (latest != edition.number).then_some(latest),
         "text": text,
         "switch": switch(|language| format!("/privacy/{name}/{language}")),

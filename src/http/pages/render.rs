@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use anyhow::Context;
-use minijinja::{
-    AutoEscape, Environment, State, UndefinedBehavior,
-    value::{Serde, Value as Words},
-};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Serde};
 use serde_json::{Value, json};
 
 use crate::{
-    assets::{self, keep_slashes},
+    assets::{self, add_formats, keep_slashes, keep_words},
     config::Config,
-    domain::{language::Language, time::Millis},
+    domain::language::Language,
 };
 
 /// The templates and texts of the pages.
@@ -54,8 +51,7 @@ impl Pages {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         keep_slashes(&mut environment);
-        environment.add_filter("days", length);
-        environment.add_filter("time", time);
+        add_formats(&mut environment);
         for name in TEMPLATES {
             environment.add_template_owned(*name, text(&format!("pages/{name}"))?)?;
         }
@@ -120,26 +116,8 @@ fn content_security_policy(config: &Config) -> String {
     policy
 }
 
-/// A number of days in words, in the language that the value `lang` names.
-pub(super) fn length(state: &State<'_, '_>, days: u64) -> String {
-    let language = state.lookup("lang").and_then(|code| Language::parse(code.as_str()?)).unwrap_or_default();
-    let (one, many) = match language {
-        Language::En => ("day", "days"),
-        Language::Fr => ("jour", "jours"),
-        Language::De => ("Tag", "Tage"),
-        Language::Es => ("día", "días"),
-    };
-    format!("{days} {}", if days == 1 { one } else { many })
-}
-
-/// A time for people and for programs that read pages to them.
-fn time(at: u64) -> Words {
-    let minute = Millis(at).utc();
-    Words::from_safe_string(format!("<time datetime=\"{minute}Z\">{minute} UTC</time>"))
-}
-
-/// A text that is compiled in.
+/// A text of pages that is compiled in.
 pub(super) fn text(path: &str) -> anyhow::Result<String> {
     let bytes = assets::embedded(path).with_context(|| format!("{path} is missing"))?;
-    Ok(String::from_utf8(bytes.into_owned())?)
+    Ok(keep_words(std::str::from_utf8(&bytes)?))
 }

@@ -294,7 +294,7 @@ async fn the_client_chooses_the_language() {
     let subjects = [
         (None, "Is this your e-mail address?", "en"),
         (Some("de-AT, en;q=0.5"), "Ist das Ihre E-Mail-Adresse?", "de"),
-        (Some("ja, fr;q=0.2"), "Cette adresse e-mail est-elle la vôtre ?", "fr"),
+        (Some("ja, fr;q=0.2"), "Cette adresse e-mail est-elle la vôtre\u{a0}?", "fr"),
         (Some("en;q=0.1, es;q=0.2"), "¿Es suya esta dirección de correo?", "es"),
         (Some("ja"), "Is this your e-mail address?", "en"),
     ];
@@ -315,7 +315,7 @@ async fn the_operator_chooses_the_language_of_those_who_do_not() {
     let alice = server.user("alice").await;
     for (number, header) in [None, Some("ja, zh")].into_iter().enumerate() {
         send_in(&server, &alice, &format!("{number}@example.org"), header).await;
-        assert_eq!(relay.mails()[number].mail().subject, "Cette adresse e-mail est-elle la vôtre ?");
+        assert_eq!(relay.mails()[number].mail().subject, "Cette adresse e-mail est-elle la vôtre\u{a0}?");
     }
 }
 

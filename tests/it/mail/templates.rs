@@ -74,6 +74,25 @@ async fn a_brand_replaces_the_subject_the_text_and_the_html() {
 }
 
 #[tokio::test]
+async fn a_template_writes_numbers_lengths_and_dates_in_the_readers_language() {
+    let text = "{{ lang }}|{{ 1 | days }}|{{ 2 | hours }}|{{ 30 | minutes }}|{{ 12000 | number }}|{{ 0 | date }}\n{{ 0 | time }}";
+    let dir = templates(&[
+        ("acme/mail/en/validate.subject", "A\u{a0}subject \n in\u{a0}{{ 3 | days_dative }}"),
+        ("acme/mail/en/validate.txt", text),
+        ("acme/mail/en/validate.html", text),
+    ]);
+    let (server, alice) = server_with(&dir, |config| config.mail.default_brand = "acme".to_owned()).await;
+    let mail = mail_of(&server, &alice, None).await;
+    assert_eq!(mail.subject, "A\u{a0}subject in\u{a0}3\u{a0}days", "a no-break space stays one");
+    let lengths = "en|1\u{a0}day|2\u{a0}hours|30\u{a0}minutes|12,000";
+    let (date, time) = ("1\u{a0}January 1970", "1\u{a0}January 1970, 00:00\u{a0}UTC");
+    assert_eq!(mail.text.trim(), format!("{lengths}|{date}\r\n{time}"));
+    let date = format!("<time datetime=\"1970-01-01\">{date}</time>");
+    let time = format!("<time datetime=\"1970-01-01 00:00Z\">{time}</time>");
+    assert_eq!(mail.html.expect("HTML").replace("\r\n", "\n").trim(), format!("{lengths}|{date}\n{time}"));
+}
+
+#[tokio::test]
 async fn a_client_names_the_brand_and_an_unknown_one_is_the_default() {
     let dir = templates(&[
         ("house/mail/en/validate.subject", "House"),
@@ -318,6 +337,7 @@ fn a_frame_or_footer_that_is_wrong_is_found_at_the_start() {
         ("mail/de/frame.html", "{% extends 'mail/frme.html' %}", [elsewhere, "'de'", "mail/de/frame.html:1"]),
         ("mail/de/visit.html", "{% extends 'mail/de/frame.html' %}", ["Required block", "'title'", "'de'"]),
         ("mail/frame.html", "{% extends 'mail/frame.html' %}", ["cycle", "'acme'", "mail/frame.html"]),
+        ("mail/de/visit.txt", "{{ link | days }}", ["'acme'", "invalid operation", "mail/de/visit.txt:1"]),
         ("mail/frame.html", "{{ link", ["mail frame", "syntax", "mail/frame.html:1"]),
         ("mail/frame.html", "{{ linc }}", ["'acme'", "undefined", "mail/frame.html:1"]),
         (

@@ -1,7 +1,7 @@
 //! The buttons of the page: nobody else presses them, each does what it says, and none shows or touches
 //! anything beyond the one address.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use bindery::config::LookupLog;
 use reqwest::Method;
@@ -113,7 +113,10 @@ async fn the_copy_is_what_the_page_shows() {
     assert!(page.text.contains("a copy of the data was handed out"), "{}", page.text);
     let guest = server.guest(ADDRESS).await;
     let page = server.see("/me/data", &guest.cookie).await.text;
-    assert!(markup::names(&page, &alice.id) && page.contains("2027-01-15 08:00 UTC"), "{page}");
+    assert!(
+        markup::names(&page, &alice.id) && page.contains("15\u{a0}January 2027, 08:00\u{a0}UTC"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -169,7 +172,7 @@ async fn stopping_all_messages_holds_until_somebody_lifts_it() {
     );
     let page = server.see("/me/data?done=suppressed", &guest.cookie).await;
     assert!(
-        page.text.contains("We send nothing to your address since <time datetime=\"2027-01-15 08:00Z\">2027-01-15 08:00 UTC</time>."),
+        page.text.contains("We send nothing to your address since <time datetime=\"2027-01-15 08:00Z\">15\u{a0}January 2027, 08:00\u{a0}UTC</time>."),
         "{}",
         page.text
     );
@@ -224,7 +227,7 @@ async fn the_owner_allows_messages_again_on_the_page_as_well() {
     let kinds = ["suppression", "suppression_lifted"].repeat(2);
     assert_eq!(deeds(&copy), [&["page_view"], &kinds[..], &["export"]].concat());
     let before = server.mails().len();
-    server.clock.forward(std::time::Duration::from_secs(3600));
+    server.clock.forward(Duration::from_secs(3600));
     server.request_token(&alice, ADDRESS, "new", 1).await;
     assert_eq!(server.mails().len(), before + 1);
 }
@@ -270,7 +273,9 @@ async fn the_page_says_what_stays_and_how_long_by_the_settings() {
         let alice = server.user("alice").await;
         server.bind(&alice, ADDRESS, "secret").await;
         let guest = server.guest(ADDRESS).await;
-        for (language, days) in [("en", "5 days"), ("fr", "5 jours"), ("de", "5 Tage"), ("es", "5 días")] {
+        for (language, days) in
+            [("en", "5\u{a0}days"), ("fr", "5\u{a0}jours"), ("de", "5\u{a0}Tage"), ("es", "5\u{a0}días")]
+        {
             let question = server.see(&format!("/me/erase?lang={language}"), &guest.cookie).await.text;
             assert_eq!(question.contains(days), log == LookupLog::Full, "{question}");
             let items = question.matches("<li>").count() - 4;
@@ -278,7 +283,20 @@ async fn the_page_says_what_stays_and_how_long_by_the_settings() {
         }
         let erased = server.act(&guest, "/me/erase", &[("sure", "yes")]).await;
         shows(&erased, 200, "me_erased");
-        assert!(erased.text.contains("leave the disk within 20 days"), "{}", erased.text);
+        assert!(erased.text.contains("leave the disk within 20\u{a0}days"), "{}", erased.text);
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_for_how_many_minutes_it_stays_open() {
+    let (server, ..) = with_alice().await;
+    let guest = server.guest(ADDRESS).await;
+    for (passed, language, left) in
+        [(0, "en", "30\u{a0}minutes"), (61, "de", "29\u{a0}Minuten"), (1679, "es", "1\u{a0}minuto")]
+    {
+        server.clock.forward(Duration::from_secs(passed));
+        let page = server.see(&format!("/me/data?lang={language}"), &guest.cookie).await.text;
+        assert!(page.contains(left), "{left} is not in {page}");
     }
 }
 

@@ -78,6 +78,11 @@ fn shown(visitor: &Visitor) -> String {
     format!("{plus}{}", address.as_str())
 }
 
+/// How many minutes the visit lasts from now on, rounded up.
+fn minutes_left(state: &State, visitor: &Visitor) -> u64 {
+    visitor.visit.until.0.saturating_sub(state.core.clock.now().0).div_ceil(60_000)
+}
+
 fn in_words(state: &State, request: &HttpRequest, visitor: &Visitor, found: &Export) -> Value {
     #[derive(Deserialize)]
     struct Query {
@@ -95,7 +100,7 @@ fn in_words(state: &State, request: &HttpRequest, visitor: &Visitor, found: &Exp
         "form": form(state, visitor),
         "address": shown(visitor),
         "is_mail": visitor.visit.address.medium() == Medium::Email,
-        "until": visitor.visit.until.0,
+        "minutes_left": minutes_left(state, visitor),
         "binding": binding.map(|one| json!({
             "account": UserId::kept(&one.user_id).as_ref().map(ShownId::of_user),
             "since": one.since,
