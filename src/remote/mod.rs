@@ -9,6 +9,7 @@ pub mod dns;
 pub mod fetch;
 pub mod homeservers;
 pub mod mail;
+mod mail_headers;
 mod mail_lines;
 mod mail_text;
 pub mod onbind;

@@ -6,6 +6,7 @@ mod log;
 mod message;
 mod notices;
 mod sessions;
+mod snapshots;
 mod templates;
 
 use bindery::{config::Config, domain::bucket::Rate};
