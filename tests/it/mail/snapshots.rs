@@ -26,9 +26,11 @@ const JOIN: &str = "https://app.element.io/#/room/%21room%3Aexample.org?email=al
 
 /// A server whose mails go into `dir`, with an operator who has said who they are.
 fn config(dir: &Path) -> Config {
-    let mut config = Config::default();
-    config.server_name = "id.example.org".to_owned();
-    config.public_base_url = "https://id.example.org".to_owned();
+    let mut config = Config {
+        server_name: "id.example.org".to_owned(),
+        public_base_url: "https://id.example.org".to_owned(),
+        ..Config::default()
+    };
     config.mail.directory = Some(dir.to_owned());
     config.mail.from = "noreply@id.example.org".to_owned();
     config.operator.name = "Example Society".to_owned();
@@ -162,8 +164,8 @@ fn legible(raw: &[u8]) -> String {
 }
 
 /// Compares a mail with the snapshot of this name.
+#[expect(clippy::print_stdout, reason = "a test that fails shows what to do")]
 fn compare(name: &str, mail: &str) {
-    // Shown only if the comparison fails.
     println!("{name}: if you mean the change, run INSTA_UPDATE=always cargo test --test it whole_mails");
     let mut settings = insta::Settings::new();
     settings.set_snapshot_path("../../data/mail");

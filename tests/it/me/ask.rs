@@ -192,7 +192,7 @@ async fn a_number_gets_its_link_as_a_message() {
     let told = gateway.told();
     assert_eq!(told[1].body["to"], "+447400123456");
     let text = told[1].body["text"].as_str().expect("a text");
-    let german = words::opening_of_message("de", "visit");
+    let german = words::opening_of_visit_message("de");
     assert!(text.starts_with(&german), "{text}");
     let link = link_in(text);
     let guest = server.follow(&link).await;

@@ -30,9 +30,14 @@ pub fn opening(language: &str, kind: &str) -> String {
     up_to_variable(&read(&format!("mail/{language}/{kind}.txt")))
 }
 
-/// The text of a kind of message to a phone up to its first variable.
-pub fn opening_of_message(language: &str, kind: &str) -> String {
-    up_to_variable(&read(&format!("sms/{language}.{kind}.txt")))
+/// The template of the message to a phone with a code.
+pub fn message(language: &str) -> String {
+    read(&format!("sms/{language}.txt")).trim().to_owned()
+}
+
+/// The message to a phone with the link to its owner's page, up to its first variable.
+pub fn opening_of_visit_message(language: &str) -> String {
+    up_to_variable(&read(&format!("sms/{language}.visit.txt")))
 }
 
 fn up_to_variable(template: &str) -> String {
