@@ -10,7 +10,7 @@ use crate::domain::{
     time::Millis,
 };
 
-/// Adds the filters `date` and `time` for a time in milliseconds, `days`, `days_dative`, `hours` and `minutes` for a
+/// Adds the filters `date` and `time` for a time in milliseconds, `days`, `hours` and `minutes` for a
 /// count, and `number`.
 pub fn add_formats(environment: &mut Environment<'_>) {
     environment.add_filter("date", |state: &State<'_, '_>, at: u64| {
@@ -26,9 +26,6 @@ pub fn add_formats(environment: &mut Environment<'_>) {
             locale::length(reader(state), count, unit)
         });
     }
-    environment.add_filter("days_dative", |state: &State<'_, '_>, count: u64| {
-        locale::days_dative(reader(state), count)
-    });
     environment
         .add_filter("number", |state: &State<'_, '_>, number: u64| locale::number(reader(state), number));
 }

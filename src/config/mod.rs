@@ -119,7 +119,7 @@ pub struct Mail {
     pub transport: MailTransport,
     /// Where the "directory" transport writes; empty means the directory "mail" inside data_dir.
     pub directory: Option<PathBuf>,
-    /// The From address of every mail.
+    /// The From address of every mail; without a name, like here, it gets operator.name.
     pub from: String,
     /// The relay of the "smtp" transport.
     pub smtp: Smtp,
@@ -287,7 +287,7 @@ impl Default for Mail {
         Self {
             transport: MailTransport::Directory,
             directory: None,
-            from: "Bindery <noreply@localhost>".to_owned(),
+            from: "noreply@localhost".to_owned(),
             smtp: Smtp::default(),
             templates_dir: None,
             default_brand: "bindery".to_owned(),

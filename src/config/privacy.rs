@@ -12,6 +12,7 @@ pub use crate::domain::notice::{LookupLog, Processor};
 use crate::domain::{
     notice::{Controller, Facts, Notice},
     retention::{Limit, Period},
+    server_name::ServerName,
     threepid::Address,
     time::DAY,
 };
@@ -72,13 +73,19 @@ pub struct Operator {
     pub postal_address: String,
     /// The e-mail address for questions of people about their data.
     pub contact: String,
+    /// Your data protection officer and how to reach them, in one line; empty if you have none.
+    pub data_protection_officer: String,
+    /// Your representative in the European Union and how to reach them, in one line; empty if you need none.
+    pub eu_representative: String,
+    /// The web page with your imprint; empty if you have none.
+    pub imprint_url: String,
     /// Where to report security problems, as a mailto: or https: URL; empty means the contact.
     pub security_contact: String,
     /// The name of the data protection authority that people may complain to.
     pub authority: String,
     /// The web page of that authority.
     pub authority_url: String,
-    /// Companies and people who process data for you, such as the hoster or the mail relay: for each a name, a purpose and the url of their policy, like { name = "Example Hosting", purpose = "hosts this server", url = "https://hosting.example/privacy" }.
+    /// Companies and people who process data for you, such as the hoster or the mail relay: for each a name, a purpose, the url of their policy and, if you like, the country, like { name = "Example Hosting", purpose = "hosts this server", url = "https://hosting.example/privacy", country = "Sweden" }.
     pub processors: Vec<Processor>,
 }
 
@@ -101,8 +108,6 @@ impl Operator {
 
     /// The problems of these values, for [`Config::check`].
     pub(super) fn problems(&self) -> Vec<String> {
-        let web = |url: &str| url.starts_with("https://") || url.starts_with("http://");
-        let plain = |url: &str| url.bytes().all(|b| b.is_ascii_graphic());
         let mut problems = Vec::new();
         let mut require = |holds: bool, problem: String| problems.extend((!holds).then_some(problem));
         let contact = &self.contact;
@@ -112,26 +117,59 @@ impl Operator {
         );
         let url = &self.security_contact;
         require(
-            url.is_empty() || plain(url) && (url.starts_with("https://") || url.starts_with("mailto:")),
+            url.is_empty() || is_plain(url) && (url.starts_with("https://") || url.starts_with("mailto:")),
             format!("operator.security_contact: '{url}' must begin with mailto: or https://"),
         );
-        let url = &self.authority_url;
-        require(
-            url.is_empty() || plain(url) && web(url),
-            format!("operator.authority_url: '{url}' must begin with https://"),
-        );
-        for Processor { name, purpose, url } in &self.processors {
+        for (key, url) in [("authority_url", &self.authority_url), ("imprint_url", &self.imprint_url)] {
+            require(
+                url.is_empty() || is_web_page(url),
+                format!("operator.{key}: '{url}' must begin with https:// and a host"),
+            );
+        }
+        let lines = [
+            // The name is in the header of every mail.
+            ("name", &self.name),
+            ("data_protection_officer", &self.data_protection_officer),
+            ("eu_representative", &self.eu_representative),
+        ];
+        for (key, text) in lines {
+            require(is_line(text), format!("operator.{key}: {text:?} must be one line of text, or empty"));
+        }
+        for Processor { name, purpose, url, country } in &self.processors {
             require(
                 ![name, purpose].iter().any(|text| text.trim().is_empty()),
                 "operator.processors: each needs a name and a purpose".to_owned(),
             );
             require(
-                plain(url) && web(url),
-                format!("operator.processors: the url '{url}' of '{name}' must begin with https://"),
+                is_web_page(url),
+                format!(
+                    "operator.processors: the url '{url}' of '{name}' must begin with https:// and a host"
+                ),
+            );
+            require(
+                is_line(country),
+                format!(
+                    "operator.processors: the country {country:?} of '{name}' must be one line of text, or empty"
+                ),
             );
         }
         problems
     }
+}
+
+fn is_plain(url: &str) -> bool {
+    url.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn is_web_page(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    is_plain(url) && host.is_some_and(|host| ServerName::parse(host).is_some())
+}
+
+fn is_line(text: &str) -> bool {
+    let is_blank = !text.is_empty() && text.trim().is_empty();
+    !is_blank && !text.contains(|c: char| c.is_control() || ['\u{2028}', '\u{2029}'].contains(&c))
 }
 
 impl Config {
@@ -183,6 +221,9 @@ impl Config {
                 name: operator.name.clone(),
                 postal_address: operator.postal_address.clone(),
                 contact: operator.contact.clone(),
+                data_protection_officer: operator.data_protection_officer.clone(),
+                eu_representative: operator.eu_representative.clone(),
+                imprint_url: operator.imprint_url.clone(),
             },
             peers: BTreeSet::new(),
             lookup_log: privacy.lookup_log,

@@ -17,8 +17,6 @@ pub fn with_path(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     }
 }
 
-pub use self::with_path as at;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,13 +47,6 @@ pub fn length(language: Language, count: u64, unit: Unit) -> String {
     format!("{}{NO_BREAK_SPACE}{name}", number(language, count))
 }
 
-/// A number of days as it follows a German preposition with the dative: "nach 30 Tagen". The other languages have
-/// no such form.
-pub fn days_dative(language: Language, count: u64) -> String {
-    let days = length(language, count, Unit::Day);
-    if language == Language::De && !is_singular(language, count) { days + "n" } else { days }
-}
-
 /// CLDR's plural category `one`. French and Spanish have a category `many` from a million on; no length that
 /// Bindery shows is as long.
 fn is_singular(language: Language, count: u64) -> bool {
@@ -226,9 +219,6 @@ mod tests {
             (Es, 365, Unit::Day, "365_días"),
         ] {
             assert_eq!(visible(&length(language, count, unit)), expected);
-        }
-        for (language, count, expected) in [(De, 1, "1_Tag"), (De, 30, "30_Tagen"), (Es, 30, "30_días")] {
-            assert_eq!(visible(&days_dative(language, count)), expected);
         }
     }
 

@@ -1,9 +1,10 @@
 //! The facts that the privacy notice states, and which changes of them are for the worse (design, P17).
 //!
 //! Facts are ordered. One set is no worse than another if the controller is the same, no period is longer, the
-//! lookup log holds no more, and no new peer or processor gets the data. A person who agreed to some facts has
-//! agreed to all facts that are no worse. The authority, the contact for security reports and the wording are
-//! not facts in this sense.
+//! lookup log holds no more, no new peer or processor gets the data, and no processor handles it in another
+//! country. A person who agreed to some facts has agreed to all facts that are no worse. Some facts are listed when
+//! they change and never make a set worse: the data protection officer, the EU representative and the imprint. The
+//! authority, the contact for security reports and the wording are not facts in this sense.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +36,16 @@ pub struct Processor {
     pub purpose: String,
     /// The URL of their own privacy policy.
     pub url: String,
+    /// The country in which they process the data; may be left out.
+    #[serde(default)]
+    pub country: String,
+}
+
+impl Processor {
+    /// Whether another entry says the same about them, except for the country.
+    fn has_same_task(&self, other: &Self) -> bool {
+        (&self.name, &self.purpose, &self.url) == (&other.name, &other.purpose, &other.url)
+    }
 }
 
 /// Who is responsible for the data (GDPR article 4 (7)), from the configuration. A key that the operator did not
@@ -47,7 +58,20 @@ pub struct Controller {
     pub postal_address: String,
     /// The e-mail address to write to.
     pub contact: String,
+    /// The data protection officer, and how to reach them.
+    #[serde(default)]
+    pub data_protection_officer: String,
+    /// The representative in the EU of a controller outside it (GDPR article 27).
+    #[serde(default)]
+    pub eu_representative: String,
+    /// The URL of the imprint.
+    #[serde(default)]
+    pub imprint_url: String,
 }
+
+/// Keys of facts that earlier versions of Bindery did not have. An empty one is not part of the version of the facts,
+/// so that an update of Bindery alone changes no version.
+const LATER_KEYS: [&str; 4] = ["country", "data_protection_officer", "eu_representative", "imprint_url"];
 
 /// The facts that decide whether Bindery asks people for consent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +94,12 @@ pub struct Facts {
 pub enum FactChange {
     /// Another controller is responsible, or their contact has changed.
     Controller,
+    /// The data protection officer has changed.
+    DataProtectionOfficer,
+    /// The representative in the EU has changed.
+    EuRepresentative,
+    /// The URL of the imprint has changed.
+    Imprint,
     /// Another identity server now holds the associations that are published here.
     NewPeer {
         /// Its name.
@@ -101,6 +131,21 @@ pub enum FactChange {
         /// Their name.
         name: String,
     },
+    /// A processor handles data in another country, or the operator no longer says in which.
+    MovedProcessor {
+        /// Their name.
+        name: String,
+    },
+    /// The operator now says in which country a processor handles data.
+    LocatedProcessor {
+        /// Their name.
+        name: String,
+    },
+    /// A processor handles data for fewer purposes or in fewer countries.
+    ReducedProcessor {
+        /// Their name.
+        name: String,
+    },
     /// A processor no longer processes data.
     FormerProcessor {
         /// Their name.
@@ -113,21 +158,42 @@ impl FactChange {
     pub fn is_for_the_worse(&self) -> bool {
         match self {
             // A first controller counts too: consent is given to a named controller.
-            Self::Controller | Self::NewPeer { .. } | Self::NewProcessor { .. } => true,
-            Self::FormerPeer { .. } | Self::FormerProcessor { .. } => false,
+            Self::Controller
+            | Self::NewPeer { .. }
+            | Self::NewProcessor { .. }
+            | Self::MovedProcessor { .. } => true,
+            // A notice without a country leaves the country open, so a first one only says more.
+            Self::LocatedProcessor { .. } => false,
+            Self::FormerPeer { .. } | Self::ReducedProcessor { .. } | Self::FormerProcessor { .. } => false,
+            Self::DataProtectionOfficer | Self::EuRepresentative | Self::Imprint => false,
             Self::LookupLog { from, to } => to > from,
             Self::Period { from, to, .. } => to > from,
         }
     }
 }
 
+impl Controller {
+    fn changes_since(&self, before: &Self) -> Vec<FactChange> {
+        let identity = |of: &Self| (of.name.clone(), of.postal_address.clone(), of.contact.clone());
+        [
+            (identity(self) != identity(before), FactChange::Controller),
+            (
+                self.data_protection_officer != before.data_protection_officer,
+                FactChange::DataProtectionOfficer,
+            ),
+            (self.eu_representative != before.eu_representative, FactChange::EuRepresentative),
+            (self.imprint_url != before.imprint_url, FactChange::Imprint),
+        ]
+        .into_iter()
+        .filter_map(|(has_changed, change)| has_changed.then_some(change))
+        .collect()
+    }
+}
+
 impl Facts {
     /// The changes since `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<FactChange> {
-        let mut changes = Vec::new();
-        if self.controller != before.controller {
-            changes.push(FactChange::Controller);
-        }
+        let mut changes = self.controller.changes_since(&before.controller);
         let (new, former) = (self.peers.difference(&before.peers), before.peers.difference(&self.peers));
         changes.extend(new.map(|name| FactChange::NewPeer { name: name.clone() }));
         changes.extend(former.map(|name| FactChange::FormerPeer { name: name.clone() }));
@@ -139,12 +205,38 @@ impl Facts {
             let (from, to) = (before.days(period), self.days(period));
             changes.extend((from != to).then_some(FactChange::Period { period, from, to }));
         }
-        let new = self.processors.difference(&before.processors);
-        changes.extend(new.map(|processor| FactChange::NewProcessor { name: processor.name.clone() }));
-        // A processor whose purpose or URL changed keeps its name: report it as new, not as former too.
-        let still = |name: &str| self.processors.iter().any(|processor| processor.name == name);
-        let former = before.processors.iter().filter(|processor| !still(&processor.name));
-        changes.extend(former.map(|processor| FactChange::FormerProcessor { name: processor.name.clone() }));
+        changes.extend(self.processor_changes_since(before));
+        changes
+    }
+
+    fn processor_changes_since(&self, before: &Self) -> Vec<FactChange> {
+        let mut changes = Vec::new();
+        let new: Vec<_> = self.processors.difference(&before.processors).collect();
+        for processor in &new {
+            let name = processor.name.clone();
+            let earlier: Vec<_> =
+                before.processors.iter().filter(|other| other.has_same_task(processor)).collect();
+            changes.push(match earlier.as_slice() {
+                [] => FactChange::NewProcessor { name },
+                earlier if earlier.iter().any(|other| other.country.is_empty()) => {
+                    FactChange::LocatedProcessor { name }
+                }
+                _ => FactChange::MovedProcessor { name },
+            });
+        }
+        // An entry that changed keeps its name: report what is new about it, not that the earlier one is gone.
+        let is_named =
+            |processors: &[&Processor], name: &str| processors.iter().any(|other| other.name == name);
+        let all: Vec<_> = self.processors.iter().collect();
+        for Processor { name, .. } in before.processors.difference(&self.processors) {
+            let name = name.clone();
+            match (is_named(&new, &name), is_named(&all, &name)) {
+                (true, _) => {}
+                (false, true) => changes.push(FactChange::ReducedProcessor { name }),
+                (false, false) => changes.push(FactChange::FormerProcessor { name }),
+            }
+        }
+        changes.dedup();
         changes
     }
 
@@ -155,7 +247,11 @@ impl Facts {
 
     /// The version of these facts: 12 hexadecimal characters, the same for the same facts.
     pub fn version(&self) -> Version {
-        let text = serde_json::to_vec(self).expect("facts are texts and numbers");
+        let mut text = serde_json::to_string(self).expect("facts are texts and numbers");
+        for key in LATER_KEYS {
+            // No text contains this: JSON escapes quotes.
+            text = text.replace(&format!(",\"{key}\":\"\""), "");
+        }
         let hash = Sha256::digest(text);
         Version(hex(&hash[..6]))
     }

@@ -77,6 +77,7 @@ pub fn configure(app: &mut ServiceConfig, has_delegation: bool) {
             at("/stop/{token}", "GET, HEAD, POST").route(get().to(stop::show)).route(post().to(stop::decide)),
         )
         .service(at("/privacy", "GET, HEAD").route(get().to(pages::editions)))
+        .service(at("/privacy/{language:en|fr|de|es}", "GET, HEAD").route(get().to(pages::in_force)))
         .service(at("/privacy/{name}/{language}", "GET, HEAD").route(get().to(pages::text)))
         .service(at("/.well-known/security.txt", "GET, HEAD").route(get().to(pages::security_txt)))
         .service(at("/me", "GET, HEAD, POST").route(get().to(me::ask)).route(post().to(me::send)))

@@ -84,8 +84,8 @@ pub fn title(language: Language) -> &'static str {
     match language {
         Language::En => "Privacy notice",
         Language::Fr => "Politique de confidentialité",
-        Language::De => "Datenschutzerklärung",
-        Language::Es => "Aviso de privacidad",
+        Language::De => "Datenschutzhinweise",
+        Language::Es => "Política de privacidad",
     }
 }
 

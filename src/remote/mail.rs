@@ -13,12 +13,13 @@ use anyhow::Context;
 use lettre::{
     Message,
     address::Envelope,
-    message::{Mailbox, MultiPart, SinglePart, header},
+    message::{Mailbox, MultiPart, SinglePart},
     transport::smtp::{authentication::Credentials, extension::ClientId},
 };
 use tokio_rustls::TlsConnector;
 
 use super::{
+    mail_headers::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, reply_to, sender},
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
     relay::{ConnectionPermit, Connector, Relay, RelayError, Security, Stage},
@@ -32,7 +33,7 @@ use crate::{
         invitation::Described,
         language::Language,
         outbox::{BindingChange, Kind, OwnerMail},
-        retention::VISIT_LINK,
+        retention::{SESSION, VISIT_LINK},
         secret::url_text,
         server_name::Host,
         shown::ShownId,
@@ -132,9 +133,12 @@ impl From<&RelayError> for MailError {
 pub struct Mailer {
     transport: Transport,
     from: Mailbox,
+    reply_to: Option<Mailbox>,
     texts: Texts,
     server_name: String,
     base_url: String,
+    operator: Option<String>,
+    contact: Option<String>,
 }
 
 enum Transport {
@@ -148,17 +152,17 @@ impl Mailer {
     /// # Errors
     /// If a file cannot be read, a template does not render, or the sender is not a mailbox.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let from = &config.mail.from;
-        let from = sender(from).with_context(|| {
-            format!("mail.from: '{from}' is not a sender; write it like 'Name <name@example.org>'")
-        })?;
+        let from = sender(config)?;
         let transport = match config.mail.transport {
             MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config)?)),
             MailTransport::Directory => Transport::Directory(Spool::new(config.mail_directory(), "eml")),
         };
         let texts = Texts::load(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (server_name, base_url) = (config.server_name.clone(), config.public_base_url.clone());
-        Ok(Self { transport, from, texts, server_name, base_url })
+        let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let (operator, contact) = (said(&config.operator.name), said(&config.operator.contact));
+        let reply_to = reply_to(config);
+        Ok(Self { transport, from, reply_to, texts, server_name, base_url, operator, contact })
     }
 
     /// See [`Relay::acquire_for_outbox`].
@@ -199,7 +203,8 @@ impl Mailer {
 
     fn validation(&self, mail: &ValidationMail) -> Result<Message, MailError> {
         let account = Account::of(&mail.account);
-        let about = About::Validation(Validation { token: &mail.token, account });
+        let session_hours = SESSION.as_secs() / 3600;
+        let about = About::Validation(Validation { token: &mail.token, session_hours, account });
         let brand = mail.brand.as_deref().filter(|brand| is_brand(brand));
         self.message((&mail.to, &mail.stop), &mail.link, mail.language, brand, about)
     }
@@ -269,8 +274,18 @@ impl Mailer {
         about: About<'_>,
     ) -> Result<Message, MailError> {
         let (from, me) = (self.from.to_string(), self.me());
-        let (server_name, address) = (self.server_name.as_str(), to.as_str());
-        let variables = Variables { to: address, from: &from, link, me: &me, stop, server_name, about };
+        let variables = Variables {
+            to: to.as_str(),
+            from: &from,
+            link,
+            me: &me,
+            stop,
+            privacy: &format!("{}/privacy/{}", self.base_url, language.as_str()),
+            server_name: &self.server_name,
+            operator: self.operator.as_deref(),
+            contact: self.contact.as_deref(),
+            about,
+        };
         let rendered = self.texts.render(brand, language, &variables);
         rendered.and_then(|rendered| self.compose(to, rendered, stop)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
@@ -314,6 +329,9 @@ impl Mailer {
             .date(date)
             .message_id(Some(self.message_id()?))
             .header(AutoSubmitted);
+        if let Some(reply_to) = &self.reply_to {
+            message = message.reply_to(reply_to.clone());
+        }
         // RFC 8058 wants https.
         if stop.starts_with("https://") {
             message = message.header(ListUnsubscribe(stop.to_owned())).header(ListUnsubscribePost);
@@ -330,67 +348,6 @@ impl Mailer {
 fn not_sent(error: &RelayError) -> MailError {
     tracing::warn!(reason = error.reason(), status = error.status(), "a mail was not sent");
     MailError::from(error)
-}
-
-/// The mailbox in `mail.from`, with the domain as A-labels: relays take others only with SMTPUTF8 (RFC 6531).
-fn sender(from: &str) -> anyhow::Result<Mailbox> {
-    let Mailbox { name, email } = from.parse()?;
-    let domain = idna::domain_to_ascii_strict(email.domain())?;
-    Ok(Mailbox::new(name, lettre::Address::new(email.user(), domain)?))
-}
-
-/// `Auto-Submitted: auto-generated` (RFC 3834), so that no vacation message answers.
-#[derive(Clone)]
-struct AutoSubmitted;
-
-impl header::Header for AutoSubmitted {
-    fn name() -> header::HeaderName {
-        header::HeaderName::new_from_ascii_str("Auto-Submitted")
-    }
-
-    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Self)
-    }
-
-    fn display(&self) -> header::HeaderValue {
-        header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
-    }
-}
-
-/// `List-Unsubscribe` (RFC 2369): the stop link. Mail programs show it as a button.
-#[derive(Clone)]
-struct ListUnsubscribe(String);
-
-impl header::Header for ListUnsubscribe {
-    fn name() -> header::HeaderName {
-        header::HeaderName::new_from_ascii_str("List-Unsubscribe")
-    }
-
-    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Self(text.trim_matches(['<', '>']).to_owned()))
-    }
-
-    fn display(&self) -> header::HeaderValue {
-        header::HeaderValue::new(Self::name(), format!("<{}>", self.0))
-    }
-}
-
-/// `List-Unsubscribe-Post: List-Unsubscribe=One-Click` (RFC 8058): a mail program may opt out without the page.
-#[derive(Clone)]
-struct ListUnsubscribePost;
-
-impl header::Header for ListUnsubscribePost {
-    fn name() -> header::HeaderName {
-        header::HeaderName::new_from_ascii_str("List-Unsubscribe-Post")
-    }
-
-    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Self)
-    }
-
-    fn display(&self) -> header::HeaderValue {
-        header::HeaderValue::new(Self::name(), "List-Unsubscribe=One-Click".to_owned())
-    }
 }
 
 fn smtp(config: &Config) -> anyhow::Result<Relay> {

@@ -16,14 +16,14 @@ use super::mail_lines::wrap;
 use crate::{
     assets::{add_formats, escape_html, keep_slashes, keep_words, template},
     config::is_brand,
-    domain::{file_error::at, ids::UserId, language::Language, names::isolated, shown::ShownId},
+    domain::{file_error::with_path, ids::UserId, language::Language, names::isolated, shown::ShownId},
 };
 
 /// The variables of a template. They have Sydent's names where it has them, so that an operator can reuse
 /// templates.
 #[derive(Serialize)]
 pub struct Variables<'a> {
-    /// The recipient's address.
+    /// The recipient's address, which a stranger may have entered: templates isolate it.
     pub to: &'a str,
     /// The sender of the mail.
     pub from: &'a str,
@@ -33,8 +33,14 @@ pub struct Variables<'a> {
     pub me: &'a str,
     /// The page on which the reader opts out of all messages.
     pub stop: &'a str,
+    /// The privacy notice in the language of the mail.
+    pub privacy: &'a str,
     /// The name of this server.
     pub server_name: &'a str,
+    /// The name of the operator.
+    pub operator: Option<&'a str>,
+    /// The e-mail address of the operator.
+    pub contact: Option<&'a str>,
     /// The variables of this kind of mail.
     #[serde(flatten)]
     pub about: About<'a>,
@@ -84,7 +90,7 @@ fn samples() -> [Variables<'static>; 5] {
         expire_days: 1,
     };
     [
-        About::Validation(Validation { token: "t", account: account() }),
+        About::Validation(Validation { token: "t", session_hours: 1, account: account() }),
         About::Invitation(invitation),
         About::Bound(account()),
         About::Unbound(account()),
@@ -96,7 +102,10 @@ fn samples() -> [Variables<'static>; 5] {
         link: "l",
         me: "m",
         stop: "n",
+        privacy: "p",
         server_name: "s",
+        operator: Some("o"),
+        contact: None,
         about,
     })
 }
@@ -106,6 +115,8 @@ fn samples() -> [Variables<'static>; 5] {
 pub struct Validation<'a> {
     /// The token, for clients in which people type it.
     pub token: &'a str,
+    /// For how many hours the link and the token work.
+    pub session_hours: u64,
     /// The Matrix ID that asked.
     #[serde(flatten)]
     pub account: Account,
@@ -179,9 +190,9 @@ impl Texts {
         let mut brands = BTreeMap::from([(default_brand.to_owned(), environment(directory, default_brand)?)]);
         if let Some(directory) = directory {
             let entries =
-                std::fs::read_dir(directory).map_err(at(directory)).context("mail.templates_dir")?;
+                std::fs::read_dir(directory).map_err(with_path(directory)).context("mail.templates_dir")?;
             for entry in entries {
-                let entry = entry.map_err(at(directory))?;
+                let entry = entry.map_err(with_path(directory))?;
                 let name = entry.file_name();
                 if let Some(brand) = name.to_str().filter(|name| is_brand(name) && entry.path().is_dir()) {
                     brands.insert(brand.to_owned(), environment(Some(directory), brand)?);
@@ -212,17 +223,23 @@ impl Texts {
         let name = |part: &str| name(language, variables.about.kind(), part);
         let values = context! { lang => language.as_str(), ..Value::from(Serde(variables)) };
         let render = |part: &str| environment.get_template(&name(part))?.render(&values);
-        // A no-break space stays one.
-        let subject = render("subject")?.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let subject = on_one_line(&render("subject")?);
         let html = environment.get_template(&name("html")).is_ok();
         Ok(Rendered { subject, text: wrap(&render("txt")?), html: html.then(|| render("html")).transpose()? })
     }
 }
 
-/// A name that a stranger chose, isolated for direction.
+/// A text with one space for each run of white space. No-break spaces stay, because French has them before signs.
+fn on_one_line(text: &str) -> String {
+    let is_break = |c: char| c.is_whitespace() && !['\u{a0}', '\u{202f}'].contains(&c);
+    text.split(is_break).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A name or an address that a stranger chose, isolated for direction. One word in ASCII has only one direction.
 fn isolate(state: &State<'_, '_>, text: &str) -> Value {
     match state.auto_escape() {
         AutoEscape::Html => Value::from_safe_string(format!("<bdi>{}</bdi>", escape_html(text))),
+        _ if text.bytes().all(|b| b.is_ascii_graphic()) => text.into(),
         _ => isolated(text).into(),
     }
 }

@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod homeservers;
 mod lengths;
 pub mod mail;
+mod mail_headers;
 mod mail_lines;
 mod mail_text;
 pub mod onbind;

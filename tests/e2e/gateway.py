@@ -41,6 +41,6 @@ class Gateway:
     def code(self, number: str) -> str:
         """The code of the latest message to this number."""
         text = [message["text"] for message in self.messages if message["to"] == number][-1]
-        found = re.match(r"(\d{6}) ", text)
-        assert found, "the message does not begin with a code"
-        return found[1]
+        found = re.findall(r"(?<!\d)\d{6}(?!\d)", text)
+        assert len(found) == 1, "the message has no code, or more than one"
+        return str(found[0])

@@ -33,11 +33,9 @@ def an_address_is_invited(world: World) -> None:
     _invite(world, room_id, DAVE)
     mail = _mail_to(world, DAVE)
     carol = world.people["carol"].user_id
-    homeserver = carol.split(":", 1)[1]
-    expect(mail.message["Subject"], f"An account of {homeserver} invites you to a room on Matrix", "the subject")
     text = mail.part("text/plain")
     expect_named(carol, text, "the mail names her")
-    for part in ('Tea & cake', "https://app.element.io/#/room/"):
+    for part in ("Tea & cake", "https://app.element.io/#/room/"):
         expect(part in text, True, f"the mail has {part}")
     mail.check_crlf()
     content = _third_party_invite(world, room_id)

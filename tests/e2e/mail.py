@@ -41,16 +41,25 @@ class Mail:
     @property
     def link(self) -> str:
         """The link to the confirmation page, from the text part."""
-        for url in re.findall(r"https://[^\s<>]+", self.part("text/plain")):
-            if "/c/" in url:
-                return url
-        raise AssertionError("the text part has no link to /c/")
+        return self.find_link("/c/")
 
     @property
     def stop_link(self) -> str:
         """The link to the page that stops all messages, from the text part."""
-        link: str = re.findall(r"https://\S+/stop/\S+", self.part("text/plain"))[0]
-        return link
+        return self.find_link("/stop/")
+
+    def find_link(self, path: str) -> str:
+        """The first link with this path before its secret, from the text part."""
+        found = re.search(rf"https://[\w.:\[\]-]+{path}[\w-]+", self.part("text/plain"), re.ASCII)
+        assert found, f"the text part has no link to {path}"
+        return found[0]
+
+    @property
+    def language(self) -> str:
+        """The language that the HTML part says it is in."""
+        found = re.search(r'<html lang="([a-z]+)"', self.part("text/html"))
+        assert found, "the HTML part does not say its language"
+        return found[1]
 
     @property
     def token(self) -> str:

@@ -36,11 +36,13 @@ def expect(actual: Any, wanted: Any, what: str) -> None:
 
 
 def expect_named(user_id: str, text: str, what: str) -> None:
-    """The text names this account: its homeserver and its localpart, each with its label."""
+    """The text names this account: whole, or its homeserver and its localpart at the ends of lines with labels."""
     localpart, homeserver = user_id.removeprefix("@").split(":", 1)
-    lines = [line.strip() for line in text.splitlines()]
-    for part in (homeserver, localpart):
-        expect(any(line.strip("\u2068\u2069 ").endswith(part) for line in lines), True, f"{what} ({part})")
+    lines = [line.strip("\u2068\u2069 \r") for line in text.splitlines()]
+    is_named = user_id in text or all(
+        any(line.endswith(part) for line in lines) for part in (homeserver, localpart)
+    )
+    expect(is_named, True, what)
 
 
 def expect_json(response: requests.Response) -> Any:

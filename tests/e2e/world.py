@@ -1,6 +1,5 @@
 """Everyone in the story, and what they do in more than one chapter of it."""
 
-import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -160,8 +159,7 @@ def ask_for_page(world: World, address: str) -> str:
 
 def visit_link(world: World, address: str) -> str:
     """The link of the next mail that leads to the page of its own data."""
-    text = next_mail(world, address, "/me/visit/").part("text/plain")
-    link: str = re.findall(r"https://\S+/me/visit/\S+", text)[0]
+    link = next_mail(world, address, "/me/visit/").find_link("/me/visit/")
     world.secrets.add(urlsplit(link).path.rpartition("/")[2])
     return link
 

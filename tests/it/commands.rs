@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     support::program::{Program, config_file},
-    support::{accept_terms, homeserver::Homeserver, v2},
+    support::{accept_terms, homeserver::Homeserver, v2, words},
 };
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -316,23 +316,23 @@ fn the_demo_walks_from_registration_to_an_empty_lookup() {
         "M_TERMS_NOT_SIGNED",
         "/terms",
         "\"privacy_policy\"",
-        "Privacy notice of",
+        "/privacy/",
         "alice has accepted it",
         "/validate/email/requestToken",
         "The mail to alice@example.org",
-        "Is this your Matrix account?",
-        "the address is confirmed",
+        &words::text("en", "ask", "title"),
+        &words::text("en", "verified", "title"),
         "{\"mappings\":{}}",
         "/3pid/bind",
         "so he finds alice",
         "/3pid/unbind",
         "bob finds nothing any more",
         "/store-invite",
-        "invites you to a room on Matrix",
+        "/#/room/",
         "What her homeserver hears",
         "\"invites\":[{",
         "/validate/msisdn/requestToken",
-        "is your code to confirm this number",
+        words::message("en").split("{{").nth(1).and_then(|rest| rest.split("}}").nth(1)).expect("words"),
         "so he finds alice by it",
     ] {
         let at = rest

@@ -67,7 +67,32 @@ fn the_example_shows_how_a_processor_is_named() {
         text.split("like { name").nth(1).and_then(|rest| rest.split(" }.").next()).expect("an example");
     let config = load_text(&format!("operator.processors = [{{ name{shown} }}]"), &[]).expect("good");
     assert_eq!(config.operator.processors[0].purpose, "hosts this server");
-    assert!(config.notice().facts.processors.iter().all(|processor| processor.url.starts_with("https://")));
+    let facts = config.notice().facts;
+    let processor = facts.processors.first().expect("it is a fact of the notice");
+    assert!(processor.url.starts_with("https://") && processor.country == "Sweden");
+}
+
+#[test]
+fn the_notice_knows_every_fact_about_the_operator_and_none_that_is_empty() {
+    let operator = "operator.data_protection_officer = 'Dora, dpo@example.org'
+        operator.eu_representative = 'Rep, 1 Road, Paris'
+        operator.imprint_url = 'https://example.org/imprint'
+        operator.processors = [{ name = 'a', purpose = 'b', url = 'https://c', country = 'Sweden' }]";
+    let config = load_text(operator, &[]).expect("good");
+    let notice = serde_json::to_value(config.notice()).expect("values");
+    let controller = &notice["facts"]["controller"];
+    assert_eq!(controller["data_protection_officer"], "Dora, dpo@example.org");
+    assert_eq!(controller["eu_representative"], "Rep, 1 Road, Paris");
+    assert_eq!(controller["imprint_url"], "https://example.org/imprint");
+    assert_eq!(notice["facts"]["processors"][0]["country"], "Sweden");
+
+    let without = "operator.processors = [{ name = 'a', purpose = 'b', url = 'https://c' }]";
+    let notice = serde_json::to_value(load_text(without, &[]).expect("good").notice()).expect("values");
+    // A template that reads a variable which is not there does not render.
+    for key in ["data_protection_officer", "eu_representative", "imprint_url"] {
+        assert_eq!(notice["facts"]["controller"][key], "", "{key}");
+    }
+    assert_eq!(notice["facts"]["processors"][0]["country"], "");
 }
 
 #[test]
@@ -241,7 +266,39 @@ fn values_that_cannot_be_are_refused_with_their_key() {
         ("operator.security_contact = 'security@example.org'", "must begin with mailto: or https://"),
         ("operator.security_contact = \"mailto:a@b.example\\nCanonical: x\"", "operator.security_contact"),
         ("operator.authority_url = 'javascript:alert(1)'", "operator.authority_url"),
+        ("operator.authority_url = 'https:///nowhere'", "operator.authority_url"),
+        (
+            "operator.imprint_url = 'javascript:alert(1)'",
+            "operator.imprint_url: 'javascript:alert(1)' must begin",
+        ),
+        ("operator.imprint_url = 'example.org/imprint'", "operator.imprint_url"),
+        ("operator.imprint_url = 'https://'", "operator.imprint_url"),
+        ("operator.imprint_url = 'https://user@example.org/'", "operator.imprint_url"),
+        ("operator.imprint_url = 'https://example.org/a b'", "operator.imprint_url"),
+        ("operator.imprint_url = ['https://example.org']", "operator.imprint_url"),
+        ("operator.name = \"Society\\r\\nBcc: victim@c.test\"", "operator.name"),
+        ("operator.name = ' '", "operator.name"),
+        ("operator.data_protection_officer = \"A\\nB\"", "operator.data_protection_officer"),
+        ("operator.data_protection_officer = ' '", "operator.data_protection_officer"),
+        ("operator.eu_representative = \"A\\u2028B\"", "operator.eu_representative"),
+        ("operator.eu_representative = \"\\u0000\"", "operator.eu_representative"),
         ("operator.processors = [{ name = '', purpose = 'b', url = 'https://c' }]", "a name and a purpose"),
+        (
+            "operator.processors = [{ name = 'a', purpose = 'b', url = 'https://c', country = ' ' }]",
+            "operator.processors: the country \" \" of 'a'",
+        ),
+        (
+            "operator.processors = [{ name = 'a', purpose = 'b', url = 'https://c', country = \"d\\ne\" }]",
+            "operator.processors: the country",
+        ),
+        (
+            "operator.processors = [{ name = 'a', purpose = 'b', url = 'https://c', country = ['SE'] }]",
+            "operator.processors",
+        ),
+        (
+            "operator.processors = [{ name = 'a', purpose = 'b', url = 'https://c', land = 'SE' }]",
+            "operator.processors",
+        ),
         (
             "operator.processors = [{ name = 'a', purpose = 'b', url = 'javascript:c' }]",
             "operator.processors",

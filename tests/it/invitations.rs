@@ -77,14 +77,13 @@ async fn an_invitation_is_stored_mailed_and_signed_for() {
     );
 
     let mail = server.mail_to(ADDRESS, 0).await;
-    let homeserver = server.homeserver.name();
-    assert_eq!(mail.subject, format!("An account of {homeserver} invites you to a room on Matrix"));
+    assert!(mail.subject.contains(server.homeserver.name()), "{}", mail.subject);
     assert!(mail.names(&alice.id), "{}", mail.text);
     for part in ["\u{2068}Tea & cake\u{2069}", "\u{2068}Alice \"A\"\u{2069}", "30\u{a0}days"] {
         assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
     }
     assert!(mail.html.as_deref().expect("HTML").contains("<bdi>Tea &amp; cake</bdi>"));
-    let link = mail.text.split_whitespace().find(|word| word.starts_with("https://")).expect("a link");
+    let link = mail.text.split_whitespace().find(|word| word.contains("/#/room/")).expect("a link");
     let room = "https://app.element.io/#/room/%21room%3Ahs.test?email=carol%40example.org&signurl=";
     assert!(link.starts_with(room), "{link}");
 
@@ -245,7 +244,7 @@ async fn what_strangers_write_is_cut_and_makes_no_links() {
     let stored = store(&server, &alice, json!({ "room_name": long, "room_type": "m.space" })).await.ok();
     assert_eq!(stored["display_name"], "car...@exa...");
     let mail = server.mail_to(ADDRESS, 0).await;
-    assert!(mail.subject.ends_with("to a space on Matrix") && mail.text.contains(&"x".repeat(63)));
+    assert!(mail.subject.contains("space") && mail.text.contains(&"x".repeat(63)));
     assert!(!mail.text.contains(&"x".repeat(64)));
     let evil = json!({ "room_name": "free at evil.example", "sender_display_name": "a\r\nBcc: x@y.example" });
     store(&server, &alice, evil).await.ok();

@@ -6,6 +6,7 @@ mod log;
 mod message;
 mod notices;
 mod sessions;
+mod snapshots;
 mod templates;
 
 use serde_json::{Value, json};

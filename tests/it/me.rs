@@ -8,8 +8,6 @@ use reqwest::Method;
 
 use crate::support::{Mail, Reply, Server};
 
-const SUBJECT: &str = "The link to your page";
-
 /// Checks the properties that every page must have.
 #[track_caller]
 fn shows(reply: &Reply, status: u16, outcome: &str) {
@@ -66,7 +64,10 @@ impl Server {
 
     /// The mails with a link to the page of an address.
     fn links_to(&self, address: &str) -> Vec<Mail> {
-        self.mails().into_iter().filter(|mail| mail.to == address && mail.subject == SUBJECT).collect()
+        self.mails()
+            .into_iter()
+            .filter(|mail| mail.to == address && mail.text.contains("/me/visit/"))
+            .collect()
     }
 
     /// Requests a link and waits for it; returns its path with the query.

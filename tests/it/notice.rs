@@ -10,7 +10,7 @@ use bindery::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server, User, at_least_one, markup, v2};
+use crate::support::{Reply, Server, User, at_least_one, markup, v2, words};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -37,7 +37,8 @@ async fn server() -> Server {
 
 fn processor(name: &str) -> Processor {
     let url = "https://hosting.example/privacy".to_owned();
-    Processor { name: name.to_owned(), purpose: "hosts this server".to_owned(), url }
+    let (name, purpose, country) = (name.to_owned(), "hosts this server".to_owned(), "Sweden".to_owned());
+    Processor { name, purpose, url, country }
 }
 
 impl Server {
@@ -63,7 +64,7 @@ impl Server {
     }
 
     /// Opens a page with an `Accept-Language` header.
-    async fn page(&self, path: &str, language: &str) -> Reply {
+    pub async fn page(&self, path: &str, language: &str) -> Reply {
         self.send(self.build(Method::GET, path).header("accept-language", language)).await
     }
 
@@ -87,6 +88,12 @@ const WORSE: &[Step] = &[
     ("more in the log", |config| config.privacy.lookup_log = LookupLog::Full),
     ("a new processor", |config| config.operator.processors.push(processor("Example Relay"))),
     ("a changed processor", |config| config.operator.processors[0].purpose = "reads mails".to_owned()),
+    ("another country", |config| config.operator.processors[0].country = "Norway".to_owned()),
+    ("a country that is no longer said", |config| config.operator.processors[0].country.clear()),
+    ("a second country", |config| {
+        let more = Processor { country: "Norway".to_owned(), ..processor("Example Hosting") };
+        config.operator.processors.push(more);
+    }),
     ("another controller", |config| config.operator.name = "Other Society".to_owned()),
 ];
 
@@ -116,6 +123,15 @@ async fn p17_everything_else_asks_nobody_and_the_url_stays() {
             config.privacy.lookup_log_days = at_least_one(7);
         }),
         ("a processor less", |config| config.operator.processors.clear()),
+        ("a data protection officer", |config| {
+            config.operator.data_protection_officer = "Dora, dpo@example.org".to_owned();
+        }),
+        ("another data protection officer", |config| {
+            config.operator.data_protection_officer = "Dana, dpo@example.org".to_owned();
+        }),
+        ("no data protection officer", |config| config.operator.data_protection_officer.clear()),
+        ("a representative", |config| config.operator.eu_representative = "Rep, Paris".to_owned()),
+        ("an imprint", |config| config.operator.imprint_url = "https://example.org/imprint".to_owned()),
         ("another authority", |config| config.operator.authority = "Other Authority".to_owned()),
         ("no mails to owners", |config| config.privacy.notify_owners = false),
         ("a longer period, which is still no longer than what was accepted", |config| {
@@ -134,6 +150,60 @@ async fn p17_everything_else_asks_nobody_and_the_url_stays() {
         server.asks(&server.register("bob").await).await,
         "an account that has accepted nothing is asked"
     );
+}
+
+#[tokio::test]
+async fn p17_a_country_that_is_said_for_the_first_time_asks_nobody_and_leaving_it_asks() {
+    let server = server().await.restart(|config| config.operator.processors[0].country.clear());
+    let alice = server.user("alice").await;
+    let before = server.offered().await;
+    let server = server.restart(|config| config.operator.processors[0].country = "Sweden".to_owned());
+    assert!(!server.asks(&alice).await);
+    assert_eq!(server.offered().await, before);
+    // Alice accepted a notice that leaves the country open.
+    let server = server.restart(|config| config.operator.processors[0].country = "Norway".to_owned());
+    assert!(!server.asks(&alice).await);
+}
+
+#[tokio::test]
+async fn p17_every_change_is_listed_and_says_whether_it_asks() {
+    type Listed = (&'static str, bool, fn(&mut Config));
+    let steps: &[Listed] = &[
+        ("data_protection_officer", false, |config| {
+            config.operator.data_protection_officer = "Dora, dpo@example.org".to_owned();
+        }),
+        ("eu_representative", false, |config| config.operator.eu_representative = "Rep, Paris".to_owned()),
+        ("imprint", false, |config| config.operator.imprint_url = "https://example.org/imprint".to_owned()),
+        ("moved_processor", true, |config| config.operator.processors[0].country = "Norway".to_owned()),
+        ("moved_processor", true, |config| config.operator.processors[0].country.clear()),
+        // From here on, people have accepted a notice that leaves the country open.
+        ("located_processor", false, |config| config.operator.processors[0].country = "Norway".to_owned()),
+        ("moved_processor", false, |config| config.operator.processors.push(processor("Example Hosting"))),
+        ("reduced_processor", false, |config| {
+            config.operator.processors.pop();
+        }),
+        ("new_processor", true, |config| config.operator.processors.push(processor("Example Relay"))),
+        ("former_processor", false, |config| {
+            config.operator.processors.pop();
+        }),
+    ];
+    let mut server = server().await;
+    for (number, (key, asks, change)) in (2..).zip(steps) {
+        server = server.restart(change);
+        for language in Language::ALL.map(Language::as_str) {
+            let list = server.read(&format!("/privacy?lang={language}")).await;
+            let start = list.find(&format!("\"/privacy/{number}/{language}\"")).expect("the edition");
+            let end = list.find(&format!("\"/privacy/{}/{language}\"", number - 1)).expect("the one before");
+            let listed = &list[start..end];
+            let name =
+                if *key == "new_processor" || *key == "former_processor" { "Relay" } else { "Hosting" };
+            let words = words::text(language, "privacy", key).replace("{name}", &format!("Example {name}"));
+            assert!(listed.contains(&unescaped(&words)), "{language}: {words} is not in {listed}");
+            assert_eq!(listed.matches("data-change=").count(), 1, "{language}: {listed}");
+            assert!(listed.contains(&format!("data-change=\"{key}\"")), "{language}: {listed}");
+            assert!(listed.contains(&format!("data-asks=\"{asks}\"")), "{language} {key}: {listed}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -159,9 +229,9 @@ async fn p17_every_version_is_kept_with_its_date_and_its_figures() {
     let first = server.offered().await;
     let url =
         first["en"]["url"].as_str().expect("a URL").strip_prefix("https://id.test").expect("ours").to_owned();
-    assert!(server.read(&url).await.contains("<td>40 days</td>"));
+    assert!(part(&server.read(&url).await, "period-access_log").contains("40"));
     let server = server.restart(|_| {});
-    assert!(!server.read("/privacy").await.contains("Version 2"), "nothing has changed");
+    assert!(!server.read("/privacy").await.contains("\"/privacy/2/en\""), "nothing has changed");
 
     server.clock.forward(DAY);
     let server = server.restart(|config| config.privacy.access_log_days = at_least_one(60));
@@ -169,28 +239,53 @@ async fn p17_every_version_is_kept_with_its_date_and_its_figures() {
     let list = server.read("/privacy?lang=en").await;
     let mut rest = list.as_str();
     for expected in [
-        "<a href=\"/privacy/3/en\">Version 3</a>, <time datetime=\"2027-01-16\">16 January 2027</time>",
-        "This version is in force.",
-        "Only the words were changed.",
-        "Nobody was asked again because of this version.",
-        "<a href=\"/privacy/2/en\">Version 2</a>, <time datetime=\"2027-01-16\">",
-        "IP addresses and user agents are kept for 60 days and not 40 days.",
-        "People are asked to agree to this version.",
-        "<a href=\"/privacy/1/en\">Version 1</a>, <time datetime=\"2027-01-15\">15 January 2027</time>",
-        "The first version.",
+        "<a href=\"/privacy/3/en\">",
+        "<time datetime=\"2027-01-16\">",
+        "data-change=\"words\"",
+        "data-asks=\"false\"",
+        "<a href=\"/privacy/2/en\">",
+        "<time datetime=\"2027-01-16\">",
+        "data-change=\"period\"",
+        "60",
+        "40",
+        "data-asks=\"true\"",
+        "<a href=\"/privacy/1/en\">",
+        "<time datetime=\"2027-01-15\">",
+        "data-change=\"first\"",
     ] {
         let at = rest.find(expected).unwrap_or_else(|| panic!("'{expected}' is not next: {rest}"));
         rest = &rest[at..];
     }
     for old in ["/privacy/1/en", &url] {
         let page = server.read(old).await;
-        assert!(page.contains("<td>40 days</td>") && !page.contains("<td>60 days</td>"));
-        assert!(page.contains("This version is no longer in force.") && page.contains("/privacy/3/en"));
+        let period = part(&page, "period-access_log");
+        assert!(period.contains("40") && !period.contains("60"));
+        assert!(page.contains("data-newer=\"3\"") && page.contains("/privacy/3/en"));
     }
     assert!(server.read("/privacy/2/en").await.contains("Example Authority"));
     let newest = server.read("/privacy/3/en").await;
-    assert!(newest.contains("<td>60 days</td>") && !newest.contains("no longer in force"));
-    assert!(server.read("/privacy/1/de").await.contains("<td>40 Tage</td>"), "in every language");
+    assert!(part(&newest, "period-access_log").contains("60") && !newest.contains("data-newer"));
+    assert!(
+        part(&server.read("/privacy/1/de").await, "period-access_log").contains("40"),
+        "in every language"
+    );
+}
+
+#[tokio::test]
+async fn the_notice_that_is_in_force_has_an_address_of_its_own_in_every_language() {
+    let mut server = server().await;
+    for days in [40, 60] {
+        server = server.restart(|config| config.privacy.access_log_days = at_least_one(days));
+        for language in Language::ALL.map(Language::as_str) {
+            let page = server.page(&format!("/privacy/{language}"), "ja").await;
+            assert_eq!(page.status, 200, "{language}");
+            assert!(page.text.contains(&format!("<html lang=\"{language}\">")));
+            assert!(part(&page.text, "period-access_log").contains(&format!("{days} ")), "{language}");
+        }
+    }
+    for path in ["/privacy/it", "/privacy/EN", "/privacy/e", "/privacy/en-GB", "/privacy/%65n%00"] {
+        server.page(path, "en").await.refused(404, "M_UNRECOGNIZED");
+    }
 }
 
 #[tokio::test]
@@ -199,15 +294,17 @@ async fn what_changed_is_said_in_whole_words_of_every_language() {
     let one = |config: &mut Config| config.privacy.connection_log_days = at_least_one(1);
     let server = server.restart(one).restart(|config| config.privacy.lookup_log = LookupLog::Off);
     let server = server.restart(|config| config.privacy.lookup_log = LookupLog::Full);
-    for (language, changed, kept) in [
-        ("en", "1 day and not 100 days.", "The log of lookups is kept for 5 days."),
-        ("fr", "1 jour au lieu de 100 jours.", "journal des recherches : 5 jours."),
-        ("de", "1 Tag, vorher 100 Tage.", "nachgeschlagenen Adressen: 5 Tage."),
-        ("es", "1 día y no 100 días.", "El registro de búsquedas se guarda durante 5 días."),
-    ] {
+    for language in Language::ALL.map(Language::as_str) {
         let list = server.read(&format!("/privacy?lang={language}")).await;
-        for words in [changed, kept] {
-            assert!(list.contains(words), "{words} is not in {list}");
+        let changes: Vec<&str> = list.split("data-change=\"period\">").skip(1).collect();
+        let changes: Vec<&str> = changes.iter().filter_map(|rest| rest.split("</li>").next()).collect();
+        // The newest first: the log of lookups is kept again, connections for a shorter time.
+        for (change, key, figures) in [
+            (changes[0], "period_lookup_log", &["5 "][..]),
+            (changes[1], "period_connection_log", &["1 ", "100 "]),
+        ] {
+            assert!(change.starts_with(&unescaped(&words::text(language, "privacy", key))), "{change}");
+            assert!(figures.iter().all(|figure| change.contains(figure)), "{change}");
         }
         assert!(!list.contains(" 0 "), "the list must not say that data is kept for 0 days: {list}");
     }
@@ -219,7 +316,8 @@ async fn operators_own_documents_take_the_place_of_the_notice_and_it_stays_reada
     let terms = server.request(Method::GET, &v2("/terms"), None, None).await.ok();
     let ids: Vec<_> = terms["policies"].as_object().expect("policies").keys().cloned().collect();
     assert_eq!(ids, ["terms"]);
-    assert!(server.read("/privacy/1/en").await.contains("Privacy notice of id.test"));
+    let notice = server.read("/privacy/1/en").await;
+    assert!(notice.contains("id.test") && notice.contains(" id=\"controller\""));
     let alice = server.user("alice").await;
     let server = server.restart(|config| config.terms.clear());
     assert!(server.asks(&alice).await, "that is another document");
@@ -382,6 +480,9 @@ async fn p20_what_the_operator_says_cannot_become_markup() {
         config.operator.name = evil.to_owned();
         config.operator.postal_address = evil.to_owned();
         config.operator.authority = evil.to_owned();
+        config.operator.data_protection_officer = evil.to_owned();
+        config.operator.eu_representative = evil.to_owned();
+        config.operator.processors[0].country = evil.to_owned();
         config.operator.processors[0].name = evil.to_owned();
         config.operator.processors[0].purpose = evil.to_owned();
     });

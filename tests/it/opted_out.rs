@@ -9,7 +9,6 @@ use std::{
 };
 
 use bindery::{
-    config::SmtpSecurity,
     domain::{
         audit::By,
         bucket::Rate,
@@ -43,7 +42,6 @@ use crate::{
         core::{authenticated, core_in_memory, core_on, user},
         files_with,
         homeserver::Answer,
-        smtp::{Mood, Relay, Stage, server_behind},
     },
     unseen::distance,
 };

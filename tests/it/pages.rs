@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{
     Reply, Server, User, accept_terms,
     homeserver::{Answer, user_info_path},
-    markup, v2,
+    markup, parts, v2, words,
 };
 
 impl Reply {
@@ -137,6 +137,26 @@ async fn links_that_are_over_or_none() {
 }
 
 #[tokio::test]
+async fn only_who_holds_the_link_learns_of_the_address_and_its_stop_link() {
+    let server = Server::start().await;
+    let alice = server.user("alice").await;
+    let (_, link) = server.mailed_link(&alice).await;
+    let wrong = wrong_token(&link);
+    let stop = server.question().stop_link();
+    let (_, homeserver) = parts(&alice.id);
+    for decision in ["look", "confirm", "look", "withdraw", "look"] {
+        for page in [server.open(&wrong).await, server.press(&wrong, decision).await] {
+            for secret in ["alice@example.org", homeserver, &stop, "/stop/"] {
+                assert!(!page.text.contains(secret), "{decision}: {}", page.text);
+            }
+        }
+        if decision != "look" {
+            assert_eq!(server.press(&link, decision).await.status, 200);
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_tokens_on_the_page_count_as_well() {
     let server = Server::start().await;
     let alice = server.user("alice").await;
@@ -155,15 +175,21 @@ async fn pages_speak_the_readers_language() {
     let server = server.await;
     let alice = server.user("alice").await;
     let (_, link) = server.mailed_link(&alice).await;
-    assert_eq!(server.question().subject, "¿Es suya esta dirección de correo?", "the operator's language");
+    assert_eq!(server.question().subject, words::subject("es", "validate"), "the operator's language");
     let read = async |link: &str, accept: &str| {
         server.send(server.build(Method::GET, link).header("accept-language", accept)).await.text
     };
-    assert!(read(&link, "de-AT,en;q=0.5").await.contains("<html lang=\"de\">"));
-    assert!(read(&link, "fr").await.contains("Ce n’était pas moi"));
-    assert!(read(&link, "ja").await.contains("No he sido yo"));
-    assert!(read(&format!("{link}?lang=en"), "fr").await.contains("This was not me"));
-    assert!(read(&format!("{link}?lang=xx"), "fr").await.contains("Ce n’était pas moi"));
+    for (link, accept, language) in [
+        (link.clone(), "de-AT,en;q=0.5", "de"),
+        (link.clone(), "fr", "fr"),
+        (link.clone(), "ja", "es"),
+        (format!("{link}?lang=en"), "fr", "en"),
+        (format!("{link}?lang=xx"), "fr", "fr"),
+    ] {
+        let page = read(&link, accept).await;
+        assert!(page.contains(&format!("<html lang=\"{language}\">")), "{page}");
+        assert!(page.contains(&words::text(language, "ask", "withdraw")), "{page}");
+    }
 }
 
 #[tokio::test]
@@ -246,7 +272,8 @@ async fn the_front_page_says_what_this_is() {
     assert_eq!(page.status, 200);
     let text = page.text.replace("&#x2f;", "/");
     assert!(
-        text.contains("https://id.test") && page.text.contains("<h1>This is a Matrix identity server</h1>")
+        text.contains("https://id.test")
+            && page.text.contains(&format!("<h1>{}</h1>", words::text("en", "front", "title")))
     );
     for (asset, kind) in [("style.css", "text/css"), ("icon.svg", "image/svg+xml")] {
         let reply = server.open(&format!("/assets/{asset}")).await;
@@ -280,7 +307,7 @@ async fn the_page_says_what_confirming_lets_the_account_do_and_it_does_no_more()
     let (victim, mallory) = (server.user("victim").await, server.user("mallory").await);
     server.bind(&victim, "alice@example.org", "victims").await;
     let own = server.question().link();
-    assert!(!server.open(&own).await.text.contains("Your address leads to this account now"));
+    assert!(!server.open(&own).await.text.contains("data-published"));
     let (sid, link) = server.mailed_link(&mallory).await;
     for outcome in ["ask", "used"] {
         let page = server.open(&link).await;
@@ -290,7 +317,7 @@ async fn the_page_says_what_confirming_lets_the_account_do_and_it_does_no_more()
             "{}",
             page.text
         );
-        assert!(page.text.contains("That ends if the account above publishes your address"));
+        assert!(page.text.contains("data-published"));
         server.press(&link, "confirm").await.page(200, "verified");
     }
     // The session of an account removes only what this account published.

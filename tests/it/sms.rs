@@ -10,10 +10,14 @@ use bindery::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{at_least_one, gateway::Gateway, homeserver::Answer};
+use crate::support::{at_least_one, gateway::Gateway, homeserver::Answer, words};
 
 const CODE: &str = "012345";
-const TEXT: &str = "012345 is your code to confirm this number on Matrix (id.test). If you did not ask for it, ignore this message.";
+
+/// The whole message.
+fn message() -> String {
+    words::message("en").replace("{{ code }}", CODE).replace("{{ server_name }}", "id.test")
+}
 
 fn config() -> Config {
     Config {
@@ -87,8 +91,8 @@ fn recipes() -> Vec<Recipe> {
                 basic("AC00000000000000000000000000000000"),
             ],
             body: json!(format!(
-                "Body={}&From=%2B447700900000&To=%2B447400123456",
-                TEXT.replace(' ', "+").replace('(', "%28").replace(')', "%29").replace(',', "%2C")
+                "{}&From=%2B447700900000&To=%2B447400123456",
+                serde_urlencoded::to_string([("Body", message())]).expect("a form")
             )),
             taken: (201, json!({ "sid": "SM0", "status": "queued", "error_code": null })),
             refused: vec![
@@ -106,7 +110,7 @@ fn recipes() -> Vec<Recipe> {
             body: json!({ "mobileTerminate": {
                 "source": { "ton": 5, "address": "Example US" },
                 "destination": { "address": "12015550123" },
-                "message": { "type": "text", "content": TEXT },
+                "message": { "type": "text", "content": message() },
             } }),
             taken: (202, json!({})),
             refused: vec![(400, json!({ "error": { "code": "12" } })), (500, json!({})), (200, json!({}))],
@@ -119,7 +123,7 @@ fn recipes() -> Vec<Recipe> {
             body: json!({ "messages": [{
                 "sender": "Example",
                 "destinations": [{ "to": "4915123456789" }],
-                "content": { "text": TEXT },
+                "content": { "text": message() },
             }] }),
             taken: (200, infobip("PENDING")),
             refused: vec![
@@ -251,7 +255,10 @@ async fn the_directory_gets_a_file_that_nobody_else_may_read() {
     assert!(send(&config, "+447400123456").await);
     let files: Vec<_> = std::fs::read_dir(config.sms_directory()).expect("a directory").collect();
     let file = files[0].as_ref().expect("a file").path();
-    assert_eq!(std::fs::read_to_string(&file).expect("text"), format!("To: +447400123456\n\n{TEXT}\n"));
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("text"),
+        format!("To: +447400123456\n\n{}\n", message())
+    );
     assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
 }
 

@@ -16,7 +16,7 @@ use bindery::{
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Mail, Reply, Server, TestClock, User, core::core_on, files_with, markup};
+use crate::support::{Mail, Reply, Server, TestClock, User, core::core_on, files_with, markup, words};
 
 const ADDRESS: &str = "carol@example.org";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -70,7 +70,7 @@ async fn the_owner_stops_and_allows_messages_when_nothing_is_stored() {
             assert_eq!(page.status, 200);
             if method == Method::GET {
                 shows(&page, 200, "stop");
-                assert!(page.text.contains("no emails to confirm the address in an app"), "{}", page.text);
+                assert!(page.text.contains(&words::text("en", "stop", "what")), "{}", page.text);
             }
         }
         assert_eq!(server.sends(&alice, &format!("open{round}")).await, 1, "looking stops nothing");

@@ -203,6 +203,8 @@ async fn old_databases_still_open() {
         }
         let editions = snapshot.editions().expect("readable");
         assert_eq!((editions.len(), editions[0].number, editions[0].published), (1, 1, Millis(1)));
+        let edition = &editions[0];
+        assert_eq!(edition.facts.version(), edition.version, "keys that came later change no version");
         assert_eq!(snapshot.edition_texts(1).expect("readable")[&Language::En], "an old text");
     }
 }

@@ -136,7 +136,7 @@ pub async fn submit_token_by_link(
     };
     let outcome = outcome.await;
     // No links to other languages: each of them would submit the token again.
-    pages::submitted(&state, &request, Value::Null, outcome)
+    pages::submitted(&state, &request, Value::Null, None, outcome)
 }
 
 /// The medium in the path.

@@ -15,12 +15,14 @@ use crate::{
     domain::{
         ids::{Sid, Token},
         refusal::Refusal,
+        retention::SESSION,
         session::Session,
         shown::ShownId,
     },
     http::{State, body::Body, caller::Caller, error::ApiError},
     ops::address::{
         mailed_link::{self, Link, Question},
+        suppression,
         validate::Validated,
     },
 };
@@ -81,24 +83,22 @@ struct Decision {
 /// `GET /c/{word}`: shows the question and changes nothing.
 pub async fn ask(state: Data<State>, request: HttpRequest, word: Path<String>) -> HttpResponse {
     let Some((sid, token)) = Session::parse_link_word(&word) else {
-        return end(&state, &request, elsewhere(), Outcome::Invalid);
+        return end(&state, &request, elsewhere(), None, Outcome::Invalid);
     };
     let here = in_each_language(&sid, &token);
-    let end = |outcome| end(&state, &request, here.clone(), outcome);
-    let question = |template: &str, question: Question, outcome: Option<&str>| {
-        let Question { account, published } = question;
-        let page = json!({
-            "account": account.as_ref().map(ShownId::of_user),
-            "published": published.as_ref().map(ShownId::of_user),
-            "link": Session::link_word(&sid, &token), "outcome": outcome, "switch": here,
-        });
+    let end = |outcome| end(&state, &request, here.clone(), None, outcome);
+    let with_form = |template: &str, asked: Question, outcome: &str| {
+        let mut page = values(&state, Some(&asked), outcome, here.clone());
+        page["link"] = json!(Session::link_word(&sid, &token));
         state.pages.show(StatusCode::OK, template, language(&state, &request), page)
     };
     match mailed_link::read_link(&state.core, &sid, &token) {
-        Ok(Link::Ask(asked)) => question("confirm.html", asked, None),
-        Ok(Link::Used(asked)) => question("outcome.html", asked, Some("used")),
+        Ok(Link::Ask(asked)) => with_form("confirm.html", asked, ""),
+        Ok(Link::Used(asked)) => with_form("outcome.html", asked, "used"),
         Ok(Link::Expired) => end(Outcome::Expired),
-        Ok(Link::Withdrawn) => end(Outcome::Withdrawn),
+        Ok(Link::Withdrawn(asked)) => {
+            self::end(&state, &request, here.clone(), Some(&asked), Outcome::Withdrawn)
+        }
         Ok(Link::Invalid) => end(Outcome::Invalid),
         Err(failure) => end(Outcome::of(&failure.into())),
     }
@@ -113,42 +113,45 @@ pub async fn decide(
     body: Body,
 ) -> HttpResponse {
     let Some((sid, token)) = Session::parse_link_word(&word) else {
-        return end(&state, &request, elsewhere(), Outcome::Invalid);
+        return end(&state, &request, elsewhere(), None, Outcome::Invalid);
     };
     let decision = body.json_or_form::<Decision>().ok().and_then(|wire| wire.decision).unwrap_or_default();
     let here = in_each_language(&sid, &token);
     if let Err(refusal) = state.core.limits.submit_link(caller.network(), state.core.clock.now()) {
-        return end(&state, &request, here, Outcome::of(&refusal.into()));
+        return end(&state, &request, here, None, Outcome::of(&refusal.into()));
     }
-    match decision.as_str() {
-        "confirm" => {
-            let outcome = mailed_link::confirm(&state.core, sid.clone(), token.clone()).await;
-            submitted(&state, &request, here, outcome.map_err(ApiError::from))
-        }
+    let decided = match decision.as_str() {
+        "confirm" => mailed_link::confirm(&state.core, sid.clone(), token.clone()).await,
         "withdraw" => {
-            let outcome = mailed_link::withdraw(&state.core, sid.clone(), token.clone()).await;
-            let outcome =
-                outcome.map_or_else(|failure| Outcome::of(&failure.into()), |()| Outcome::Withdrawn);
-            end(&state, &request, here, outcome)
+            let withdrawn = mailed_link::withdraw(&state.core, sid.clone(), token.clone()).await;
+            match withdrawn.and_then(|()| mailed_link::read_link(&state.core, &sid, &token)) {
+                Ok(link) => return end(&state, &request, here, link.question(), Outcome::Withdrawn),
+                Err(failure) => Err(failure),
+            }
         }
-        _ => end(&state, &request, here, Outcome::Invalid),
-    }
+        _ => return end(&state, &request, here, None, Outcome::Invalid),
+    };
+    let read = mailed_link::read_link(&state.core, &sid, &token);
+    let asked = read.as_ref().ok().and_then(Link::question);
+    submitted(&state, &request, here, asked, decided.map_err(ApiError::from))
 }
 
 /// The answer after a validation by link: a redirect to the client's `next_link` if there is one, else the page
-/// with the outcome. `here` has the links to the page in each language, or is null.
+/// with the outcome. `here` has the links to the page in each language, or is null. `asked` is for the holder of a mailed
+/// link only.
 pub fn submitted(
     state: &State,
     request: &HttpRequest,
     here: Value,
+    asked: Option<&Question>,
     outcome: Result<Validated, ApiError>,
 ) -> HttpResponse {
     match outcome {
         Ok(Validated { next_link: Some(link) }) => {
             state.pages.private_response(StatusCode::SEE_OTHER).insert_header((LOCATION, link)).finish()
         }
-        Ok(Validated { next_link: None }) => end(state, request, here, Outcome::Verified),
-        Err(error) => end(state, request, here, Outcome::of(&error)),
+        Ok(Validated { next_link: None }) => end(state, request, here, asked, Outcome::Verified),
+        Err(error) => end(state, request, here, None, Outcome::of(&error)),
     }
 }
 
@@ -157,9 +160,30 @@ fn elsewhere() -> Value {
     switch(|language| format!("/?lang={language}"))
 }
 
-fn end(state: &State, request: &HttpRequest, here: Value, outcome: Outcome) -> HttpResponse {
-    let page = json!({ "outcome": outcome.name(), "link": null, "switch": here });
+fn end(
+    state: &State,
+    request: &HttpRequest,
+    here: Value,
+    asked: Option<&Question>,
+    outcome: Outcome,
+) -> HttpResponse {
+    let page = values(state, asked, outcome.name(), here);
     state.pages.show(outcome.status(), "outcome.html", language(state, request), page)
+}
+
+/// The values of `confirm.html` and `outcome.html`. They say something about an address only if `asked` is given, which
+/// is for the holder of a valid link alone.
+pub(super) fn values(state: &State, asked: Option<&Question>, outcome: &str, switch: Value) -> Value {
+    json!({
+        "account": asked.and_then(|asked| asked.account.as_ref()).map(ShownId::of_user),
+        "published": asked.and_then(|asked| asked.published.as_ref()).map(ShownId::of_user),
+        "address": asked.map(|asked| asked.address.as_str()),
+        "stop": asked.map(|asked| suppression::stop_path(&state.core, &asked.address)),
+        "session_hours": SESSION.as_secs() / 3600,
+        "link": null,
+        "outcome": outcome,
+        "switch": switch,
+    })
 }
 
 /// The link to this page in each language. Following it changes nothing.

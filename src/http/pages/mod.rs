@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub use self::{
     confirm::{ask, confirm_link, decide, submitted},
     notice::texts as notice_texts,
-    privacy::{editions, text},
+    privacy::{editions, in_force, text},
     render::Pages,
     security_txt::security_txt,
 };
@@ -65,6 +65,13 @@ fn language(state: &State, request: &HttpRequest) -> Language {
 pub fn preferred_language(state: &State, request: &HttpRequest) -> Language {
     let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     header.and_then(Language::wanted).unwrap_or(state.core.config.mail.default_language)
+}
+
+/// A page that says how something ended, and nothing about an address. `outcome` is a key of the texts, `switch` has
+/// the links to the page in each language.
+fn end(state: &State, status: StatusCode, language: Language, outcome: &str, switch: Value) -> HttpResponse {
+    let page = confirm::values(state, None, outcome, switch);
+    state.pages.show(status, "outcome.html", language, page)
 }
 
 /// Links to the same page in each language.

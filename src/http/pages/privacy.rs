@@ -7,7 +7,7 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::{language, switch};
+use super::{end, language, switch};
 use crate::{
     domain::{
         edition::{Edition, Name},
@@ -51,21 +51,39 @@ fn change(change: &FactChange) -> Value {
     value
 }
 
+/// `GET /privacy/{language}`: the text that is in force. Mails link to it.
+pub async fn in_force(state: Data<State>, request: HttpRequest, code: Path<String>) -> HttpResponse {
+    let found = state.core.editions.last().zip(Language::parse(&code));
+    show(&state, &request, found, |language| format!("/privacy/{language}"))
+}
+
 /// `GET /privacy/{name}/{language}`
 pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
     let (name, code) = path.into_inner();
     let wanted = Language::ALL.into_iter().find(|language| language.as_str() == code);
-    let edition = Name::parse(&name).and_then(|name| name.find(&state.core.editions).cloned());
-    let (Some(language), Some(edition)) = (wanted, edition) else {
-        let language = wanted.unwrap_or_else(|| language(&state, &request));
+    let edition = Name::parse(&name).and_then(|name| name.find(&state.core.editions));
+    if let (Some(language), None) = (wanted, edition) {
         return outcome(&state, StatusCode::NOT_FOUND, language, "unknown_edition");
+    }
+    show(&state, &request, edition.zip(wanted), |language| format!("/privacy/{name}/{language}"))
+}
+
+/// The text of an edition in a language. `path` leads to it in another.
+fn show(
+    state: &State,
+    request: &HttpRequest,
+    found: Option<(&Edition, Language)>,
+    path: impl Fn(&str) -> String,
+) -> HttpResponse {
+    let Some((edition, language)) = found else {
+        return outcome(state, StatusCode::NOT_FOUND, language(state, request), "unknown_edition");
     };
     let text = match privacy_notice::texts(&state.core, edition.number) {
         Ok(mut texts) => texts.remove(&language).unwrap_or_default(),
         Err(error) => {
             // The conversion logs the error.
             let _ = ApiError::from(error);
-            return outcome(&state, StatusCode::INTERNAL_SERVER_ERROR, language, "failed");
+            return outcome(state, StatusCode::INTERNAL_SERVER_ERROR, language, "failed");
         }
     };
     let latest = state.core.editions.last().map_or(edition.number, |latest| latest.number);
@@ -75,14 +93,12 @@ pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, 
         "published": edition.published,
         "newer": (latest != edition.number).then_some(latest),
         "text": text,
-        "switch": switch(|language| format!("/privacy/{name}/{language}")),
+        "switch": switch(path),
     });
     state.pages.show(StatusCode::OK, "edition.html", language, page)
 }
 
 fn outcome(state: &State, status: StatusCode, language: Language, outcome: &str) -> HttpResponse {
     // The edition may not exist in the other languages either, so link to the list.
-    let switch = switch(|language| format!("/privacy?lang={language}"));
-    let page = json!({ "outcome": outcome, "link": null, "switch": switch });
-    state.pages.show(status, "outcome.html", language, page)
+    end(state, status, language, outcome, switch(|language| format!("/privacy?lang={language}")))
 }

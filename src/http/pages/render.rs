@@ -25,6 +25,7 @@ const TEMPLATES: &[&str] = &[
     "layout.html",
     "front.html",
     "accounts.html",
+    "published.html",
     "confirm.html",
     "identifier.html",
     "decision.html",

@@ -95,6 +95,6 @@ fn failed(state: &State, request: &HttpRequest, failure: Failure) -> HttpRespons
 }
 
 fn end(state: &State, request: &HttpRequest, status: StatusCode, outcome: &str) -> HttpResponse {
-    let page = json!({ "outcome": outcome, "link": null, "switch": switch(|language| format!("/?lang={language}")) });
-    state.pages.show(status, "outcome.html", language(state, request), page)
+    let elsewhere = switch(|language| format!("/?lang={language}"));
+    super::end(state, status, language(state, request), outcome, elsewhere)
 }

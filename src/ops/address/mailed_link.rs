@@ -14,6 +14,7 @@ use crate::{
         ids::{Sid, Token, UserId},
         refusal::Refusal,
         session::{Progress, Session},
+        threepid::Address,
         time::Millis,
     },
     ops::{Core, Failure},
@@ -44,14 +45,26 @@ pub enum Link {
     /// The session has expired.
     Expired,
     /// The owner reported *this was not me*.
-    Withdrawn,
+    Withdrawn(Question),
     /// The token is invalid.
     Invalid,
+}
+
+impl Link {
+    /// What the page may show of the session. Only a valid token gets it.
+    pub fn question(&self) -> Option<&Question> {
+        match self {
+            Self::Ask(question) | Self::Used(question) | Self::Withdrawn(question) => Some(question),
+            Self::Expired | Self::Invalid => None,
+        }
+    }
 }
 
 /// What the person decides about.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Question {
+    /// The address that the mail went to.
+    pub address: Address,
     /// The account that asked. `None` if a homeserver asked for a person without an account.
     pub account: Option<UserId>,
     /// The other Matrix ID that the address leads to now. It no longer does once the account publishes the address.
@@ -71,12 +84,13 @@ pub fn read_link(core: &Core, sid: &Sid, token: &Token) -> Result<Link, Failure>
 }
 
 fn link_state(session: Session, published: Option<UserId>, now: Millis) -> Link {
-    let question = |account| Question { account, published };
+    let is_over = session.is_over(now);
+    let question = Question { address: session.address, account: session.account, published };
     match session.progress {
-        Progress::Withdrawn => Link::Withdrawn,
-        _ if session.is_over(now) => Link::Expired,
-        Progress::Validated(_) => Link::Used(question(session.account)),
-        Progress::Pending => Link::Ask(question(session.account)),
+        Progress::Withdrawn => Link::Withdrawn(question),
+        _ if is_over => Link::Expired,
+        Progress::Validated(_) => Link::Used(question),
+        Progress::Pending => Link::Ask(question),
     }
 }
 

@@ -110,8 +110,12 @@ pub async fn lift(core: &Core, address: Address, by: By) -> Result<Option<Millis
 
 /// The stop link of an address, for every mail to it.
 pub fn stop_link(core: &Core, address: &Address) -> String {
-    let token = StopToken::of(address, &core.session_key).text(&core.session_key);
-    format!("{}/stop/{token}", core.config.public_base_url)
+    format!("{}{}", core.config.public_base_url, stop_path(core, address))
+}
+
+/// The stop link without the base URL, for a page that only the owner of the address can open.
+pub fn stop_path(core: &Core, address: &Address) -> String {
+    format!("/stop/{}", StopToken::of(address, &core.session_key).text(&core.session_key))
 }
 
 /// Reads the token of a stop link; `None` unless this server made it.

@@ -12,9 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{REQUEST, wanted};
-use crate::support::{Mail, Server, User, smtp::unlimited, v2};
-
-const ENGLISH: &str = "Is this your e-mail address?";
+use crate::support::{Mail, Server, User, smtp::unlimited, v2, words};
 
 /// A directory of templates: the path of each, and what is in it.
 fn templates(files: &[(&str, &str)]) -> TempDir {
@@ -67,7 +65,7 @@ async fn a_brand_replaces_the_subject_the_text_and_the_html() {
         let mail = mail_of(&server, &alice, brand).await;
         assert_eq!(mail.subject, format!("Acme asks {}", alice.id), "a subject is one line");
         assert!(mail.text.starts_with("Acme text: https://id.test/c/"), "{}", mail.text);
-        assert!(mail.text.contains(&mail.to) && mail.text.contains("Bindery <noreply@localhost>"));
+        assert!(mail.text.contains(&mail.to) && mail.text.contains("noreply@localhost"));
         let html = mail.html.clone().expect("html");
         assert_eq!(html.trim(), format!("<!doctype html><p>Acme html: id.test {}</p>", mail.token()));
     }
@@ -77,7 +75,7 @@ async fn a_brand_replaces_the_subject_the_text_and_the_html() {
 async fn a_template_writes_numbers_lengths_and_dates_in_the_readers_language() {
     let text = "{{ lang }}|{{ 1 | days }}|{{ 2 | hours }}|{{ 30 | minutes }}|{{ 12000 | number }}|{{ 0 | date }}\n{{ 0 | time }}";
     let dir = templates(&[
-        ("acme/mail/en/validate.subject", "A\u{a0}subject \n in\u{a0}{{ 3 | days_dative }}"),
+        ("acme/mail/en/validate.subject", "A\u{a0}subject \n in\u{a0}{{ 3 | days }}"),
         ("acme/mail/en/validate.txt", text),
         ("acme/mail/en/validate.html", text),
     ]);
@@ -137,10 +135,10 @@ async fn what_a_brand_does_not_say_is_said_in_our_words() {
     let mail = mail_of(&server, &alice, Some("acme")).await;
     assert_eq!(mail.subject, "Acme");
     assert!(
-        mail.text.starts_with("A Matrix account asks")
+        mail.text.starts_with(&words::opening("en", "validate"))
             && mail.html.is_some_and(|html| html.contains("<html"))
     );
-    assert_eq!(mail_of(&server, &alice, Some("README")).await.subject, ENGLISH);
+    assert_eq!(mail_of(&server, &alice, Some("README")).await.subject, words::subject("en", "validate"));
 }
 
 #[tokio::test]
@@ -160,22 +158,19 @@ async fn a_brand_says_its_own_words_in_our_frame() {
     let own = "{% extends 'mail/en/frame.html' %}{% block title %}Acme{% endblock %}\
         {% block before %}<p>Acme {{ from }}</p>{% endblock %}{% block button %}Go{% endblock %}";
     let dir = templates(&[("acme/mail/en/validate.html", own)]);
-    let (server, alice) = server_with(&dir, |_| {}).await;
+    let from = "Bindery <noreply@localhost>";
+    let (server, alice) = server_with(&dir, |config| config.mail.from = from.to_owned()).await;
     let (theirs, ours) = (mail_of(&server, &alice, Some("acme")).await, mail_of(&server, &alice, None).await);
     let (html, ours) = (theirs.html.expect("html"), ours.html.expect("html"));
-    for part in [
-        "<html lang=\"en\">",
-        "<title>Acme</title>",
-        ">Go</a>",
-        "Sent by the Matrix identity server id.test.",
-    ] {
+    for part in ["<html lang=\"en\">", "<title>Acme</title>", ">Go</a>", "<a href=\"https://id.test/stop/"] {
         assert!(html.contains(part), "{part} is not in: {html}");
     }
     assert!(html.contains("<p>Acme Bindery &lt;noreply@localhost&gt;</p>"), "it is escaped: {html}");
     let body = &ours[ours.find("<body").expect("a body")..];
     let body = &body[..=body.find('>').expect("its end")];
     assert!(body.contains("style=") && html.contains(body), "{body} is not in: {html}");
-    assert!(!html.contains("A Matrix account asks") && ours.contains("A Matrix account asks"));
+    let opening = words::opening("en", "validate");
+    assert!(!html.contains(&opening) && ours.contains(&opening));
 }
 
 #[tokio::test]
@@ -188,29 +183,7 @@ async fn a_brand_puts_our_words_in_its_own_frame_and_above_its_own_footer() {
         ("acme/mail/fr/footer.txt", "-- \nAcme\n"),
     ]);
     let (server, alice) = server_with(&dir, |_| {}).await;
-    for (language, words) in [
-        (
-            "en",
-            Some([
-                "Acme: Is this your",
-                "<p>A Matrix account asks",
-                "class=\"acme\">Look at the request</a>",
-            ]),
-        ),
-        (
-            "fr",
-            Some([
-                "Acme: Cette adresse",
-                "<p>Un compte Matrix demande",
-                "class=\"acme\">Voir la demande</a>",
-            ]),
-        ),
-        (
-            "de",
-            Some(["Acme: Ist das Ihre", "<p>Ein Matrix-Konto möchte", "class=\"acme\">Anfrage ansehen</a>"]),
-        ),
-        ("es", None),
-    ] {
+    for language in ["en", "fr", "de", "es"] {
         let mut body = wanted(&format!("{language}@example.org"), "secret", 1);
         body["brand"] = json!("acme");
         let request = server.build(Method::POST, &v2(REQUEST)).bearer_auth(&alice.token);
@@ -219,9 +192,13 @@ async fn a_brand_puts_our_words_in_its_own_frame_and_above_its_own_footer() {
         let footer: Vec<&str> = text.lines().skip_while(|line| *line != "-- ").collect();
         let shown = [!footer.is_empty(), footer == ["-- ", "Acme"]];
         assert_eq!(shown, [language != "es", language == "fr"], "{text}");
-        assert_eq!(html.is_some(), words.is_some(), "an own text is the whole mail");
-        for part in words.iter().flatten() {
-            assert!(html.as_ref().is_some_and(|html| html.contains(part)), "{part} is not in: {html:?}");
+        assert_eq!(html.is_some(), language != "es", "an own text is the whole mail");
+        for part in [
+            format!("Acme: {}</title>", words::block(language, "validate", "title")),
+            format!("<p>{}", words::opening(language, "validate")),
+            format!("class=\"acme\">{}</a>", words::block(language, "validate", "button")),
+        ] {
+            assert!(html.as_ref().is_none_or(|html| html.contains(&part)), "{part} is not in: {html:?}");
         }
     }
     let ours = mail_of(&server, &alice, None).await.html.expect("html");
@@ -260,6 +237,49 @@ async fn what_a_template_shows_is_escaped_in_html_and_nowhere_else() {
     assert!(html.contains("&lt;b&gt;&amp;"), "{html}");
     assert!(mail.text.contains("A <b>&'"), "{}", mail.text);
     assert!(mail.subject.contains("A <b>&'"), "{}", mail.subject);
+}
+
+#[tokio::test]
+async fn a_mail_can_say_who_runs_the_server_where_the_notice_is_and_how_long_the_link_works() {
+    let words = "{{ to | isolate }}\n{{ operator or 'nobody' }}\n{{ contact or 'nothing' }}\n{{ privacy }}\n\
+        {{ session_hours }}\n{{ server_name }}";
+    let mut files = Vec::new();
+    for language in ["en", "fr", "de", "es"] {
+        files.push((format!("acme/mail/{language}/validate.txt"), words));
+        files.push((format!("acme/mail/{language}/validate.html"), words));
+    }
+    let files: Vec<_> = files.iter().map(|(path, words)| (path.as_str(), *words)).collect();
+    let dir = templates(&files);
+    let (server, alice) = server_with(&dir, |config| {
+        config.mail.default_brand = "acme".to_owned();
+        config.operator.name = "Tea & Society".to_owned();
+        config.operator.contact = "privacy@example.org".to_owned();
+    })
+    .await;
+    let mail = async |server: &Server, address: &str, language: &str| {
+        let request = server.build(Method::POST, &v2(REQUEST)).bearer_auth(&alice.token);
+        let body = wanted(address, "secret", 1).to_string();
+        server.send(request.header("accept-language", language).body(body)).await.ok();
+        let mail = server.mails().pop().expect("a mail");
+        let html = mail.html.expect("html");
+        let joined = |text: &str| text.lines().collect::<Vec<_>>().join(";");
+        (joined(&mail.text), joined(&html))
+    };
+    for language in ["en", "fr", "de", "es"] {
+        let address = format!("{language}@example.org");
+        let (text, html) = mail(&server, &address, language).await;
+        let rest = format!("privacy@example.org;https://id.test/privacy/{language};24;id.test");
+        assert_eq!(text, format!("{address};Tea & Society;{rest}"));
+        assert_eq!(html, format!("<bdi>{address}</bdi>;Tea &amp; Society;{rest}"));
+        assert_eq!(server.page(&format!("/privacy/{language}"), "ja").await.status, 200, "{language}");
+    }
+    // An address that is read from the right, which a stranger may have chosen.
+    let (text, html) = mail(&server, "אליס@דוגמה.example", "en").await;
+    assert!(text.starts_with("\u{2068}אליס@דוגמה.example\u{2069};"), "{text}");
+    assert!(html.starts_with("<bdi>אליס@דוגמה.example</bdi>;"), "{html}");
+    let server = server.restart(|config| config.operator = Default::default());
+    let (text, _) = mail(&server, "bob@example.org", "en").await;
+    assert!(text.starts_with("bob@example.org;nobody;nothing;"), "{text}");
 }
 
 #[tokio::test]

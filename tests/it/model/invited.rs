@@ -95,9 +95,7 @@ impl Invited {
                     assert!(content.to == address(one.address));
                     Fate::Delivered
                 }
-                Some(Content::OwnerMail(_) | Content::NoMail) => {
-                    panic!("no owner is told, and none has opted out")
-                }
+                Some(Content::OwnerMail(_)) => panic!("no owner is told"),
                 None => {
                     assert!(one.age >= LIFETIME_HOURS, "it may still be taken up");
                     Fate::Withdrawn

@@ -1,10 +1,10 @@
-//! Whether a page is well-formed, holds what a screen reader needs, and names accounts in two parts.
+//! Whether a page is well-formed, holds what a screen reader needs, and names accounts so that nothing hides in them.
 
-/// Whether a page or the HTML of a mail names an account, homeserver and localpart apart, each isolated.
+/// Whether a page or the HTML of a mail names an account, whole or homeserver and localpart apart, isolated.
 pub fn names(html: &str, id: &str) -> bool {
     let (localpart, homeserver) = super::parts(id);
     let is_said = |part: &str| html.contains(&format!("<bdi dir=\"ltr\">{part}</bdi>"));
-    is_said(localpart) && is_said(homeserver)
+    is_said(localpart) && is_said(homeserver) || is_said(id) || html.contains(&format!("<bdi>{id}</bdi>"))
 }
 
 /// Elements that have no end.

@@ -17,6 +17,7 @@ pub mod published;
 pub mod smtp;
 pub mod storage;
 pub mod tls;
+pub mod words;
 
 use std::{
     fs,
@@ -166,8 +167,15 @@ impl Mail {
 
     /// The link to the confirm page, without the server's base URL.
     pub fn link(&self) -> String {
-        let link = self.text.split_whitespace().find(|word| word.contains("/c/")).expect("a link");
-        link[link.find("/c/").expect("a path")..].to_owned()
+        self.path("/c/")
+    }
+
+    /// The first link with this path before its secret, without the server's base URL.
+    pub fn path(&self, path: &str) -> String {
+        let (_, rest) = self.text.split_once(path).unwrap_or_else(|| panic!("no {path} in {}", self.text));
+        let is_secret = |c: &char| c.is_ascii_alphanumeric() || "-_".contains(*c);
+        let secret: String = rest.chars().take_while(is_secret).collect();
+        format!("{path}{secret}")
     }
 
     /// The token in the link.
@@ -177,16 +185,15 @@ impl Mail {
 
     /// The stop link, without the server's base URL.
     pub fn stop_link(&self) -> String {
-        let link = self.text.split_whitespace().find(|word| word.contains("/stop/")).expect("a stop link");
-        link[link.find("/stop/").expect("a path")..].to_owned()
+        self.path("/stop/")
     }
 
-    /// Whether both parts name an account, homeserver and localpart apart.
+    /// Whether both parts name an account: whole, or homeserver and localpart apart.
     pub fn names(&self, id: &str) -> bool {
         let (localpart, homeserver) = parts(id);
         let is_said = |part: &str| self.text.lines().any(|line| line.ends_with(&format!(": {part}")));
         let html = self.html.as_deref().is_none_or(|html| markup::names(html, id));
-        html && is_said(localpart) && is_said(homeserver)
+        html && (self.text.contains(id) || is_said(localpart) && is_said(homeserver))
     }
 }
 

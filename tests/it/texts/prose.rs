@@ -40,7 +40,7 @@ pub fn expressions(source: &str) -> BTreeSet<String> {
         let quoted = inner.split('"').enumerate();
         let without_words =
             quoted.map(|(at, part)| if at % 2 == 1 && part.contains(' ') { "…" } else { part });
-        without_words.collect::<Vec<_>>().join("\"").replace("days_dative", "days")
+        without_words.collect::<Vec<_>>().join("\"")
     };
     let expression = |token| match token {
         Token::Words(_) => None,
