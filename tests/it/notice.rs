@@ -30,6 +30,9 @@ async fn server() -> Server {
         config.operator.contact = "privacy@example.org".to_owned();
         config.operator.authority = "Example Authority".to_owned();
         config.operator.authority_url = "https://authority.example/complain".to_owned();
+        config.operator.data_protection_officer = "Dana Officer".to_owned();
+        config.operator.eu_representative = "Rep Limited".to_owned();
+        config.operator.imprint_url = "https://imprint.example/".to_owned();
         config.operator.processors = vec![processor("Example Hosting")];
     })
     .await
@@ -348,12 +351,14 @@ async fn the_notice_is_offered_under_the_title_that_its_pages_have() {
 /// (3.5), correction and removal (3.1.2, 3.6), processors (3.9), sale (3.10), weaknesses (3.12),
 /// complaints (4), changes (1.2, 5), and each right (3.1.3, 3.1.4).
 const PARTS: &[&str] = &[
+    "short",
+    "others",
     "controller",
     "service",
     "collected",
     "visible",
     "peers",
-    "invitations",
+    "processors",
     "lookups",
     "periods",
     "period-binding",
@@ -374,20 +379,19 @@ const PARTS: &[&str] = &[
     "period-copy",
     "removal",
     "rights",
+    "right-objection",
     "right-informed",
     "right-access",
     "right-rectification",
     "right-erasure",
     "right-restriction",
     "right-portability",
-    "right-objection",
     "right-automated",
+    "complaint",
     "children",
     "disclosure",
     "sale",
-    "processors",
     "security",
-    "complaint",
     "changes",
 ];
 
@@ -413,7 +417,14 @@ async fn p20_every_fact_and_right_is_there_in_every_language() {
         for (id, facts) in [
             (
                 "controller",
-                &["Example Society", "1 Example Road, Exampletown", "mailto:privacy@example.org"][..],
+                &[
+                    "Example Society",
+                    "1 Example Road, Exampletown",
+                    "mailto:privacy@example.org",
+                    "Dana Officer",
+                    "Rep Limited",
+                    "https://imprint.example/",
+                ][..],
             ),
             ("collected", &["6"]),
             ("period-lookup_log", &["5 "]),
@@ -427,10 +438,15 @@ async fn p20_every_fact_and_right_is_there_in_every_language() {
             ("period-outbox", &["7 "]),
             ("period-audit", &["365 "]),
             ("removal", &["href=\"/me\"", "20 "]),
-            ("rights", &["href=\"/me\""]),
+            ("right-objection", &["href=\"/me\""]),
             ("right-portability", &["JSON"]),
             ("children", &["16"]),
-            ("processors", &["Example Hosting", "hosts this server", "https://hosting.example/privacy"]),
+            (
+                "processors",
+                &["Example Hosting", "hosts this server", "Sweden", "https://hosting.example/privacy"],
+            ),
+            ("short", &["Example Society", "20\u{a0}", "href=\"/me\""]),
+            ("others", &["24\u{a0}", "25\u{a0}", "href=\"/me\""]),
             ("security", &["TLS", "mailto:privacy@example.org"]),
             ("complaint", &["Example Authority", "https://authority.example/complain"]),
             ("changes", &["href=\"/privacy\""]),

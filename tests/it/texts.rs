@@ -101,7 +101,8 @@ fn every_language_has_every_text() {
         let other = translations(language);
         assert!(other.keys().eq(english.keys()), "{language:?}: {:?}", differing(&other, &english));
         for (key, text) in &other {
-            assert_ne!(text, &english[key], "{language:?} {key} is translated");
+            let is_the_same_word = text == "Version {number}";
+            assert!(is_the_same_word || text != &english[key], "{language:?} {key} is translated");
         }
         assert_eq!(templates(language), templates(Language::En), "{language:?}");
     }
