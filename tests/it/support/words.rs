@@ -25,9 +25,11 @@ pub fn subject(language: &str, kind: &str) -> String {
     subject.trim().to_owned()
 }
 
-/// The text of a kind of mail up to its first variable, as far as it is on one line.
+/// The text of a kind of mail after its title and up to its first variable, as far as it is on one line.
 pub fn opening(language: &str, kind: &str) -> String {
-    up_to_variable(&read(&format!("mail/{language}/{kind}.txt")))
+    let text = read(&format!("mail/{language}/{kind}.txt"));
+    let (_title, text) = text.split_once("\n\n").expect("a title");
+    up_to_variable(text)
 }
 
 /// The template of the message to a phone with a code.
