@@ -1,6 +1,6 @@
 //! Bindery, a Matrix identity server: the map.
 //!
-//! A person proves that they own an e-mail address or a telephone number and binds it to their Matrix ID. Other
+//! A person proves that they own an email address or a phone number and binds it to their Matrix ID. Other
 //! people find the Matrix ID by a hash of the address. The owner can unbind it at any time.
 //!
 //! Start reading where a request arrives, in `http::routes`. A handler in `http::api` parses the request into
@@ -13,7 +13,7 @@
 //! | `app` | the running server: start, listeners, supervision, shutdown |
 //! | `http`, `tasks` | incoming requests: the API, the pages, the operator's control socket; background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
 //! | `admin` | the operator's commands |
-//! | `remote` | outgoing requests: homeservers, mail, messages to telephones |
+//! | `remote` | outgoing requests: homeservers, mail, messages to phones |
 //! | `ops` | the operations, in folders by subject |
 //! | `store`, `logs` | the database; the log files of lookups and callers |
 //! | `config`, `assets`, `metrics`, `parts` | the settings; the embedded files; the counters for Prometheus; threads that report their end |

@@ -31,7 +31,7 @@ impl Input for Address {
     fn from_input(text: &str) -> Result<Self, InvalidInput> {
         Self::typed(text).ok_or_else(|| {
             InvalidInput(format!(
-                "'{text}' is neither an e-mail address nor a telephone number; write a number with its country code, like +44 20 7946 0018"
+                "'{text}' is neither an email address nor a phone number; write a number with its country code, like +44 20 7946 0018"
             ))
         })
     }
@@ -41,7 +41,7 @@ impl Input for Address {
     }
 }
 
-/// An address that can only be an e-mail address.
+/// An address that can only be an email address.
 #[derive(Clone, Debug)]
 pub struct Email(pub Address);
 
@@ -49,7 +49,7 @@ impl Input for Email {
     fn from_input(text: &str) -> Result<Self, InvalidInput> {
         let address = Address::email(text).map(Self);
         address.ok_or_else(|| {
-            InvalidInput(format!("'{text}' is not an e-mail address; write it like alice@example.org"))
+            InvalidInput(format!("'{text}' is not an email address; write it like alice@example.org"))
         })
     }
 

@@ -21,7 +21,7 @@ pub enum CancelInvitations {
     /// The one with this token.
     #[serde(with = "input")]
     Token(Token),
-    /// All to this e-mail address.
+    /// All to this email address.
     #[serde(with = "input")]
     Address(Email),
     /// All that this account sent.

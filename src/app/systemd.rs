@@ -38,9 +38,10 @@ pub fn stopping() {
 /// Runs `open`, and extends the start timeout whenever a step of a repair or migration is over.
 pub fn extend_start_timeout<T>(open: impl FnOnce() -> T) -> T {
     let (opened, waiting) = mpsc::channel::<()>();
+    // Read before the thread starts, because `open` may be quicker.
+    let mut seen = steps_done();
     thread::scope(|scope| {
         let extend = move || {
-            let mut seen = steps_done();
             loop {
                 let is_open = waiting.recv_timeout(START_CHECK_INTERVAL) != Err(RecvTimeoutError::Timeout);
                 let steps = steps_done();

@@ -20,7 +20,7 @@ pub struct AuditArguments {
     /// Entries of the last so many days
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     since: u32,
-    /// Only entries about this e-mail address or telephone number
+    /// Only entries about this email address or phone number
     #[arg(long, conflicts_with = "mxid")]
     address: Option<String>,
     /// Only entries about this Matrix ID

@@ -24,7 +24,7 @@ pub struct CancelArguments {
     /// The invitation with this token
     #[arg(long)]
     token: Option<String>,
-    /// Every invitation to this e-mail address, except those stored without it because it had opted out
+    /// Every invitation to this email address, except those stored without it because it had opted out
     #[arg(long)]
     address: Option<String>,
     /// Every invitation that this Matrix ID sent

@@ -22,7 +22,7 @@ pub struct PersonArguments {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct SubjectArguments {
-    /// Their e-mail address, or telephone number with its country code
+    /// Their email address, or phone number with its country code
     #[arg(long)]
     address: Option<String>,
     /// Their Matrix ID, like @alice:example.org

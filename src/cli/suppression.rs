@@ -15,7 +15,7 @@ pub enum SuppressionCommand {
 /// The arguments of both.
 #[derive(clap::Args)]
 pub struct AddressArguments {
-    /// An e-mail address, or a telephone number with its country code
+    /// An email address, or a phone number with its country code
     #[arg(long)]
     address: String,
     #[command(flatten)]

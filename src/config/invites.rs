@@ -1,4 +1,4 @@
-//! `[invites]`: invitations to e-mail addresses that are not bound to a Matrix ID.
+//! `[invites]`: invitations to email addresses that are not bound to a Matrix ID.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{at_least_one, default_days};
 use crate::domain::{retention::Period, time::DAY};
 
-/// Invitations to e-mail addresses that are not bound to a Matrix ID.
+/// Invitations to email addresses that are not bound to a Matrix ID.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Invites {
@@ -18,7 +18,7 @@ pub struct Invites {
     pub web_client_url: String,
     /// How many characters of each side of an invited address the room shows, 0 to 3: 1 shows "f...@b...".
     pub show_characters: usize,
-    /// How many invitation mails this server sends in one day (UTC), for all inviters together.
+    /// How many invitations this server stores in one day (UTC), for all inviters together.
     pub daily_ceiling: NonZeroU32,
     /// IDs of rooms for which this server refuses invitations.
     pub blocked_rooms: Vec<String>,

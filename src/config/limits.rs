@@ -55,7 +55,7 @@ pub struct Limits {
     pub visit_per_ip: Rate,
     /// Links to the page of one address or number, for all callers together.
     pub visit_per_address: Rate,
-    /// Messages to one telephone number, for all accounts and homeservers together.
+    /// Messages to one phone number, for all accounts and homeservers together.
     pub sms_per_number: Rate,
     /// Messages to the numbers of one country, for all accounts and homeservers together; links to people's own pages may use up a quarter.
     pub sms_per_country: Rate,

@@ -55,11 +55,11 @@ pub struct Config {
     pub mail: Mail,
     /// Rules for the validation of addresses.
     pub validation: Validation,
-    /// How this server sends messages to telephones.
+    /// How this server sends messages to phones.
     pub sms: Sms,
-    /// Invitations to e-mail addresses that are not bound to a Matrix ID.
+    /// Invitations to email addresses that are not bound to a Matrix ID.
     pub invites: Invites,
-    /// Homeservers that may validate telephone numbers here for people without an account.
+    /// Homeservers that may validate phone numbers here for people without an account.
     pub delegation: Delegation,
     /// Rules for lookups of addresses.
     pub lookup: Lookup,
@@ -196,7 +196,7 @@ pub struct Validation {
     pub next_link_prefixes: Vec<String>,
 }
 
-/// Homeservers that may validate telephone numbers here for people without an account.
+/// Homeservers that may validate phone numbers here for people without an account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delegation {

@@ -33,7 +33,7 @@ pub struct Privacy {
     pub deleted_binding_days: NonZeroU32,
     /// After how many days without use an access token is deleted, 1 to 365.
     pub idle_account_days: NonZeroU32,
-    /// Whether this server mails the owner of an e-mail address when it is published or withdrawn.
+    /// Whether this server mails the owner of an email address when it is published or withdrawn.
     pub notify_owners: bool,
 }
 
@@ -71,7 +71,7 @@ pub struct Operator {
     pub name: String,
     /// Their postal address, in one line.
     pub postal_address: String,
-    /// The e-mail address for questions of people about their data.
+    /// The email address for questions of people about their data.
     pub contact: String,
     /// Your data protection officer and how to reach them, in one line; empty if you have none.
     pub data_protection_officer: String,
@@ -113,7 +113,7 @@ impl Operator {
         let contact = &self.contact;
         require(
             contact.is_empty() || Address::email(contact).is_some(),
-            format!("operator.contact: '{contact}' is not an e-mail address, like 'privacy@example.org'"),
+            format!("operator.contact: '{contact}' is not an email address, like 'privacy@example.org'"),
         );
         let url = &self.security_contact;
         require(
@@ -123,7 +123,7 @@ impl Operator {
         for (key, url) in [("authority_url", &self.authority_url), ("imprint_url", &self.imprint_url)] {
             require(
                 url.is_empty() || is_web_page(url),
-                format!("operator.{key}: '{url}' must begin with https:// and a host"),
+                format!("operator.{key}: '{url}' must begin with https:// or http://, then a host"),
             );
         }
         let lines = [
@@ -143,7 +143,7 @@ impl Operator {
             require(
                 is_web_page(url),
                 format!(
-                    "operator.processors: the url '{url}' of '{name}' must begin with https:// and a host"
+                    "operator.processors: the url '{url}' of '{name}' must begin with https:// or http://, then a host"
                 ),
             );
             require(

@@ -1,4 +1,4 @@
-//! `[sms]`: how Bindery sends messages with codes to telephones. Their texts are in `assets/sms`.
+//! `[sms]`: how Bindery sends messages with codes to phones. Their texts are in `assets/sms`.
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, path::PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Config, Password, at_least_one};
 use crate::domain::phone::is_country;
 
-/// How this server sends messages to telephones.
+/// How this server sends messages to phones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sms {
@@ -29,11 +29,11 @@ pub struct Sms {
     pub http: SmsHttp,
 }
 
-/// How messages to telephones are delivered.
+/// How messages to phones are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmsTransport {
-    /// Not at all; people cannot validate telephone numbers.
+    /// Not at all; people cannot validate phone numbers.
     Off,
     /// Into files.
     Directory,

@@ -1,4 +1,4 @@
-//! The six-digit codes that validate telephone numbers, and their stored hashes.
+//! The six-digit codes that validate phone numbers, and their stored hashes.
 //!
 //! A code has too little entropy for a plain hash, so Bindery stores its argon2id hash (RFC 9106). Each hash
 //! costs tens of milliseconds and 19 MiB of memory, so callers must bound how many run at once.

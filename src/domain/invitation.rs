@@ -124,7 +124,7 @@ impl Invitation {
 /// everybody in the room.
 pub const MAX_SHOWN_CHARACTERS: usize = 3;
 
-/// The name that the room shows instead of an e-mail address: `f...@b...`. It has at most `shown` characters of
+/// The name that the room shows instead of an email address: `f...@b...`. It has at most `shown` characters of
 /// each side, never more than [`MAX_SHOWN_CHARACTERS`], and never a whole side.
 pub fn display_name(address: &Address, shown: usize) -> String {
     let cut = |part: &str| {

@@ -56,7 +56,7 @@ pub struct Controller {
     pub name: String,
     /// Their postal address.
     pub postal_address: String,
-    /// The e-mail address to write to.
+    /// The email address to write to.
     pub contact: String,
     /// The data protection officer, and how to reach them.
     #[serde(default)]

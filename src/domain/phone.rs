@@ -1,4 +1,4 @@
-//! Parses telephone numbers as people write them into E.164 digits, by the rules of libphonenumber (ITU-T
+//! Parses phone numbers as people write them into E.164 digits, by the rules of libphonenumber (ITU-T
 //! E.164).
 
 use phonenumber::{Mode, PhoneNumber as Parsed, Type, country, metadata::DATABASE};

@@ -40,14 +40,14 @@ pub enum Refusal {
     /// A required parameter is missing.
     #[error("The parameter '{0}' is missing")]
     MissingParam(&'static str),
-    /// The e-mail address is invalid.
-    #[error("This is not an e-mail address that mail can be sent to")]
+    /// The email address is invalid.
+    #[error("This is not an email address that mail can be sent to")]
     InvalidEmail,
     /// The relay did not accept the mail.
     #[error("The mail could not be sent; try again later")]
     EmailSendError,
-    /// The telephone number is invalid.
-    #[error("This is not a telephone number in the given country")]
+    /// The phone number is invalid.
+    #[error("This is not a phone number in the given country")]
     InvalidPhoneNumber,
     /// The operator does not allow messages to that country.
     #[error("This identity server sends no messages to that country")]
@@ -81,8 +81,8 @@ pub enum Refusal {
         /// The Matrix ID.
         user_id: UserId,
     },
-    /// Only e-mail addresses can be invited.
-    #[error("Only e-mail addresses can be invited")]
+    /// Only email addresses can be invited.
+    #[error("Only email addresses can be invited")]
     UnsupportedMedium,
     /// There is no such invitation, or it was used, cancelled or has expired.
     #[error("No invitation has this token; perhaps it was used or cancelled, or it has expired")]

@@ -45,7 +45,7 @@ pub struct Session {
     pub account: Option<UserId>,
     /// The hash of the secret that the client chose.
     pub client_secret: SecretHash,
-    /// The hash of the last code for a telephone number. The token of a mail is not stored, see
+    /// The hash of the last code for a phone number. The token of a mail is not stored, see
     /// [`Session::link_token`].
     pub code: Option<CodeHash>,
     /// The code before that, until the gateway accepts the message with the last one. If that message fails, the

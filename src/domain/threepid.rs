@@ -1,4 +1,4 @@
-//! Third-party identifiers: parses e-mail addresses and telephone numbers into their canonical form.
+//! Third-party identifiers: parses email addresses and phone numbers into their canonical form.
 //!
 //! Clients hash the canonical form, and Bindery stores and looks up the same (specification, appendix "3PID
 //! Types"). Addresses never print themselves.
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{characters::is_invisible, secret::redacted, typed_number::in_ascii};
 
-/// The longest e-mail address in characters: the limit that homeservers use. RFC 5321 allows 254 bytes on the
+/// The longest email address in characters: the limit that homeservers use. RFC 5321 allows 254 bytes on the
 /// wire.
 pub const MAX_EMAIL_CHARS: usize = 500;
 
@@ -17,7 +17,7 @@ pub const MAX_EMAIL_CHARS: usize = 500;
 pub enum Medium {
     /// `email`
     Email,
-    /// `msisdn`: a telephone number, digits only.
+    /// `msisdn`: a phone number, digits only.
     Msisdn,
 }
 
@@ -75,7 +75,7 @@ impl Address {
         Self { medium, text: text.to_owned() }
     }
 
-    /// Parses what a person types: an e-mail address, or a telephone number with its country code,
+    /// Parses what a person types: an email address, or a phone number with its country code,
     /// with or without `+`, spaces, dots, hyphens and brackets, in the digits of any script.
     pub fn typed(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -90,7 +90,7 @@ impl Address {
         Self::msisdn(&digits)
     }
 
-    /// Parses an e-mail address: one unquoted `@`, no display name, no comment, no control
+    /// Parses an email address: one unquoted `@`, no display name, no comment, no control
     /// character. The local part is case-folded; the domain becomes lower-case U-labels.
     pub fn email(text: &str) -> Option<Self> {
         if text.chars().count() > MAX_EMAIL_CHARS {
@@ -103,7 +103,7 @@ impl Address {
         (text.chars().count() <= MAX_EMAIL_CHARS).then_some(Self { medium: Medium::Email, text })
     }
 
-    /// Parses a telephone number in international form without its `+`: 5 to 15 digits that do
+    /// Parses a phone number in international form without its `+`: 5 to 15 digits that do
     /// not begin with a zero (E.164).
     pub fn msisdn(text: &str) -> Option<Self> {
         let ok = (5..=15).contains(&text.len())
@@ -122,7 +122,7 @@ impl Address {
         &self.text
     }
 
-    /// The local part and the domain for SMTP, with the domain as A-labels (RFC 5890). `None` for a telephone
+    /// The local part and the domain for SMTP, with the domain as A-labels (RFC 5890). `None` for a phone
     /// number, if the domain has no A-labels, or if the address is longer than a path may be (254 bytes, RFC 5321
     /// section 4.5.3.1.3): no mail could ever be sent to it.
     pub fn smtp(&self) -> Option<(&str, String)> {

@@ -86,7 +86,7 @@ fn forwarded_address(entry: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port)
 }
 
-/// A homeserver that the operator allows to validate telephone numbers here.
+/// A homeserver that the operator allows to validate phone numbers here.
 pub struct Delegate;
 
 impl FromRequest for Delegate {

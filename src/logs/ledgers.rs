@@ -125,7 +125,7 @@ impl<const N: usize> Page<N> {
             return Ok(());
         }
         let file = files::append(file, |file| write_rows(self.tally.changed(), kind, columns, file))?;
-        // Even if they do not reach the disk: writing them again each minute would fill it.
+        // Mark them as stored even if the fsync fails. Otherwise each minute would append them again and fill the disk.
         self.tally.set_stored();
         self.lines += changed;
         file.sync_data()

@@ -1,7 +1,7 @@
 //! A bounded cache of the answers of other servers. If it is full, it evicts an answer of the owner that has the most.
 //!
 //! An answer expires. A failure is cached too, for as long as its backoff says, so that callers cannot make
-//! Bindery ask a dead server again and again. It evicts no answer as long as there are failures. Two requests for the same server at the same time both ask it.
+//! Bindery ask a dead server again and again. Two concurrent requests for the same server both ask it.
 
 use std::{
     cmp::Reverse,

@@ -18,11 +18,12 @@ use lettre::{
 };
 use tokio_rustls::TlsConnector;
 
+pub use super::relay::ConnectionPermit;
 use super::{
     mail_headers::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, reply_to, sender},
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
-    relay::{ConnectionPermit, Connector, Relay, RelayError, Security, Stage},
+    relay::{Asker, Connector, Relay, RelayError, Security, Stage, Terms},
     spool::Spool,
     trust::{Pinned, trust},
 };
@@ -181,12 +182,18 @@ impl Mailer {
         }
     }
 
-    /// Sends the mail that validates an address.
+    /// Sends the mail that validates an address. Once the relay has accepted the recipient, a failure is logged and not
+    /// returned: the caller chooses what is in the message, and one to an address that opted out cannot fail there
+    /// (design, section 4, rule 12).
     ///
     /// # Errors
-    /// If it was not accepted. The reason is in the log, without the address.
+    /// If the recipient was not accepted. The reason is in the log, without the address.
     pub async fn send_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
-        self.transmit(&self.validation(mail)?, None).await
+        let (message, terms) = (self.validation(mail)?, Terms::AskedBy(Asker::Account(&mail.account)));
+        match &self.transport {
+            Transport::Smtp(relay) => until_recipient(relay.send(&message, terms).await),
+            Transport::Directory(_) => self.transmit(&message, terms).await,
+        }
     }
 
     /// Does what [`Mailer::send_validation`] does, but cancels the mail after the relay has accepted its recipient.
@@ -196,7 +203,9 @@ impl Mailer {
     pub async fn rehearse_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
         let message = self.validation(mail)?;
         match &self.transport {
-            Transport::Smtp(relay) => relay.rehearse(&message).await.map_err(|error| not_sent(&error)),
+            Transport::Smtp(relay) => {
+                until_recipient(relay.rehearse(&message, Asker::Account(&mail.account)).await)
+            }
             Transport::Directory(_) => Ok(()),
         }
     }
@@ -228,7 +237,7 @@ impl Mailer {
             expire_days: mail.expire_days,
         });
         let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
-        self.transmit(&message, Some(permit)).await
+        self.transmit(&message, Terms::Queued(permit)).await
     }
 
     /// Sends the mail that tells the owner of an address that it was bound or unbound.
@@ -247,7 +256,7 @@ impl Mailer {
             BindingChange::Unbound => About::Unbound(account),
         };
         let message = self.message((&notice.address, stop), &self.me(), notice.language, None, about)?;
-        self.transmit(&message, Some(permit)).await
+        self.transmit(&message, Terms::Queued(permit)).await
     }
 
     /// Sends the mail with the link to its reader's own page.
@@ -257,7 +266,7 @@ impl Mailer {
     pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
         let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
         let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
-        self.transmit(&message, None).await
+        self.transmit(&message, Terms::AskedBy(Asker::Visitor)).await
     }
 
     /// The page on which anybody can ask for the link to their own page. It holds no secret.
@@ -293,13 +302,9 @@ impl Mailer {
         })
     }
 
-    async fn transmit(
-        &self,
-        message: &Message,
-        permit: Option<ConnectionPermit<'_>>,
-    ) -> Result<(), MailError> {
+    async fn transmit(&self, message: &Message, terms: Terms<'_>) -> Result<(), MailError> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.send(message, permit).await.map_err(|error| not_sent(&error)),
+            Transport::Smtp(relay) => relay.send(message, terms).await.map_err(|error| not_sent(&error)),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
                 tracing::warn!(%error, "a mail could not be written into mail.directory");
                 MailError::Temporary
@@ -342,6 +347,17 @@ impl Mailer {
                 .multipart(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html)))?,
             None => message.singlepart(text)?,
         })
+    }
+}
+
+/// The result of a mail as far as its caller hears it.
+fn until_recipient(sent: Result<(), RelayError>) -> Result<(), MailError> {
+    match sent {
+        Err(error) if error.is_after_recipient() => {
+            not_sent(&error);
+            Ok(())
+        }
+        sent => sent.map_err(|error| not_sent(&error)),
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Variables<'a> {
     pub server_name: &'a str,
     /// The name of the operator.
     pub operator: Option<&'a str>,
-    /// The e-mail address of the operator.
+    /// The email address of the operator.
     pub contact: Option<&'a str>,
     /// The variables of this kind of mail.
     #[serde(flatten)]

@@ -27,7 +27,7 @@ use lettre::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    time::{Instant as TokioInstant, sleep, timeout, timeout_at},
+    time::{Instant as TokioInstant, sleep_until, timeout, timeout_at},
 };
 
 pub use self::{
@@ -36,11 +36,12 @@ pub use self::{
 };
 use self::{error::ConnectError, shares::Shares};
 use super::lengths::Lengths;
-use crate::domain::{outbox::Kind, registrable::registrable_domain};
+use crate::domain::{ids::UserId, outbox::Kind, registrable::registrable_domain};
 
-/// How long the relay may take to accept a whole message while nobody waits: it may deliver or filter it first, and a
-/// mail whose acceptance Bindery does not hear would be sent again (RFC 5321 section 4.5.3.2.6).
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the relay may take to accept the message of a queued mail. It may filter or deliver it first, and a mail
+/// whose acceptance Bindery does not hear is sent again. RFC 5321 section 4.5.3.2.6 asks for ten minutes, but strangers
+/// could hold the connections for that long.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An idle connection is not reused after this: a firewall may have dropped it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
@@ -48,8 +49,8 @@ const MAX_IDLE: Duration = Duration::from_secs(60);
 /// One mail relay.
 pub struct Relay {
     connector: Connector,
-    /// How long a mail may take, until the relay's last answer. For a queued mail this begins once it has its permit,
-    /// for another before it waits for a connection.
+    /// How long a mail may take, until the relay has accepted its recipient, or the whole mail if a person waits for it.
+    /// It begins once a queued mail has its permit, otherwise before the wait for a connection.
     timeout: Duration,
     connections: Semaphore,
     /// From two connections on, this leaves one for mails that a person waits for.
@@ -60,6 +61,10 @@ pub struct Relay {
     /// for. From three on, both together leave one for other domains.
     outbox_domain_shares: Shares,
     request_domain_shares: Shares,
+    /// How many connections one account may use for mails that a person waits for, and how many all accounts of one
+    /// homeserver's domain: all but one. Strangers may ask for recipients about which the relay is slow.
+    asker_shares: Shares,
+    asker_domain_shares: Shares,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
     /// How long the relay took to accept recent messages, after their recipients.
     lengths: Lengths,
@@ -77,7 +82,24 @@ enum End {
 #[derive(Default)]
 pub struct ConnectionPermit<'a> {
     _permits: Vec<SemaphorePermit<'a>>,
-    _domain_permit: Option<OwnedSemaphorePermit>,
+    _shares: Vec<OwnedSemaphorePermit>,
+}
+
+/// Who waits for a mail.
+#[derive(Clone, Copy)]
+pub enum Asker<'a> {
+    /// An account that asks somebody to confirm an address.
+    Account(&'a UserId),
+    /// Somebody who asks for the link to their own page. Bindery does not know who it is.
+    Visitor,
+}
+
+/// On what terms a mail gets a connection.
+pub enum Terms<'a> {
+    /// A queued mail, which has its permit.
+    Queued(ConnectionPermit<'a>),
+    /// A mail that somebody waits for. It waits for a connection, for at most half of the timeout.
+    AskedBy(Asker<'a>),
 }
 
 impl Relay {
@@ -94,6 +116,8 @@ impl Relay {
             invitation_permits: all_but(2),
             outbox_domain_shares: Shares::new((connections - half).saturating_sub(1)),
             request_domain_shares: Shares::new(half),
+            asker_shares: Shares::new(1),
+            asker_domain_shares: Shares::new(connections.saturating_sub(1)),
             idle: Mutex::default(),
             // A relay close by.
             lengths: Lengths::new(10..50),
@@ -103,7 +127,7 @@ impl Relay {
     /// Waits until a queued mail to this registrable domain may use a connection.
     pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str) -> ConnectionPermit<'_> {
         // First, so that a mail that waits for its own domain has no permit that others need.
-        let domain_permit = self.outbox_domain_shares.take(domain).await;
+        let shares = self.outbox_domain_shares.take(domain).await.into_iter().collect();
         let mut permits = Vec::new();
         // No semaphore is ever closed, so there is always a permit.
         if kind == Kind::InvitationMail {
@@ -111,7 +135,7 @@ impl Relay {
         }
         permits.extend(self.outbox_permits.acquire().await);
         permits.extend(self.connections.acquire().await);
-        ConnectionPermit { _permits: permits, _domain_permit: domain_permit }
+        ConnectionPermit { _permits: permits, _shares: shares }
     }
 
     /// How many queued mails to one registrable domain may use a connection at a time.
@@ -120,51 +144,52 @@ impl Relay {
     }
 
     /// Waits until a mail that a person waits for may use a connection.
-    async fn acquire_for_request(&self, message: &Message) -> ConnectionPermit<'_> {
+    async fn acquire_for_request(&self, asker: Asker<'_>, message: &Message) -> ConnectionPermit<'_> {
+        let mut shares = Vec::new();
+        if let Asker::Account(account) = asker {
+            shares.extend(self.asker_shares.take(account.as_str()).await);
+        }
         let domain = message.envelope().to().first().map_or("", Address::domain);
-        let domain_permit = self.request_domain_shares.take(&registrable_domain(domain)).await;
+        shares.extend(self.request_domain_shares.take(&registrable_domain(domain)).await);
+        let asker_domain = match asker {
+            Asker::Account(account) => registrable_domain(account.server_name()),
+            Asker::Visitor => String::new(),
+        };
+        // After the share of the recipient's domain, for which the neighbours of a flooding asker need not wait.
+        shares.extend(self.asker_domain_shares.take(&asker_domain).await);
         let permits = self.connections.acquire().await.into_iter().collect();
-        ConnectionPermit { _permits: permits, _domain_permit: domain_permit }
+        ConnectionPermit { _permits: permits, _shares: shares }
     }
 
-    /// Sends a mail. If `permit` is `None`, first waits for a connection, for at most half of the timeout.
+    /// Sends a mail.
     ///
     /// # Errors
     /// If the relay did not accept the mail before the timeout.
-    pub async fn send(
-        &self,
-        message: &Message,
-        permit: Option<ConnectionPermit<'_>>,
-    ) -> Result<(), RelayError> {
-        self.transact(message, permit, End::Deliver).await
+    pub async fn send(&self, message: &Message, terms: Terms<'_>) -> Result<(), RelayError> {
+        self.transact(message, terms, End::Deliver).await
     }
 
-    /// Does what [`Relay::send`] does without a permit, but cancels the mail after the relay has accepted its recipient,
-    /// and takes as long as if it had delivered it.
+    /// Does what [`Relay::send`] does, but cancels the mail after the relay has accepted its recipient, and takes as long
+    /// as if it had delivered it.
     ///
     /// # Errors
     /// As [`Relay::send`].
-    pub async fn rehearse(&self, message: &Message) -> Result<(), RelayError> {
-        self.transact(message, None, End::Cancel).await
+    pub async fn rehearse(&self, message: &Message, asker: Asker<'_>) -> Result<(), RelayError> {
+        self.transact(message, Terms::AskedBy(asker), End::Cancel).await
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the timeout and the age of a connection are about real time"
     )]
-    async fn transact(
-        &self,
-        message: &Message,
-        permit: Option<ConnectionPermit<'_>>,
-        end: End,
-    ) -> Result<(), RelayError> {
-        let nobody_waits = permit.is_some();
+    async fn transact(&self, message: &Message, terms: Terms<'_>, end: End) -> Result<(), RelayError> {
+        let is_queued = matches!(terms, Terms::Queued(_));
         // lettre has a timeout only for connecting.
         let deadline = TokioInstant::now() + self.timeout;
-        let _permit = match permit {
-            Some(permit) => permit,
+        let _permit = match terms {
+            Terms::Queued(permit) => permit,
             // The other half is for the relay, which must not seem unreachable because other mails were slow.
-            None => timeout(self.timeout / 2, self.acquire_for_request(message))
+            Terms::AskedBy(asker) => timeout(self.timeout / 2, self.acquire_for_request(asker, message))
                 .await
                 .map_err(|_| RelayError::NoFreeConnection)?,
         };
@@ -175,8 +200,8 @@ impl Relay {
         let announced = timeout_at(deadline, announce(&mut connection, message, &mut stage)).await;
         let mut sent = announced.unwrap_or(Err(RelayError::Timeout(stage)));
         if sent.is_ok() {
-            let deadline = if nobody_waits { TokioInstant::now() + MESSAGE_TIMEOUT } else { deadline };
-            let ended = timeout_at(deadline, self.end(&mut connection, message, end)).await;
+            let deadline = if is_queued { TokioInstant::now() + MESSAGE_TIMEOUT } else { deadline };
+            let ended = timeout_at(deadline, self.end(&mut connection, message, end, is_queued)).await;
             sent = ended.unwrap_or(Err(RelayError::Timeout(Stage::Message)));
         }
         match &sent {
@@ -195,17 +220,22 @@ impl Relay {
         connection: &mut AsyncSmtpConnection,
         message: &Message,
         end: End,
+        is_queued: bool,
     ) -> Result<(), RelayError> {
         match end {
             End::Deliver => {
                 #[expect(clippy::disallowed_methods, reason = "how long a delivery takes is real time")]
                 let started = Instant::now();
                 hand_over(connection, message).await?;
-                self.lengths.remember(started.elapsed());
+                if !is_queued {
+                    self.lengths.remember(started.elapsed());
+                }
             }
             End::Cancel => {
+                #[expect(clippy::disallowed_methods, reason = "how long a delivery takes is real time")]
+                let end = TokioInstant::now() + self.lengths.draw();
                 command(connection, Rset, Severity::PositiveCompletion, Stage::Message).await?;
-                sleep(self.lengths.draw()).await;
+                sleep_until(end).await;
             }
         }
         Ok(())

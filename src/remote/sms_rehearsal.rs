@@ -1,5 +1,5 @@
-//! A message to a phone that must not leave: it takes as long as a recent one, and fails while the gateway cannot be
-//! reached (design, section 4, rule 12).
+//! Rehearses the message to a phone that opted out: sends nothing, takes as long as a recent message, and fails while
+//! the gateway is unavailable (design, section 4, rule 12).
 //!
 //! A gateway has no way to rehearse, unlike a mail relay. So what happened to recent messages decides, but never what
 //! it said about a number: a caller may choose numbers that it refuses.
@@ -39,12 +39,17 @@ impl Rehearsal {
     ) -> Result<(), SmsError> {
         let started = now();
         let outcome = sending.await;
-        let lengths = if outcome.is_ok() { &self.sent } else { &self.failed };
-        lengths.remember(started.elapsed());
+        let length = started.elapsed();
         let mut since = self.unavailable_since.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Ok(()) => *since = None,
-            Err(SmsError::GatewayUnavailable) => *since = Some(now()),
+            Ok(()) => {
+                self.sent.remember(length);
+                *since = None;
+            }
+            Err(SmsError::GatewayUnavailable) => {
+                self.failed.remember(length);
+                *since = Some(now());
+            }
             Err(SmsError::Refused) => {}
         }
         outcome

@@ -31,7 +31,7 @@ pub struct Tasks {
     pub homeservers: Arc<RemoteHomeservers>,
     /// Sends mails.
     pub mailer: Arc<Mailer>,
-    /// Sends messages to telephones.
+    /// Sends messages to phones.
     pub sms: Arc<SmsGateway>,
     /// The time between two looks at the clock.
     pub tick: Duration,

@@ -32,7 +32,7 @@ use crate::{
     },
     parts,
     remote::{
-        mail::{InvitationMail, MailError},
+        mail::{ConnectionPermit, InvitationMail, MailError},
         onbind::{ONBIND_RETRY_TIMEOUT, ONBIND_TIMEOUT, OnBind},
     },
     store::StoreError,
@@ -57,7 +57,8 @@ const WORKER_PART: &str = "outbox worker";
 /// Sending one message.
 const SENDING: &str = "sending a message";
 
-type Worker = Result<(Destination, Outcome), Failure>;
+/// The outcome of a destination's turn, and when its last message was sent.
+type Worker = Result<(Destination, Outcome, Millis), Failure>;
 
 /// Returns early if a worker panics: its destination would stay busy until the next start.
 pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
@@ -67,7 +68,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let mut latest = Millis(u64::MAX);
     loop {
         let now = tasks.core.clock.now();
-        // The clock was put back.
+        // If the clock was put back, rows may be scheduled too far ahead.
         let rescheduled = match now < latest {
             true => outbox::reschedule_far_rows(&tasks.core).await,
             false => Ok(()),
@@ -90,8 +91,8 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
             let (tasks, stop) = (tasks.clone(), stop.clone());
             workers.spawn(async move {
                 parts::panic_if_asked(WORKER_PART);
-                let outcome = send_all(&tasks, &destination, rows, timeout, &stop).await?;
-                Ok((destination, outcome))
+                let (outcome, at) = send_all(&tasks, &destination, rows, timeout, &stop).await?;
+                Ok((destination, outcome, at))
             });
         }
         // Under many binds there is a commit all the time, and thousands of rows may be due: this task must not
@@ -103,9 +104,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             Some(ended) = workers.join_next() => match ended {
-                Ok(Ok((destination, outcome))) => {
-                    destinations.finish(destination, outcome, tasks.core.clock.now());
-                }
+                Ok(Ok((destination, outcome, at))) => destinations.finish(destination, outcome, at),
                 // The destination stays busy. It would get the same message at every retry, because the server
                 // cannot record that it was sent.
                 Ok(Err(error)) => tracing::error!(
@@ -162,7 +161,7 @@ async fn send_all(
     rows: Vec<Due>,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Result<Outcome, Failure> {
+) -> Result<(Outcome, Millis), Failure> {
     #[expect(clippy::disallowed_methods, reason = "how long sending takes is real time")]
     let started = Instant::now();
     let may_go_on = || !*stop.borrow() && started.elapsed() <= MAX_TURN;
@@ -177,7 +176,10 @@ async fn send_all(
             sending.push(send_and_settle(tasks, due, onbind_timeout, stop));
         }
         // After the end, wait for the messages that are being sent. Otherwise the next start would send them again.
-        let Some(sent) = sending.next().await else { return turn.outcome(destination.is_mail()) };
+        let Some(sent) = sending.next().await else {
+            let at = turn.last_sent.unwrap_or_else(|| tasks.core.clock.now());
+            return Ok((turn.outcome(destination.is_mail())?, at));
+        };
         turn.record(sent);
     }
 }
@@ -203,13 +205,18 @@ struct Turn {
     /// How many mails in a row got no answer.
     unanswered: usize,
     has_answered: bool,
+    /// When the last message was sent, or was not.
+    last_sent: Option<Millis>,
     /// Why no further row is sent: `Unreachable`, `Stopped`, or a failure of the database.
     end: Option<Result<Sent, Failure>>,
 }
 
 impl Turn {
-    fn record(&mut self, sent: Result<Sent, Failure>) {
-        match (sent, &self.end) {
+    fn record(&mut self, sent: Result<(Sent, Millis), Failure>) {
+        if let Ok((_, at)) = sent {
+            self.last_sent = Some(at);
+        }
+        match (sent.map(|(sent, _)| sent), &self.end) {
             (Ok(Sent::Answered), _) => (self.unanswered, self.has_answered) = (0, true),
             (Ok(Sent::Unanswered), _) => self.unanswered += 1,
             (Ok(Sent::Nothing), _) => {}
@@ -242,51 +249,56 @@ async fn send_and_settle(
     due: Due,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Result<Sent, Failure> {
-    let kind = due.key.kind.as_str();
+) -> Result<(Sent, Millis), Failure> {
+    let now = || tasks.core.clock.now();
+    let kind = due.key.kind;
+    let permit = match kind {
+        Kind::OnBind => ConnectionPermit::default(),
+        Kind::InvitationMail | Kind::OwnerMail => tokio::select! {
+            permit = tasks.mailer.acquire_for_outbox(kind, &due.host) => permit,
+            () = stopped(stop.clone()) => return Ok((Sent::Stopped, now())),
+        },
+    };
+    // Read only now: while the row waited, its recipient may have opted out, or the invitation may be gone.
     let (fate, sent) = match outbox::content(&tasks.core, &due.key, &due.row) {
         Ok(Some(content)) => {
-            let sending = send(tasks, content, &due.host, onbind_timeout, stop);
+            let sending = send(tasks, content, permit, onbind_timeout, stop);
             let result = AssertUnwindSafe(sending).catch_unwind().await;
             let result = result.unwrap_or_else(|_| {
                 // Strangers choose what a message says. One that makes the code panic must not end the server.
                 tracing::error!(
-                    kind,
+                    kind = kind.as_str(),
                     "a message was not sent, because of a panic: please report the line before"
                 );
                 Some((Fate::Failed, Sent::Nothing))
             });
             // There is no answer to record, so the next start sends it again.
-            let Some(result) = result else { return Ok(Sent::Stopped) };
+            let Some(result) = result else { return Ok((Sent::Stopped, now())) };
             result
         }
         Ok(None) => (Fate::Withdrawn, Sent::Nothing),
         // Retention deletes what cannot be read. Other messages to this destination do not wait for that.
         Err(Failure::Store(error)) if error.is_unreadable_row() => {
-            tracing::error!(kind, %error, "a message was not sent");
+            tracing::error!(kind = kind.as_str(), %error, "a message was not sent");
             (Fate::Failed, Sent::Nothing)
         }
         Err(error) => return Err(error),
     };
+    // The backoff begins now, however long the database takes to record the result.
+    let at = now();
     settle(tasks, vec![due], fate).await?;
-    Ok(sent)
+    Ok((sent, at))
 }
 
 /// Sends one message. `None` if the server stops before it is sent, or before a homeserver has answered.
 async fn send(
     tasks: &Tasks,
     content: Content,
-    host: &str,
+    permit: ConnectionPermit<'_>,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
 ) -> Option<(Fate, Sent)> {
     parts::panic_if_asked(SENDING);
-    let permit = async |kind| {
-        tokio::select! {
-            permit = tasks.mailer.acquire_for_outbox(kind, host) => Some(permit),
-            () = stopped(stop.clone()) => None,
-        }
-    };
     match content {
         Content::OnBind(user_id, body) => {
             let Some(server) = ServerName::parse(user_id.server_name()) else {
@@ -294,7 +306,7 @@ async fn send(
             };
             let answer = tokio::select! {
                 answer = tasks.homeservers.on_bind(&server, &body, onbind_timeout) => answer,
-                () = onbind_shutdown(stop.clone()) => return None,
+                () = stopped_for(ONBIND_SHUTDOWN_TIMEOUT, stop.clone()) => return None,
             };
             Some(match answer {
                 OnBind::Delivered => (Fate::Delivered, Sent::Answered),
@@ -313,25 +325,34 @@ async fn send(
                 expire_days: tasks.core.config.invites.expire_days.get(),
                 language,
             };
-            let permit = permit(Kind::InvitationMail).await?;
-            Some(mail_fate(tasks.mailer.send_invitation(&mail, permit).await))
+            unless_stopped(tasks, tasks.mailer.send_invitation(&mail, permit), stop).await
         }
         Content::OwnerMail(notice) => {
             let link = suppression::stop_link(&tasks.core, &notice.address);
-            let permit = permit(Kind::OwnerMail).await?;
-            Some(mail_fate(tasks.mailer.send_owner_notice(&notice, &link, permit).await))
+            unless_stopped(tasks, tasks.mailer.send_owner_notice(&notice, &link, permit), stop).await
         }
     }
 }
 
-fn mail_fate(sent: Result<(), MailError>) -> (Fate, Sent) {
-    match sent {
+/// The result of sending a mail. `None` if the server has been stopping for `mail.smtp.timeout_seconds` before the relay
+/// has answered.
+async fn unless_stopped(
+    tasks: &Tasks,
+    sending: impl Future<Output = Result<(), MailError>>,
+    stop: &watch::Receiver<bool>,
+) -> Option<(Fate, Sent)> {
+    let timeout = Duration::from_secs(tasks.core.config.mail.smtp.timeout_seconds.get().into());
+    let sent = tokio::select! {
+        sent = sending => sent,
+        () = stopped_for(timeout, stop.clone()) => return None,
+    };
+    Some(match sent {
         Ok(()) => (Fate::Delivered, Sent::Answered),
         Err(MailError::Temporary | MailError::SenderRefused) => (Fate::Failed, Sent::Answered),
         Err(MailError::Unanswered) => (Fate::Failed, Sent::Unanswered),
         Err(MailError::RelayUnreachable) => (Fate::Failed, Sent::Unreachable),
         Err(MailError::Permanent) => (Fate::Refused, Sent::Answered),
-    }
+    })
 }
 
 /// Ready when the server stops.
@@ -340,10 +361,10 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Ready when the server has been stopping for [`ONBIND_SHUTDOWN_TIMEOUT`].
-async fn onbind_shutdown(stop: watch::Receiver<bool>) {
+/// Ready when the server has been stopping for this long.
+async fn stopped_for(length: Duration, stop: watch::Receiver<bool>) {
     stopped(stop).await;
-    sleep(ONBIND_SHUTDOWN_TIMEOUT).await;
+    sleep(length).await;
 }
 
 /// Records what became of rows, and logs what an operator should know.
@@ -374,12 +395,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_outcome_of_a_turn_is_that_of_its_worst_result_in_any_order() {
+    fn the_outcome_of_a_turn_follows_from_its_results_and_a_database_failure_always_counts() {
         use Sent::{Answered, Nothing, Stopped, Unanswered, Unreachable};
         let outcome = |results: &[Option<Sent>], is_mail| {
             let mut turn = Turn::default();
             for result in results {
-                turn.record(result.ok_or(Failure::Store(StoreError::WriterStopped)));
+                turn.record(
+                    result.map(|sent| (sent, Millis(0))).ok_or(Failure::Store(StoreError::WriterStopped)),
+                );
             }
             turn.outcome(is_mail).ok()
         };

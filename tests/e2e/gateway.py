@@ -1,4 +1,4 @@
-"""A gateway for messages to telephones: HTTP on loopback, it keeps every message."""
+"""A gateway for messages to phones: HTTP on loopback, it keeps every message."""
 
 import json
 import re

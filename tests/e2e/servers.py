@@ -125,7 +125,7 @@ class Synapse(Server):
     """The homeserver, with sqlite and its own TLS listener."""
 
     def __init__(self, home: Path, port: int, certificates: Certificates, identity_server: str) -> None:
-        """identity_server validates telephone numbers for it."""
+        """identity_server validates phone numbers for it."""
         home.mkdir()
         self.server_name = f"localhost:{port}"
         self.shared_secret = secrets.token_urlsafe()

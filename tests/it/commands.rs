@@ -256,7 +256,7 @@ async fn an_operator_cancels_invitations_whether_or_not_the_server_runs() {
         let all = if is_running { nothing } else { (Some(0), "2 invitations were cancelled.\n".to_owned()) };
         assert_eq!(cancel(&["--sender", rest]), all);
         for (wrong, words) in [
-            (["--address", "nobody"], "not an e-mail address"),
+            (["--address", "nobody"], "not an email address"),
             (["--sender", "alice"], "not a Matrix ID"),
             (["--token", ""], "not a token"),
         ] {

@@ -156,7 +156,7 @@ async fn p17_everything_else_asks_nobody_and_the_url_stays() {
 }
 
 #[tokio::test]
-async fn p17_a_country_that_is_said_for_the_first_time_asks_nobody_and_leaving_it_asks() {
+async fn p17_a_country_asks_nobody_who_accepted_a_notice_without_one() {
     let server = server().await.restart(|config| config.operator.processors[0].country.clear());
     let alice = server.user("alice").await;
     let before = server.offered().await;

@@ -239,7 +239,7 @@ async fn invite(core: &Core, account: &Authenticated, address: &str) -> Token {
 }
 
 #[tokio::test]
-async fn it_is_stored_without_the_address_and_without_a_mail_and_expires() {
+async fn an_invitation_to_an_opted_out_address_is_stored_without_it_sends_nothing_and_expires() {
     let (dir, clock) = (tempfile::TempDir::new().expect("a directory"), TestClock::new());
     let core = core_in(dir.path(), &clock).await;
     let account = authenticated(&core, user(1)).await;
@@ -287,7 +287,7 @@ async fn rows_after_inviting(opted_out: &str, is_cancelled: bool) -> BTreeMap<St
 }
 
 #[tokio::test]
-async fn it_has_as_many_rows_as_any_other_in_every_table() {
+async fn an_invitation_without_its_address_has_as_many_rows_in_every_table() {
     for is_cancelled in [false, true] {
         let (usual, silent) =
             (rows_after_inviting(USUAL, is_cancelled).await, rows_after_inviting(SILENT, is_cancelled).await);
@@ -297,7 +297,7 @@ async fn it_has_as_many_rows_as_any_other_in_every_table() {
 }
 
 #[tokio::test]
-async fn its_address_does_not_lead_to_it_and_it_is_never_delivered() {
+async fn an_opted_out_address_does_not_lead_to_its_invitation_which_is_never_delivered() {
     let server = Server::start().await;
     server.homeserver.answer("/_matrix/federation/v1/3pid/onbind", Answer::Json(200, json!({})));
     let (alice, carol) = (server.user("alice").await, server.user("carol").await);
@@ -323,7 +323,7 @@ async fn its_address_does_not_lead_to_it_and_it_is_never_delivered() {
 }
 
 #[tokio::test]
-async fn storing_and_cancelling_it_take_as_long_as_any_other() {
+async fn storing_and_cancelling_an_invitation_take_as_long_if_the_address_opted_out() {
     const TIMES: usize = 200;
     let core = core_in_memory(TestClock::new()).await;
     let account = authenticated(&core, user(1)).await;

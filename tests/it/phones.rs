@@ -1,4 +1,4 @@
-//! Validating telephone numbers: codes, limits on requests and tries, and homeservers that validate for people
+//! Validating phone numbers: codes, limits on requests and tries, and homeservers that validate for people
 //! without an account.
 
 use std::time::Duration;

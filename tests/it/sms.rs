@@ -1,4 +1,4 @@
-//! Messages to telephones: the request to the gateway, what counts as success, and the errors for a wrong
+//! Messages to phones: the request to the gateway, what counts as success, and the errors for a wrong
 //! configuration. The recipes are those of `docs/sms.md`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};

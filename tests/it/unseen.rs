@@ -103,10 +103,11 @@ async fn a_mail_to_an_address_that_opted_out_takes_as_long_as_any_other() {
 async fn a_mail_to_an_address_that_opted_out_waits_behind_those_to_its_domain() {
     let relay = Relay::start(SmtpSecurity::None);
     let (server, alice) = server_with_opt_out(&relay).await;
+    let [bob, carol] = [server.user("bob").await, server.user("carol").await];
     relay.set(Mood::Hold);
     let others = join(
-        ask_for_mail(&server, &alice, "bob@example.org", "one"),
-        ask_for_mail(&server, &alice, "carol@example.org", "two"),
+        ask_for_mail(&server, &bob, "bob@example.org", "one"),
+        ask_for_mail(&server, &carol, "carol@example.org", "two"),
     );
     let check = async {
         relay.until(|seen| seen.held == 2).await;

@@ -107,7 +107,7 @@ impl Walk {
 
         self.publish_number(alices, &alice).await?;
         let found = self.look_up(bobs, NUMBER).await?;
-        expect_found(&found, Some(&alice), "bob has the number in his telephone, so he finds alice by it.")
+        expect_found(&found, Some(&alice), "bob has the number in his phone, so he finds alice by it.")
     }
 
     async fn register(&self, person: &str) -> anyhow::Result<String> {
@@ -175,7 +175,7 @@ impl Walk {
 
     /// alice validates a number with the code from a text message, and publishes it.
     async fn publish_number(&self, token: Option<&str>, user_id: &str) -> anyhow::Result<()> {
-        print("\nalice wants to be found by her telephone number, too.\n")?;
+        print("\nalice wants to be found by her phone number, too.\n")?;
         let body = json!({
             "country": "GB", "phone_number": "07400 123456", "client_secret": SECRET, "send_attempt": 1,
         });

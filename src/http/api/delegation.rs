@@ -1,4 +1,4 @@
-//! Version 1 of the API, which homeservers still call to validate the telephone number of a person who registers
+//! Version 1 of the API, which homeservers still call to validate the phone number of a person who registers
 //! with them. They publish nothing (design, P4).
 //!
 //! These routes exist only if the operator names homeservers. There is no token: the homeserver's IP address

@@ -1,4 +1,4 @@
-//! Stores an invitation for an e-mail address, signs for its recipient, and cancels it.
+//! Stores an invitation for an email address, signs for its recipient, and cancels it.
 
 use actix_web::{
     HttpRequest,

@@ -1,4 +1,4 @@
-//! Starts the validation of a telephone number: sends a message with a code.
+//! Starts the validation of a phone number: sends a message with a code.
 //!
 //! `validation` handles the submitted code, like the token of a mail.
 

@@ -1,6 +1,6 @@
 //! Validates an address: sends the mail, and checks the token of a mail or the code of a message.
 //!
-//! `phone` sends the messages to telephones.
+//! `phone` sends the messages to phones.
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -1,4 +1,4 @@
-//! Queues the mail that tells the owner of an e-mail address about a bind or an unbind
+//! Queues the mail that tells the owner of an email address about a bind or an unbind
 //! (`privacy.notify_owners`).
 //!
 //! The mail is a row of the outbox, written with the change. The outbox task checks at sending whether the

@@ -65,7 +65,7 @@ pub struct Message {
     pub token: Token,
 }
 
-/// What to do with a message. The caller must not learn which of both it was (design, P20; section 4, rule 12).
+/// What to do with a message. The caller must not learn which of the two happened (design, P20; section 4, rule 12).
 pub enum Delivery {
     /// Send it.
     Real(Message),

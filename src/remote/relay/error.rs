@@ -80,6 +80,14 @@ impl RelayError {
         }
     }
 
+    /// Whether the relay had accepted the recipient before.
+    pub fn is_after_recipient(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout(Stage::Message) | Self::Smtp(Stage::Message, _) | Self::OutOfStep(Stage::Message)
+        )
+    }
+
     /// The status that the relay answered with, if it did.
     pub fn status(&self) -> Option<String> {
         match self {
@@ -107,7 +115,12 @@ impl RelayError {
                 "no connection to the relay was free for half of mail.smtp.timeout_seconds; if this goes on, raise mail.smtp.max_connections"
                     .to_owned()
             }
-            Self::OutOfStep(_) => "the relay's answer does not fit the command".to_owned(),
+            Self::OutOfStep(_) => {
+                "the relay's answer does not fit the command; check that mail.smtp.host and mail.smtp.port are those of a mail relay".to_owned()
+            }
+            Self::Timeout(Stage::Message) => {
+                "the relay did not say in time whether it accepts the message; check its log".to_owned()
+            }
             Self::NoConnection(None) | Self::Timeout(_) => {
                 "the relay did not answer before mail.smtp.timeout_seconds".to_owned()
             }

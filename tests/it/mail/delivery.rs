@@ -1,6 +1,7 @@
 //! How a mail gets to the relay, and what the client hears when it does not.
 
 use bindery::config::{Config, Password, SmtpSecurity};
+use futures_util::future::join_all;
 
 use super::{request, sid};
 use crate::support::{
@@ -221,8 +222,6 @@ async fn an_attempt_that_was_refused_may_be_repeated() {
     let moods = [
         Mood::Refuse(Stage::Recipient, 550),
         Mood::Refuse(Stage::Recipient, 451),
-        Mood::Refuse(Stage::Message, 554),
-        Mood::Refuse(Stage::Message, 452),
         Mood::Refuse(Stage::Greeting, 421),
     ];
     an_attempt_counts_only_once_accepted(&moods, 20, 1).await;
@@ -230,7 +229,7 @@ async fn an_attempt_that_was_refused_may_be_repeated() {
 
 #[tokio::test]
 async fn an_attempt_that_was_cut_off_may_be_repeated() {
-    let moods = [Mood::Drop(Stage::Greeting), Mood::Drop(Stage::Recipient), Mood::Drop(Stage::Message)];
+    let moods = [Mood::Drop(Stage::Greeting), Mood::Drop(Stage::Recipient)];
     an_attempt_counts_only_once_accepted(&moods, 20, 1).await;
 }
 
@@ -250,8 +249,27 @@ async fn an_attempt_whose_recipient_got_no_answer_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_message_got_no_answer_may_be_repeated() {
-    an_attempt_counts_only_once_accepted(&[Mood::Silent(Stage::Message)], 1, 1).await;
+async fn a_caller_does_not_hear_what_the_relay_says_about_the_message() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |config| config.mail.smtp.timeout_seconds = at_least_one(1)).await;
+    let alice = server.user("alice").await;
+    let moods = [
+        Mood::Refuse(Stage::Message, 554),
+        Mood::Refuse(Stage::Message, 452),
+        Mood::Drop(Stage::Message),
+        Mood::Silent(Stage::Message),
+    ];
+    for (number, mood) in moods.into_iter().enumerate() {
+        let address = format!("{number}@example.org");
+        relay.set(mood);
+        request(&server, &alice, &address, 1).await.ok();
+        relay.set(Mood::Accept);
+        // The attempt counts, as for an address that opted out.
+        request(&server, &alice, &address, 1).await.ok();
+        assert_eq!(relay.mails().len(), number, "{mood:?}");
+        request(&server, &alice, &address, 2).await.ok();
+        assert_eq!(relay.mails().len(), number + 1, "{mood:?}");
+    }
 }
 
 #[tokio::test]
@@ -260,12 +278,12 @@ async fn a_late_answer_is_not_taken_for_the_answer_to_something_else() {
     let server = server_behind(&relay, |config| config.mail.smtp.timeout_seconds = at_least_one(1)).await;
     let alice = server.user("alice").await;
     relay.set(Mood::Hold);
-    request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+    request(&server, &alice, "alice@example.org", 1).await.ok();
     // Now the relay takes that mail after all, and refuses those that come from here on.
     relay.set(Mood::Accept);
     relay.until(|seen| seen.mails.len() == 1).await;
-    relay.set(Mood::Refuse(Stage::Message, 554));
-    request(&server, &alice, "alice@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
+    relay.set(Mood::Refuse(Stage::Recipient, 554));
+    request(&server, &alice, "alice@example.org", 2).await.refused(400, "M_EMAIL_SEND_ERROR");
 }
 
 #[tokio::test]
@@ -288,7 +306,7 @@ async fn a_connection_that_the_relay_has_closed_is_replaced() {
     let server = server_behind(&relay, |_| {}).await;
     let alice = server.user("alice").await;
     request(&server, &alice, "a@example.org", 1).await.ok();
-    relay.set(Mood::Drop(Stage::Message));
+    relay.set(Mood::Drop(Stage::Recipient));
     request(&server, &alice, "b@example.org", 1).await.refused(400, "M_EMAIL_SEND_ERROR");
     relay.until(|seen| seen.open == 0).await;
     relay.set(Mood::Accept);
@@ -300,16 +318,21 @@ async fn a_connection_that_the_relay_has_closed_is_replaced() {
 #[tokio::test]
 async fn no_more_connections_are_opened_than_the_operator_allows() {
     let relay = Relay::start(SmtpSecurity::None);
-    let server = server_behind(&relay, |config| config.mail.smtp.max_connections = at_least_one(2)).await;
-    let alice = server.user("alice").await;
+    // One more than the accounts of one homeserver may use.
+    let server = server_behind(&relay, |config| config.mail.smtp.max_connections = at_least_one(3)).await;
+    let mut accounts = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        accounts.push(server.user(name).await);
+    }
     relay.set(Mood::Hold);
     let addresses = ["a@b.test", "c@d.test", "e@f.test", "g@h.test", "i@j.test"];
-    let requests = addresses.map(|address| request(&server, &alice, address, 1));
+    let requests =
+        accounts.iter().zip(addresses).map(|(account, address)| request(&server, account, address, 1));
     let released = async {
         relay.until(|seen| seen.held == 2).await;
         relay.set(Mood::Accept);
     };
-    let (replies, ()) = tokio::join!(futures_util::future::join_all(requests), released);
+    let (replies, ()) = tokio::join!(join_all(requests), released);
     for reply in replies {
         reply.ok();
     }
@@ -323,14 +346,17 @@ async fn a_domain_about_which_the_relay_is_slow_holds_up_no_mail_to_others() {
     let setup = |config: &mut Config| config.mail.smtp.timeout_seconds = at_least_one(5);
     let mut server = server_behind(&relay, setup).await;
     server.leaves_jobs();
-    let alice = server.user("alice").await;
+    let (alice, bob, carol) =
+        (server.user("alice").await, server.user("bob").await, server.user("carol").await);
     relay.set(Mood::SilentTo("slow.test"));
     // Queued mails and requests together.
     for number in 0..3 {
         server.invite(&alice, &format!("{number}@invited.slow.test"), "!room:hs.test").await;
     }
     let addresses = ["a@a.slow.test", "b@b.slow.test", "c@slow.test", "d@slow.test", "e@slow.test"];
-    let slow = futures_util::future::join_all(addresses.map(|address| request(&server, &alice, address, 1)));
+    let askers = [&alice, &bob].into_iter().cycle();
+    let slow = addresses.iter().zip(askers).map(|(address, asker)| request(&server, asker, address, 1));
+    let slow = join_all(slow);
     let quick = async {
         let are_at_it = |seen: &crate::support::smtp::Seen| {
             let rcpt = seen.commands.iter().filter(|(_, command)| command.starts_with("RCPT"));
@@ -338,7 +364,7 @@ async fn a_domain_about_which_the_relay_is_slow_holds_up_no_mail_to_others() {
         };
         relay.until(are_at_it).await;
         for number in 0..5 {
-            request(&server, &alice, &format!("{number}@example.org"), 1).await.ok();
+            request(&server, &carol, &format!("{number}@example.org"), 1).await.ok();
         }
         std::time::Instant::now()
     };
@@ -346,5 +372,23 @@ async fn a_domain_about_which_the_relay_is_slow_holds_up_no_mail_to_others() {
     assert!(quick_ended.elapsed() > std::time::Duration::from_secs(1), "they did not wait for each other");
     for reply in slow {
         reply.refused(400, "M_EMAIL_SEND_ERROR");
+    }
+}
+
+#[tokio::test]
+async fn an_asker_whose_recipients_are_slow_delays_no_other_asker() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    relay.set(Mood::SilentTo("slow"));
+    let addresses: Vec<_> = (0..6).map(|number| format!("a@slow{number}.test")).collect();
+    let slow = join_all(addresses.iter().map(|address| request(&server, &alice, address, 1)));
+    let other = async {
+        relay.until(|seen| seen.commands.iter().any(|(_, command)| command.contains("RCPT"))).await;
+        request(&server, &bob, "bob@example.org", 1).await.ok();
+    };
+    tokio::select! {
+        _ = slow => panic!("the other asker waited"),
+        () = other => {}
     }
 }

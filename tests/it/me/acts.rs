@@ -202,7 +202,7 @@ async fn stopping_all_messages_holds_until_somebody_lifts_it() {
             .starts_with("This address is suppressed since 2027-01-15 08:00")
     );
     assert_eq!(command("check", OTHER), "This address is not suppressed.\n");
-    assert!(command("lift", "nonsense").contains("neither an e-mail address nor a telephone number"));
+    assert!(command("lift", "nonsense").contains("neither an email address nor a phone number"));
     assert_eq!(command("lift", ADDRESS), "This address may be written to again.\n");
     assert!(command("lift", ADDRESS).ends_with("nothing has changed.\n"));
     request().await.ok();

@@ -70,7 +70,7 @@ pub async fn authenticated(core: &Core, user: UserId) -> Authenticated {
     tokens::authenticate(core, &token).expect("a good token")
 }
 
-/// The Matrix ID that an e-mail address leads to under a pepper; the refusal if the pepper may not be used.
+/// The Matrix ID that an email address leads to under a pepper; the refusal if the pepper may not be used.
 pub fn find(
     core: &Core,
     account: &Authenticated,

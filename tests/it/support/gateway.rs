@@ -1,4 +1,4 @@
-//! A gateway for messages to telephones: plain HTTP on loopback, whose answer a test sets.
+//! A gateway for messages to phones: plain HTTP on loopback, whose answer a test sets.
 
 use std::{
     collections::BTreeMap,

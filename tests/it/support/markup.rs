@@ -1,10 +1,11 @@
-//! Whether a page is well-formed, holds what a screen reader needs, and names accounts so that nothing hides in them.
+//! Whether a page is well-formed, holds what a screen reader needs, and shows homeserver and localpart of an account
+//! apart.
 
-/// Whether a page or the HTML of a mail names an account, whole or homeserver and localpart apart, isolated.
+/// Whether a page or the HTML of a mail shows the homeserver and the localpart of an account apart, each isolated.
 pub fn names(html: &str, id: &str) -> bool {
     let (localpart, homeserver) = super::parts(id);
     let is_said = |part: &str| html.contains(&format!("<bdi dir=\"ltr\">{part}</bdi>"));
-    is_said(localpart) && is_said(homeserver) || is_said(id) || html.contains(&format!("<bdi>{id}</bdi>"))
+    is_said(localpart) && is_said(homeserver)
 }
 
 /// Elements that have no end.

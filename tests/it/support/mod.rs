@@ -188,12 +188,12 @@ impl Mail {
         self.path("/stop/")
     }
 
-    /// Whether both parts name an account: whole, or homeserver and localpart apart.
+    /// Whether text and HTML show the homeserver and the localpart of an account apart.
     pub fn names(&self, id: &str) -> bool {
         let (localpart, homeserver) = parts(id);
         let is_said = |part: &str| self.text.lines().any(|line| line.ends_with(&format!(": {part}")));
         let html = self.html.as_deref().is_none_or(|html| markup::names(html, id));
-        html && (self.text.contains(id) || is_said(localpart) && is_said(homeserver))
+        html && is_said(localpart) && is_said(homeserver)
     }
 }
 

@@ -44,6 +44,7 @@ pub fn opening_of_visit_message(language: &str) -> String {
 
 fn up_to_variable(template: &str) -> String {
     let opening: String = template.split('{').next().unwrap_or_default().chars().take(40).collect();
+    assert!(opening.trim().len() > 5, "the text begins with a variable: find it by something else");
     opening.trim().to_owned()
 }
 

@@ -1,16 +1,14 @@
-//! Spaces at which no line may break, and words that no line may break.
+//! No-break spaces: before French signs, and between a number and its unit.
 
-use bindery::domain::language::Language;
+use bindery::domain::{language::Language, locale::NO_BREAK_SPACE as NO_BREAK};
 
 use super::{assert_none, texts};
 
-const NO_BREAK: char = '\u{a0}';
-
 /// The words of units of time, in every language.
-const UNITS: [&str; 28] = [
+const UNITS: [&str; 31] = [
     "day", "days", "hour", "hours", "minute", "minutes", "week", "weeks", "jour", "jours", "heure", "heures",
-    "semaine", "semaines", "Tag", "Tage", "Tagen", "Stunde", "Stunden", "Minuten", "Woche", "Wochen", "día",
-    "días", "hora", "horas", "minuto", "minutos",
+    "semaine", "semaines", "Tag", "Tage", "Tagen", "Stunde", "Stunden", "Minute", "Minuten", "Woche",
+    "Wochen", "día", "días", "hora", "horas", "minuto", "minutos", "semana", "semanas",
 ];
 
 /// Where a French sign lacks its no-break space: the text around it.
