@@ -29,7 +29,7 @@ pub enum Progress {
     Pending,
     /// The right token was submitted at this time.
     Validated(Millis),
-    /// The owner of the address pressed *This was not me*.
+    /// The owner of the address pressed *Reject the request*.
     Withdrawn,
 }
 

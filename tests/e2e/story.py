@@ -111,7 +111,7 @@ def opening_the_link_validates_nothing(world: World) -> None:
     localpart, homeserver = world.alice.user_id.removeprefix("@").split(":", 1)
     expect(localpart in browser.text() and homeserver in browser.text(), True, "the page says who asked")
     expect(browser.has_decision("confirm"), True, "the page has a button Confirm")
-    expect(browser.has_decision("withdraw"), True, "the page has a button This was not me")
+    expect(browser.has_decision("withdraw"), True, "the page has a button to reject the request")
     expect_refusal(validated_session(world, world.alice, validation), 400, "M_SESSION_NOT_VALIDATED")
 
 
@@ -185,7 +185,7 @@ def deactivation_removes(world: World) -> None:
 
 @CHAPTER.step
 def this_was_not_me(world: World) -> None:
-    """This was not me ends the session: it can be neither validated nor bound"""
+    """rejecting the request ends the session: it can be neither validated nor bound"""
     validation = validate(world, world.bob, BOB_STRANGER, BOB_STRANGER)
     world.browser.open(validation.mail.link)
     world.browser.decide("withdraw", outcome="withdrawn")

@@ -1,5 +1,5 @@
-//! The page behind a mailed link. It names the account that asked, and the reader presses *Confirm* or *This was
-//! not me* (design, section 4, rule 7).
+//! The page behind a mailed link. It names the account that asked, and the reader presses *Confirm* or *Reject the
+//! request* (design, section 4, rule 7).
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -1,4 +1,4 @@
-//! The link in a validation mail: showing its state, confirming it, and reporting *this was not me* (design,
+//! The link in a validation mail: showing its state, confirming it, and rejecting the request (design,
 //! section 4, rule 7).
 //!
 //! The token in the link is the only proof that the person needs. Nothing here publishes an address.
@@ -44,7 +44,7 @@ pub enum Link {
     Used(Question),
     /// The session has expired.
     Expired,
-    /// The owner reported *this was not me*.
+    /// The owner rejected the request.
     Withdrawn(Question),
     /// The token is invalid.
     Invalid,
