@@ -99,8 +99,9 @@ pub enum Payload {
     /// See [`Kind::InvitationMail`]; the room and the inviter as the mail describes them.
     InvitationMail(Described),
     /// Takes the place of an invitation mail if the invited address has opted out, so that storing the invitation is the
-    /// same work. Nothing is sent.
-    NoMail,
+    /// same work. Nothing is sent, but the row takes its turn among the mails to the same registrable domain, which this
+    /// keyed hash stands for.
+    NoMail(String),
     /// See [`Kind::OwnerMail`].
     OwnerMail(OwnerMail),
 }
@@ -132,7 +133,7 @@ impl Payload {
     pub fn kind(&self) -> Kind {
         match self {
             Self::OnBind(_) => Kind::OnBind,
-            Self::InvitationMail(_) | Self::NoMail => Kind::InvitationMail,
+            Self::InvitationMail(_) | Self::NoMail(_) => Kind::InvitationMail,
             Self::OwnerMail(_) => Kind::OwnerMail,
         }
     }

@@ -15,6 +15,7 @@ use crate::{
         language::Language,
         outbox::{OutboxKey, Outgoing, OwnerMail, Payload, RETRY_MOST},
         registrable::registrable_domain,
+        secret::{Key32, url_text},
         server_name::host_key,
         threepid::Address,
         time::Millis,
@@ -32,8 +33,8 @@ pub struct Due {
     pub key: OutboxKey,
     /// The row.
     pub row: Outgoing,
-    /// Where the row goes: a homeserver without its port, or the registrable domain of the recipient of a mail. Empty if
-    /// nothing is sent.
+    /// Where the row goes: a homeserver without its port, or a keyed hash of the registrable domain of the recipient of a
+    /// mail. Empty if the invitation is gone.
     pub host: String,
 }
 
@@ -51,14 +52,15 @@ pub struct DueBatch {
 
 /// At most `limit` rows that are due, the longest due first, behind `cursor`.
 pub async fn due(core: &Core, cursor: Option<DueCursor>, limit: usize) -> Result<DueBatch, Failure> {
-    let now = core.clock.now();
+    let (now, session_key) = (core.clock.now(), core.session_key.clone());
     let due = core.store.scan(move |scan| {
         let mut rows = Vec::new();
         let keys = scan.due(now, cursor.as_ref(), limit)?;
         let next = keys.last().filter(|_| keys.len() == limit).cloned();
         for (_, key) in keys {
             let row = scan.outgoing(&key).and_then(|row| {
-                row.map(|row| Ok(Due { host: host_of(scan, &key, &row.payload)?, key, row })).transpose()
+                row.map(|row| Ok(Due { host: host_of(scan, &session_key, &key, &row.payload)?, key, row }))
+                    .transpose()
             });
             match row {
                 // Retention deletes it.
@@ -105,8 +107,19 @@ pub async fn reschedule_far_rows(core: &Core) -> Result<(), Failure> {
     }
 }
 
-fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String, StoreError> {
-    let of_address = |address: &Address| address.smtp().map(|(_, domain)| registrable_domain(&domain));
+/// Stands for the registrable domain of a mail's recipient, also where the address is not stored.
+pub fn mail_domain(session_key: &Key32, address: &Address) -> Option<String> {
+    let (_, domain) = address.smtp()?;
+    Some(url_text(&session_key.mac(&[b"mail domain", registrable_domain(&domain).as_bytes()])))
+}
+
+fn host_of(
+    scan: &Scan<'_>,
+    session_key: &Key32,
+    key: &OutboxKey,
+    payload: &Payload,
+) -> Result<String, StoreError> {
+    let of_address = |address: &Address| mail_domain(session_key, address);
     let host = match payload {
         Payload::OnBind(user_id) => Some(host_key(user_id.server_name())),
         Payload::OwnerMail(notice) => of_address(&notice.address),
@@ -114,7 +127,7 @@ fn host_of(scan: &Scan<'_>, key: &OutboxKey, payload: &Payload) -> Result<String
             // It may be gone.
             scan.invitation(&key.token)?.and_then(|invitation| of_address(invitation.invited.address()?))
         }
-        Payload::NoMail => None,
+        Payload::NoMail(domain) => Some(domain.clone()),
     };
     Ok(host.unwrap_or_default())
 }
@@ -128,6 +141,8 @@ pub async fn changed(core: &Core) {
 pub enum Content {
     /// The body of `/3pid/onbind`, for the homeserver of this user.
     OnBind(UserId, Value),
+    /// No mail, but its turn.
+    NoMail,
     /// The mail of an invitation.
     Invitation(Box<InvitationContent>),
     /// The mail to the owner of an address.
@@ -163,7 +178,8 @@ pub fn content(core: &Core, key: &OutboxKey, row: &Outgoing) -> Result<Option<Co
             let may_leave = !is_late && suppressed_since(&snapshot, &notice.address)?.is_none();
             may_leave.then(|| Content::OwnerMail(Box::new(notice.clone())))
         }
-        (Payload::NoMail, _) | (_, None) => None,
+        (Payload::NoMail(_), _) => Some(Content::NoMail),
+        (_, None) => None,
         (Payload::OnBind(user_id), Some((invitation, to))) => {
             drop(snapshot);
             let mut signed = invitation.claim(user_id);
@@ -261,7 +277,10 @@ pub async fn settle(core: &Core, rows: Vec<Due>, fate: Fate) -> Result<Vec<Settl
                     tables.remove_invitation(&key.token)?;
                     Settled::Delivered
                 }
-                (Fate::Delivered, Payload::InvitationMail(_) | Payload::NoMail | Payload::OwnerMail(_)) => {
+                (
+                    Fate::Delivered,
+                    Payload::InvitationMail(_) | Payload::NoMail(_) | Payload::OwnerMail(_),
+                ) => {
                     tables.remove_outgoing(&key)?;
                     Settled::Delivered
                 }

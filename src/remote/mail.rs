@@ -240,6 +240,14 @@ impl Mailer {
         self.transmit(&message, Terms::Queued(permit)).await
     }
 
+    /// Takes the turn of a queued mail, and sends nothing.
+    pub async fn pass_turn(&self, permit: ConnectionPermit<'_>) {
+        match &self.transport {
+            Transport::Smtp(relay) => relay.pass_turn(permit).await,
+            Transport::Directory(_) => drop(permit),
+        }
+    }
+
     /// Sends the mail that tells the owner of an address that it was bound or unbound.
     ///
     /// # Errors

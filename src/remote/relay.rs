@@ -27,7 +27,7 @@ use lettre::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    time::{Instant as TokioInstant, sleep_until, timeout, timeout_at},
+    time::{Instant as TokioInstant, sleep, sleep_until, timeout, timeout_at},
 };
 
 pub use self::{
@@ -176,6 +176,12 @@ impl Relay {
     /// As [`Relay::send`].
     pub async fn rehearse(&self, message: &Message, asker: Asker<'_>) -> Result<(), RelayError> {
         self.transact(message, Terms::AskedBy(asker), End::Cancel).await
+    }
+
+    /// Keeps a queued mail's permit for as long as the relay takes for a mail, and sends nothing.
+    pub async fn pass_turn(&self, permit: ConnectionPermit<'_>) {
+        sleep(self.lengths.draw()).await;
+        drop(permit);
     }
 
     #[expect(

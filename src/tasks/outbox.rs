@@ -327,6 +327,10 @@ async fn send(
             };
             unless_stopped(tasks, tasks.mailer.send_invitation(&mail, permit), stop).await
         }
+        Content::NoMail => tokio::select! {
+            () = tasks.mailer.pass_turn(permit) => Some((Fate::Withdrawn, Sent::Nothing)),
+            () = stopped(stop.clone()) => None,
+        },
         Content::OwnerMail(notice) => {
             let link = suppression::stop_link(&tasks.core, &notice.address);
             unless_stopped(tasks, tasks.mailer.send_owner_notice(&notice, &link, permit), stop).await

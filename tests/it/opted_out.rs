@@ -9,6 +9,7 @@ use std::{
 };
 
 use bindery::{
+    config::SmtpSecurity,
     domain::{
         audit::By,
         bucket::Rate,
@@ -42,6 +43,7 @@ use crate::{
         core::{authenticated, core_in_memory, core_on, user},
         files_with,
         homeserver::Answer,
+        smtp::{Mood, Relay, server_behind},
     },
     unseen::distance,
 };
@@ -250,7 +252,7 @@ async fn an_invitation_to_an_opted_out_address_is_stored_without_it_sends_nothin
     let contents = due.iter().map(|due| outbox::content(&core, &due.key, &due.row).expect("readable"));
     let recipients = contents.map(|content| match content {
         Some(Content::Invitation(content)) => Some(content.to.as_str().to_owned()),
-        None => None,
+        Some(Content::NoMail) => None,
         _ => panic!("nothing else is sent"),
     });
     let mut recipients: Vec<_> = recipients.collect();
@@ -320,6 +322,26 @@ async fn an_opted_out_address_does_not_lead_to_its_invitation_which_is_never_del
     let cancelled = server.control("/invitations/cancel", &json!({ "token": stored["token"] })).await;
     assert_eq!(cancelled, json!({ "cancelled": 1 }), "it was still stored");
     assert_eq!(server.homeserver.told().len(), 1);
+}
+
+#[tokio::test]
+async fn an_invitation_to_an_opted_out_address_takes_its_turn_among_the_mails_to_its_domain() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let alice = server.user("alice").await;
+    server.request_token(&alice, SILENT, "secret", 1).await;
+    decide(&server, &relay.mails()[0].mail(), "stop").await;
+    relay.set(Mood::Hold);
+    server.invite(&alice, USUAL, ROOM).await;
+    relay.until(|seen| seen.held == 1).await;
+    server.invite(&alice, SILENT, ROOM).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let is_withdrawn = async || server.metrics().await.contains(&counted("withdrawn", 1));
+    assert!(!is_withdrawn().await, "the mail before it has the connection");
+    relay.set(Mood::Accept);
+    server.until_counted(&counted("delivered", 1)).await;
+    server.until_counted(&counted("withdrawn", 1)).await;
+    assert_eq!(relay.mails().iter().filter(|mail| mail.to == [SILENT]).count(), 1, "only the first mail");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::{
         account::tokens::Authenticated,
         address::suppression::suppressed_since,
         limits::ceiling::{self, Ceiling},
-        random,
+        outbox, random,
     },
 };
 
@@ -71,6 +71,7 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         public_keys: [core.signing_keys[0].public(), ephemeral_key.clone()],
         display_name: display_name(&address, core.config.invites.show_characters),
     };
+    let mail_domain = outbox::mail_domain(&core.session_key, &address).unwrap_or_default();
     let most = core.config.invites.daily_ceiling.get();
     let written = core.write(move |tables| {
         account.check(tables)?;
@@ -80,7 +81,7 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         ceiling::count_invitation(tables, most, now)?;
         let (invited, payload) = match suppressed_since(tables, &address)? {
             None => (Invited::Address(address), Payload::InvitationMail(described)),
-            Some(_) => (Invited::OptedOut { masked: masked(&address) }, Payload::NoMail),
+            Some(_) => (Invited::OptedOut { masked: masked(&address) }, Payload::NoMail(mail_domain)),
         };
         let invitation = Invitation { token, invited, room_id, sender, ephemeral_key, created: now };
         tables.put_invitation(&invitation)?;

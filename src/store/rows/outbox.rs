@@ -35,7 +35,7 @@ enum PayloadRow {
     OnBind { user_id: String },
     InvitationMail { room_name: Option<String>, inviter_name: Option<String>, is_space: bool },
     OwnerMail { address: String, change: BindingChange, user_id: String, language: Language },
-    NoMail,
+    NoMail { domain: String },
 }
 
 impl OutboxRow {
@@ -46,7 +46,7 @@ impl OutboxRow {
                 let Described { room_name, inviter_name, is_space } = described.clone();
                 PayloadRow::InvitationMail { room_name, inviter_name, is_space }
             }
-            Payload::NoMail => PayloadRow::NoMail,
+            Payload::NoMail(domain) => PayloadRow::NoMail { domain: domain.clone() },
             Payload::OwnerMail(OwnerMail { address, change, user_id, language }) => PayloadRow::OwnerMail {
                 address: address.as_str().to_owned(),
                 change: *change,
@@ -65,7 +65,7 @@ pub(in crate::store) fn read(row: &[u8]) -> Result<Outgoing, StoreError> {
         PayloadRow::InvitationMail { room_name, inviter_name, is_space } => {
             Payload::InvitationMail(Described { room_name, inviter_name, is_space })
         }
-        PayloadRow::NoMail => Payload::NoMail,
+        PayloadRow::NoMail { domain } => Payload::NoMail(domain),
         PayloadRow::OwnerMail { address, change, user_id, language } => {
             // Owners are notified by mail only.
             let (address, user_id) = (Address::kept(Medium::Email, &address), read_user_id(&user_id)?);

@@ -95,7 +95,9 @@ impl Invited {
                     assert!(content.to == address(one.address));
                     Fate::Delivered
                 }
-                Some(Content::OwnerMail(_)) => panic!("no owner is told"),
+                Some(Content::OwnerMail(_) | Content::NoMail) => {
+                    panic!("no owner is told, and nobody has opted out")
+                }
                 None => {
                     assert!(one.age >= LIFETIME_HOURS, "it may still be taken up");
                     Fate::Withdrawn
