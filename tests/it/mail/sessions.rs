@@ -28,7 +28,7 @@ use super::{REQUEST, request, sid};
 use crate::support::core::{authenticated, core_in_memory};
 use crate::support::{
     Server, TestClock, User, at_least_one,
-    smtp::{Mood, Relay, Seen, Stage, server_behind, unlimited},
+    smtp::{Mood, Relay, Stage, server_behind, unlimited},
 };
 
 const ADDRESS: &str = "alice@example.org";
@@ -250,7 +250,7 @@ async fn if_the_first_of_two_requests_fails_the_second_sends() {
     tokio::select! {
         biased;
         reply = &mut first => panic!("the relay has not answered: {}", reply.text),
-        () = relay.until(has_heard_a_recipient) => {}
+        () = relay.until(|seen| seen.held == 1) => {}
     }
     relay.set(Mood::Accept);
     first.await.refused(400, "M_EMAIL_SEND_ERROR");
@@ -342,14 +342,10 @@ async fn a_client_may_go_away_before_its_mail_is_refused() {
         tokio::select! {
             biased;
             reply = &mut first => panic!("the relay has not answered: {}", reply.text),
-            () = relay.until(has_heard_a_recipient) => {}
+            () = relay.until(|seen| seen.held == 1) => {}
         }
     }
     relay.set(Mood::Accept);
     request(&server, &alice, ADDRESS, 1).await.ok();
     assert_eq!(relay.mails().len(), 1);
-}
-
-fn has_heard_a_recipient(seen: &Seen) -> bool {
-    seen.commands.iter().any(|(_, command)| command.starts_with("RCPT"))
 }

@@ -381,8 +381,12 @@ impl Conversation {
     }
 
     async fn say_nothing(&mut self) -> io::Result<Vec<u8>> {
+        self.inner.note(|seen| seen.held += 1);
         loop {
-            self.line().await?;
+            if let Err(error) = self.line().await {
+                self.inner.note(|seen| seen.held -= 1);
+                return Err(error);
+            }
         }
     }
 
