@@ -96,9 +96,6 @@ pub enum MailError {
     /// A retry of this mail may succeed.
     #[error("the relay did not accept the mail")]
     Temporary,
-    /// The relay refused the sender, before it heard who the recipient is.
-    #[error("the relay did not accept the sender")]
-    SenderRefused,
     /// The relay gave no answer after it had heard this recipient, or no connection was free for the mail. Mails to
     /// others may be accepted.
     #[error("the relay gave no answer about the mail")]
@@ -118,13 +115,10 @@ impl From<&RelayError> for MailError {
             RelayError::NoConnection(_) => Self::RelayUnreachable,
             // Strangers choose recipients, and one domain may use up its share of the connections.
             RelayError::NoFreeConnection => Self::Unanswered,
+            error if error.is_answered() => Self::Temporary,
             RelayError::Timeout(Stage::Sender)
             | RelayError::Smtp(Stage::Sender, _)
-            | RelayError::OutOfStep(Stage::Sender) => match error.is_answered() {
-                true => Self::SenderRefused,
-                false => Self::RelayUnreachable,
-            },
-            error if error.is_answered() => Self::Temporary,
+            | RelayError::OutOfStep(Stage::Sender) => Self::RelayUnreachable,
             _ => Self::Unanswered,
         }
     }

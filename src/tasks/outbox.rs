@@ -352,7 +352,7 @@ async fn unless_stopped(
     };
     Some(match sent {
         Ok(()) => (Fate::Delivered, Sent::Answered),
-        Err(MailError::Temporary | MailError::SenderRefused) => (Fate::Failed, Sent::Answered),
+        Err(MailError::Temporary) => (Fate::Failed, Sent::Answered),
         Err(MailError::Unanswered) => (Fate::Failed, Sent::Unanswered),
         Err(MailError::RelayUnreachable) => (Fate::Failed, Sent::Unreachable),
         Err(MailError::Permanent) => (Fate::Refused, Sent::Answered),
