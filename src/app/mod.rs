@@ -68,7 +68,7 @@ pub struct Environment {
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Resolves names; the system's resolver if there is none.
-    pub dns: Option<Dns>,
+    pub dns: Option<Arc<Dns>>,
     /// The ports of the protocol.
     pub ports: Ports,
     /// How often tasks read the clock.
@@ -116,13 +116,15 @@ impl Application {
         let config = Arc::new(config);
         let background = background_runtime()?;
         let supervisor = Supervisor::new(background.handle().clone());
-        let Clients { mailer, sms, fetch } = Clients::new(&config, descriptors.requests)?;
+        let dns = {
+            let _entered = background.enter();
+            dns.unwrap_or_else(|| Arc::new(Dns::system()))
+        };
+        let Clients { mailer, sms, fetch } = Clients::new(&config, &dns, descriptors.requests)?;
         let (mailer, sms) = (Arc::new(mailer), Arc::new(sms));
         let store = open_store(&config, clock.now())?;
         publish_notice(&config, &store, clock.now(), &background)?;
         let homeservers = {
-            let _entered = background.enter();
-            let dns = dns.unwrap_or_else(Dns::system);
             let exceptions = config.homeservers.allowed_special_addresses.clone();
             let timeout = config.homeserver_timeout();
             let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone(), timeout);
@@ -266,7 +268,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         "data_dir: {} is too long for the operator's socket in it, whose path may have 107 bytes; choose a shorter one",
         config.data_dir.display()
     );
-    Clients::new(config, 1).map(|_| ())
+    Clients::new(config, &Arc::new(Dns::system()), 1).map(|_| ())
 }
 
 /// Refuses to begin with new keys where an earlier database is missing: nobody could be found any more, and pending
@@ -312,10 +314,11 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(config: &Config, max_requests: usize) -> anyhow::Result<Self> {
+    fn new(config: &Config, dns: &Arc<Dns>, max_requests: usize) -> anyhow::Result<Self> {
         let fetch = Fetch::new(config.homeservers.extra_ca_file.as_deref(), max_requests)
             .context("homeservers.extra_ca_file")?;
-        Ok(Self { mailer: Mailer::new(config)?, sms: SmsGateway::new(config)?, fetch: Arc::new(fetch) })
+        let (mailer, sms) = (Mailer::new(config, dns.clone())?, SmsGateway::new(config, dns.clone())?);
+        Ok(Self { mailer, sms, fetch: Arc::new(fetch) })
     }
 }
 

@@ -66,7 +66,7 @@ struct NotDelegated;
 /// Finds out where a homeserver listens.
 pub struct Discovery {
     fetch: Arc<Fetch>,
-    dns: Dns,
+    dns: Arc<Dns>,
     exceptions: Vec<IpNet>,
     ports: Ports,
     clock: Arc<dyn Clock>,
@@ -79,7 +79,7 @@ impl Discovery {
     /// request to a homeserver; `.well-known` gets half of it.
     pub fn new(
         fetch: Arc<Fetch>,
-        dns: Dns,
+        dns: Arc<Dns>,
         exceptions: Vec<IpNet>,
         ports: Ports,
         clock: Arc<dyn Clock>,

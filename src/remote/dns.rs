@@ -1,5 +1,8 @@
 //! DNS: the addresses of a host, and the servers in its SRV records.
 //!
+//! Nothing else resolves names: the resolver of the C library loads libraries of the system, which a static executable
+//! cannot rely on.
+//!
 //! Each question has a deadline of its own, and what has been answered by then is used: some servers drop the
 //! questions that they do not like. The caller checks each address before it connects.
 
@@ -7,7 +10,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs::{self, File},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
@@ -19,7 +22,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::{Either, select};
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     net::runtime::TokioRuntimeProvider,
     proto::rr::{RData, RecordType},
     system_conf::parse_resolv_conf,
@@ -58,6 +61,9 @@ struct Files {
 struct Known {
     /// `None` if there is no name server.
     resolver: Option<TokioResolver>,
+    /// The search list, for names with fewer dots than `ndots` (resolv.conf(5)).
+    search: Vec<String>,
+    ndots: usize,
     hosts: HashMap<String, Vec<IpAddr>>,
     /// The bytes of the files, to see whether they have changed.
     contents: (Vec<u8>, Vec<u8>),
@@ -118,6 +124,10 @@ impl Dns {
         if let Some(addresses) = known.hosts.get(&host.to_ascii_lowercase()) {
             return addresses.clone();
         }
+        // RFC 6761 section 6.3. An empty container has no hosts file.
+        if host.eq_ignore_ascii_case("localhost") {
+            return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        }
         let (v6, v4) = (pin!(self.ask(host, RecordType::AAAA)), pin!(self.ask(host, RecordType::A)));
         let (v6, v4) = match select(v6, v4).await {
             Either::Left((v6, v4)) => {
@@ -133,6 +143,22 @@ impl Dns {
             addresses.extend(kinds.iter_mut().filter_map(VecDeque::pop_front));
         }
         addresses
+    }
+
+    /// The addresses of a host in the configuration, an IP address or a name. The search list applies to the name, as the
+    /// operator expects on a network of containers.
+    pub async fn addresses_of_configured(&self, host: &str) -> Vec<IpAddr> {
+        if let Ok(address) = host.parse() {
+            return vec![address];
+        }
+        self.read_if_old();
+        for name in self.current.load().candidates(host) {
+            let addresses = self.addresses(&name).await;
+            if !addresses.is_empty() {
+                return addresses;
+            }
+        }
+        Vec::new()
     }
 
     /// The targets of the SRV records of `name` (RFC 2782), or of `old_name` if `name` has none, in the order to
@@ -190,6 +216,19 @@ impl Dns {
     }
 }
 
+impl Known {
+    /// The names to ask for, in order.
+    fn candidates(&self, host: &str) -> Vec<String> {
+        if host.ends_with('.') || self.hosts.contains_key(&host.to_ascii_lowercase()) {
+            return vec![host.to_owned()];
+        }
+        let mut names: Vec<_> = self.search.iter().map(|domain| format!("{host}.{domain}")).collect();
+        let has_many_dots = host.matches('.').count() >= self.ndots;
+        names.insert(if has_many_dots { 0 } else { names.len() }, host.to_owned());
+        names
+    }
+}
+
 impl Files {
     fn of_system() -> Self {
         Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() }
@@ -202,28 +241,37 @@ impl Files {
     fn read(&self) -> Known {
         let contents = self.contents();
         let resolver = self.resolver(&contents.0).inspect_err(|problem| tracing::warn!("{problem}"));
-        Known { resolver: resolver.ok(), hosts: parse_hosts(&contents.1), contents }
+        let (config, options) = self.parse(&contents.0).unwrap_or_default();
+        let search = config.search().iter().map(|domain| domain.to_ascii()).filter(|domain| domain != ".");
+        Known {
+            resolver: resolver.ok(),
+            search: search.collect(),
+            ndots: options.ndots,
+            hosts: parse_hosts(&contents.1),
+            contents,
+        }
     }
 
     /// The resolver that the file describes, or why there is none, and what to do.
     fn resolver(&self, resolv_conf: &[u8]) -> Result<TokioResolver, String> {
-        self.name_servers(resolv_conf).and_then(resolver).map_err(|error| {
+        let name_servers = self.parse(resolv_conf).map(|(config, _)| config.name_servers().to_vec());
+        name_servers.and_then(resolver).map_err(|error| {
             format!(
-                "there is no name server, so this server finds no homeserver by its name ({error:#}); write 'nameserver' and an address into {}",
+                "there is no name server, so this server finds no other server by its name ({error:#}); write 'nameserver' and an address into {}",
                 self.resolv_conf.display()
             )
         })
     }
 
-    fn name_servers(&self, resolv_conf: &[u8]) -> anyhow::Result<Vec<NameServerConfig>> {
+    fn parse(&self, resolv_conf: &[u8]) -> anyhow::Result<(ResolverConfig, ResolverOpts)> {
         let path = &self.resolv_conf;
         if resolv_conf.is_empty() {
             File::open(path).map_err(with_path(path))?;
         }
         let parsed = parse_resolv_conf(resolv_conf).map_err(io::Error::other);
-        let (config, _) = parsed.with_context(|| format!("cannot understand {}", path.display()))?;
-        ensure!(!config.name_servers().is_empty(), "{} names none", path.display());
-        Ok(config.name_servers().to_vec())
+        let parsed = parsed.with_context(|| format!("cannot understand {}", path.display()))?;
+        ensure!(!parsed.0.name_servers().is_empty(), "{} names none", path.display());
+        Ok(parsed)
     }
 }
 
@@ -342,5 +390,24 @@ mod tests {
         assert!(dns.read_if_changed() && dns.current.load().resolver.is_some());
         fs::write(&resolv_conf, "nameserver nonsense\n\u{0}").expect("written");
         assert!(dns.read_if_changed() && dns.current.load().resolver.is_none());
+    }
+    #[tokio::test]
+    async fn a_host_in_the_configuration_may_be_short() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let (resolv_conf, hosts) = (dir.path().join("resolv.conf"), dir.path().join("hosts"));
+        fs::write(&resolv_conf, "nameserver 192.0.2.53\nsearch mail.test example.test.\noptions ndots:2\n")
+            .expect("written");
+        fs::write(&hosts, "192.0.2.7 relay.example.test\n192.0.2.8 here").expect("written");
+        let dns = Dns::reading(resolv_conf, hosts);
+        let candidates = |host: &str| dns.current.load().candidates(host);
+        assert_eq!(candidates("relay"), ["relay.mail.test.", "relay.example.test.", "relay"]);
+        assert_eq!(candidates("a.b.c"), ["a.b.c", "a.b.c.mail.test.", "a.b.c.example.test."]);
+        assert_eq!(candidates("relay."), ["relay."]);
+        for (host, expected) in [("here", "192.0.2.8"), ("192.0.2.9", "192.0.2.9"), ("::1", "::1")] {
+            let expected: IpAddr = expected.parse().expect("an address");
+            assert_eq!(dns.addresses_of_configured(host).await, [expected], "{host}");
+        }
+        let of_localhost = dns.addresses_of_configured("localhost").await;
+        assert!(of_localhost.len() == 2 && of_localhost.iter().all(IpAddr::is_loopback));
     }
 }

@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 pub use super::relay::ConnectionPermit;
 use super::{
+    dns::Dns,
     mail_headers::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, reply_to, sender},
     mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
     password::read_password,
@@ -146,10 +147,10 @@ impl Mailer {
     ///
     /// # Errors
     /// If a file cannot be read, a template does not render, or the sender is not a mailbox.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, dns: Arc<Dns>) -> anyhow::Result<Self> {
         let from = sender(config)?;
         let transport = match config.mail.transport {
-            MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config)?)),
+            MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config, dns)?)),
             MailTransport::Directory => Transport::Directory(Spool::new(config.mail_directory(), "eml")),
         };
         let texts = Texts::load(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
@@ -368,7 +369,7 @@ fn not_sent(error: &RelayError) -> MailError {
     MailError::from(error)
 }
 
-fn smtp(config: &Config) -> anyhow::Result<Relay> {
+fn smtp(config: &Config, dns: Arc<Dns>) -> anyhow::Result<Relay> {
     let settings = &config.mail.smtp;
     let tls = || {
         let tls = trust(settings.extra_ca_file.as_deref(), Pinned::ForTheServer);
@@ -389,7 +390,7 @@ fn smtp(config: &Config) -> anyhow::Result<Relay> {
         Host::Ip(IpAddr::V6(address)) => ClientId::Ipv6(*address),
     };
     let connector =
-        Connector { host: settings.host.clone(), port: settings.port, hello, security, credentials };
+        Connector { dns, host: settings.host.clone(), port: settings.port, hello, security, credentials };
     let timeout = Duration::from_secs(settings.timeout_seconds.get().into());
     Ok(Relay::new(connector, timeout, settings.max_connections.get() as usize))
 }

@@ -2,12 +2,13 @@
 //!
 //! `ops` decides who may ask for a message. No part of a message reaches the log.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::{
+    dns::Dns,
     sms_http::{Fields, HttpGateway},
     sms_rehearsal::Rehearsal,
     spool::Spool,
@@ -76,11 +77,11 @@ impl SmsGateway {
     ///
     /// # Errors
     /// If a file cannot be read, or a template or a part of the request is wrong.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, dns: Arc<Dns>) -> anyhow::Result<Self> {
         let transport = match config.sms.gateway {
             SmsTransport::Off => Transport::Off,
             SmsTransport::Directory => Transport::Directory(Spool::new(config.sms_directory(), "txt")),
-            SmsTransport::Http => Transport::Http(Box::new(HttpGateway::new(&config.sms)?)),
+            SmsTransport::Http => Transport::Http(Box::new(HttpGateway::new(&config.sms, dns)?)),
         };
         let texts = texts(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (countries, server_name) = (config.sms.countries.clone(), config.server_name.clone());

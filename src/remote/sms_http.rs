@@ -3,11 +3,12 @@
 //! Values are filled in before the body becomes JSON or a form, so that no text of a message can change its
 //! structure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use reqwest::{
     Client, Method, StatusCode,
+    dns::{Addrs, Name, Resolve, Resolving},
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
+    dns::Dns,
     fetch::{FetchError, connection, read},
     password::read_password,
     trust::{Pinned, trust},
@@ -47,6 +49,21 @@ pub struct Fields<'a> {
     pub text: &'a str,
     /// The code in it.
     pub code: &'a str,
+}
+
+/// Resolves the host of `sms.http.url`.
+struct Configured(Arc<Dns>);
+
+impl Resolve for Configured {
+    fn resolve(&self, name: Name) -> Resolving {
+        let dns = self.0.clone();
+        Box::pin(async move {
+            let addresses = dns.addresses_of_configured(name.as_str()).await;
+            // The client puts the port in place.
+            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(addresses)
+        })
+    }
 }
 
 /// Why the gateway did not accept a message. The text shows nothing of the request or the answer.
@@ -86,13 +103,14 @@ impl HttpGateway {
     ///
     /// # Errors
     /// What is wrong, with its key.
-    pub fn new(config: &Sms) -> anyhow::Result<Self> {
+    pub fn new(config: &Sms, dns: Arc<Dns>) -> anyhow::Result<Self> {
         let request = config.http.clone();
         let client = Client::builder()
             .tls_backend_preconfigured(
                 trust(request.extra_ca_file.as_deref(), Pinned::ForTheServer)
                     .context("sms.http.extra_ca_file")?,
             )
+            .dns_resolver(Arc::new(Configured(dns)))
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))

@@ -1,11 +1,16 @@
 //! Messages to phones: the request to the gateway, what counts as success, and the errors for a wrong
 //! configuration. The recipes are those of `docs/sms.md`.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bindery::{
     config::{Config, Password, SmsFormat, SmsTransport},
     domain::{ids::Token, language::Language, phone::PhoneNumber},
-    remote::sms::{SmsError, SmsGateway, ValidationSms},
+    remote::{
+        dns::Dns,
+        sms::{SmsError, SmsGateway, ValidationSms},
+    },
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,7 +41,7 @@ async fn send(config: &Config, to: &str) -> bool {
 }
 
 async fn try_to_send(config: &Config, to: &str) -> Result<(), SmsError> {
-    let gateway = SmsGateway::new(config).expect("a gateway");
+    let gateway = SmsGateway::new(config, Arc::new(Dns::system())).expect("a gateway");
     let (to, code) = (number(to), Token::parse(CODE).expect("a code"));
     gateway.send_code(&ValidationSms { to: &to, code: &code, language: Language::En }).await
 }
@@ -265,8 +270,9 @@ async fn the_directory_gets_a_file_that_nobody_else_may_read() {
 #[test]
 fn only_named_countries_are_written_to() {
     let mut config = config();
-    let may =
-        |config: &Config, text: &str| SmsGateway::new(config).expect("a gateway").may_write_to(&number(text));
+    let may = |config: &Config, text: &str| {
+        SmsGateway::new(config, Arc::new(Dns::system())).expect("a gateway").may_write_to(&number(text))
+    };
     config.sms.countries = vec!["*".to_owned()];
     assert!(!may(&config, "+447400123456"), "it is off");
     config.sms.gateway = SmsTransport::Directory;
@@ -320,12 +326,15 @@ fn a_gateway_that_cannot_work_is_refused_at_the_start() {
     for (change, word) in cases {
         let mut config = config();
         gateway.configure(&mut config);
-        SmsGateway::new(&config).expect("a good gateway");
+        SmsGateway::new(&config, Arc::new(Dns::system())).expect("a good gateway");
         config.check().expect("a good configuration");
         change(&mut config);
         let problem = match config.check() {
             Err(problem) => problem.to_string(),
-            Ok(()) => format!("{:#}", SmsGateway::new(&config).err().expect("it is refused")),
+            Ok(()) => format!(
+                "{:#}",
+                SmsGateway::new(&config, Arc::new(Dns::system())).err().expect("it is refused")
+            ),
         };
         assert!(problem.contains(word), "{word} is not in: {problem}");
     }

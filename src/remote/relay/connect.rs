@@ -1,6 +1,6 @@
 //! Connects to the mail relay: TCP, TLS or STARTTLS, EHLO, login.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use lettre::transport::smtp::{
     authentication::{Credentials, DEFAULT_MECHANISMS},
@@ -9,19 +9,19 @@ use lettre::transport::smtp::{
     extension::{ClientId, Extension},
 };
 use rustls::pki_types::ServerName;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::{error::ConnectError, replies::NormalizedStream};
+use crate::remote::dns::Dns;
 
 /// The timeout for connecting to one address of the relay, so that there is time left for the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the relay is reached.
 pub struct Connector {
+    /// Resolves the host.
+    pub dns: Arc<Dns>,
     /// A name or an IP address.
     pub host: String,
     /// See `mail.smtp.port`.
@@ -64,9 +64,9 @@ impl Connector {
     }
 
     async fn dial(&self) -> io::Result<TcpStream> {
-        let mut problem = io::ErrorKind::AddrNotAvailable.into();
-        for address in lookup_host((self.host.as_str(), self.port)).await? {
-            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        let mut problem = io::Error::new(io::ErrorKind::NotFound, "DNS has no address of mail.smtp.host");
+        for address in self.dns.addresses_of_configured(&self.host).await {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect((address, self.port))).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);

@@ -1,7 +1,7 @@
 //! Whole mails, of every kind in every language, as snapshots in `tests/data/mail`. After a change that you mean:
 //! `INSTA_UPDATE=always cargo test --test it whole_mails`.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs, path::Path, sync::Arc};
 
 use bindery::{
     config::Config,
@@ -12,7 +12,10 @@ use bindery::{
         outbox::{BindingChange, Kind, OwnerMail},
         threepid::Address,
     },
-    remote::mail::{InvitationMail, Mailer, ValidationMail, VisitMail},
+    remote::{
+        dns::Dns,
+        mail::{InvitationMail, Mailer, ValidationMail, VisitMail},
+    },
 };
 use mail_parser::{MessageParser, PartType};
 use tempfile::TempDir;
@@ -94,10 +97,10 @@ fn described(names: bool, is_space: bool) -> Described {
 async fn whole_mails_are_as_they_were() {
     for language in Language::ALL {
         let written = TempDir::new().expect("a directory");
-        let mailer = Mailer::new(&config(written.path())).expect("a mailer");
+        let mailer = Mailer::new(&config(written.path()), Arc::new(Dns::system())).expect("a mailer");
         let mut unnamed = config(written.path());
         unnamed.operator = Default::default();
-        let unnamed = Mailer::new(&unnamed).expect("a mailer");
+        let unnamed = Mailer::new(&unnamed, Arc::new(Dns::system())).expect("a mailer");
         let compare = |kind: &str| {
             let file = fs::read_dir(written.path()).expect("a directory").next().expect("a mail");
             let path = file.expect("an entry").path();

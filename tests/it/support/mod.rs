@@ -276,7 +276,7 @@ impl Server {
         config.check().expect("a good configuration");
         let environment = Environment {
             clock: clock.clone(),
-            dns: homeserver.dns(),
+            dns: homeserver.dns().map(Arc::new),
             ports: homeserver.ports(),
             tick,
             // Some tests put log files there first.
