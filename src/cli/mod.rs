@@ -15,6 +15,7 @@ mod demo;
 mod invitations;
 mod log;
 mod logging;
+mod manual;
 mod pepper;
 mod person;
 mod retention;
@@ -82,6 +83,10 @@ enum TopCommand {
     /// Replace the pepper that addresses are hashed with
     #[command(subcommand)]
     Pepper(pepper::PepperCommand),
+    /// Print the script with which a shell completes arguments
+    Completions(manual::CompletionsArguments),
+    /// Write the manual pages, for packages
+    Man(manual::ManArguments),
 }
 
 #[derive(clap::Args)]
@@ -142,6 +147,8 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Invitations(command) => invitations::run(command),
         TopCommand::Log(command) => log::run(&command),
         TopCommand::Pepper(command) => pepper::run(command),
+        TopCommand::Completions(arguments) => manual::completions(arguments),
+        TopCommand::Man(arguments) => manual::man(arguments),
     }
 }
 
