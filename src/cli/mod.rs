@@ -12,6 +12,7 @@ mod check;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod init;
 mod invitations;
 mod log;
 mod logging;
@@ -59,6 +60,8 @@ enum TopCommand {
         #[arg(long)]
         once: bool,
     },
+    /// Write a configuration: asks for what a server cannot know by itself
+    Init(init::InitArguments),
     /// Check the configuration, or print an example
     #[command(subcommand)]
     Config(check::ConfigCommand),
@@ -138,6 +141,7 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
+        TopCommand::Init(arguments) => init::init(arguments),
         TopCommand::Config(command) => check::run(command),
         TopCommand::Export(arguments) => person::export(arguments),
         TopCommand::Erase(arguments) => person::erase(arguments),

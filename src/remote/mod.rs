@@ -14,7 +14,7 @@ mod mail_headers;
 mod mail_lines;
 mod mail_text;
 pub mod onbind;
-mod password;
+pub mod password;
 pub mod places;
 mod relay;
 pub mod sms;

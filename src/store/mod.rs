@@ -11,7 +11,7 @@ mod job;
 mod lock;
 mod lookup_index;
 mod migrations;
-mod owner;
+pub mod owner;
 mod progress;
 mod read_only;
 mod rewrite;

@@ -141,10 +141,10 @@ def the_sandbox_holds(appliance: Appliance) -> None:
         expect(int(lines[name], 16), 0, name)
     expect((lines["NoNewPrivs"], lines["Seccomp"]), ("1", "2"), "no new privileges, and a filter of system calls")
     mounts = appliance.machine.run("cat", f"/proc/{pid}/mountinfo")
+    # The last mount on a path hides those before it.
+    options = {fields[4]: fields[5].split(",") for fields in (line.split() for line in mounts.splitlines())}
     writable = {
-        fields[4]
-        for fields in (line.split() for line in mounts.splitlines())
-        if "rw" in fields[5].split(",") and not fields[4].startswith(("/proc", "/dev", "/sys"))
+        path for path, flags in options.items() if "rw" in flags and not path.startswith(("/proc", "/dev", "/sys"))
     }
     expect(writable - {"/tmp", "/var/tmp"}, {"/var/lib/bindery", "/run/bindery", "/var/backups/bindery"}, "what it may write")
 

@@ -3,6 +3,7 @@
 mod control;
 mod directory;
 mod files;
+mod init;
 
 use std::{
     io::Read,
