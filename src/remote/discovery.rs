@@ -23,6 +23,7 @@ use super::{
     dns::{Dns, Service},
     fetch::{Fetch, FetchError, Request, Response, Target},
     special_purpose::is_allowed,
+    standing::Standing,
 };
 use crate::domain::{
     backoff::Backoff,
@@ -89,17 +90,18 @@ impl Discovery {
         Self { fetch, dns, exceptions, ports, clock, timeout, well_known }
     }
 
-    /// The places to connect to for `name`, in the order to try them; empty if Bindery may connect to none.
+    /// The places to connect to for `name`, in the order to try them; empty if Bindery may connect to none. `standing`
+    /// is that of the name.
     ///
     /// # Errors
     /// [`FetchError::Busy`] if too many requests go to its web site.
-    pub async fn targets(&self, name: &ServerName) -> Result<Vec<Target>, FetchError> {
+    pub async fn targets(&self, name: &ServerName, standing: Standing) -> Result<Vec<Target>, FetchError> {
         if let Some(target) = self.explicit(name).await {
             return Ok(vec![target]);
         }
         // Only a DNS name without a port is left.
         let Host::Dns(host) = name.host() else { return Ok(Vec::new()) };
-        Ok(match self.delegated(host).await? {
+        Ok(match self.delegated(host, standing).await? {
             Some(delegated) => match (self.explicit(&delegated).await, delegated.host()) {
                 (Some(target), _) => vec![target],
                 (None, Host::Dns(host)) => self.by_srv(host).await,
@@ -145,14 +147,14 @@ impl Discovery {
     }
 
     /// Step 3: the name that `host` delegates to, from the cache or its `.well-known`.
-    async fn delegated(&self, host: &str) -> Result<Option<ServerName>, FetchError> {
+    async fn delegated(&self, host: &str, standing: Standing) -> Result<Option<ServerName>, FetchError> {
         let host = host.to_ascii_lowercase();
         let now = self.clock.now();
         if let Some(cached) = self.well_known.get(&host, now) {
             return Ok(cached.answer.ok());
         }
         // A web site that does not answer must leave time to find the homeserver without it.
-        let answer = match timeout(self.timeout / 2, self.fetch_well_known(&host)).await {
+        let answer = match timeout(self.timeout / 2, self.fetch_well_known(&host, standing)).await {
             // It was not asked, so there is nothing to cache.
             Ok(Err(FetchError::Busy)) => return Err(FetchError::Busy),
             Ok(Ok(Some((delegated, lifetime)))) => Ok((delegated, now.after(lifetime))),
@@ -163,7 +165,11 @@ impl Discovery {
 
     /// Fetches `.well-known/matrix/server`, over redirects to other HTTPS URLs; the delegated name, and how long
     /// to cache it.
-    async fn fetch_well_known(&self, host: &str) -> Result<Option<(ServerName, Duration)>, FetchError> {
+    async fn fetch_well_known(
+        &self,
+        host: &str,
+        standing: Standing,
+    ) -> Result<Option<(ServerName, Duration)>, FetchError> {
         let mut next =
             Url::parse(&format!("https://{host}:{}/.well-known/matrix/server", self.ports.https)).ok();
         for _ in 0..=MAX_REDIRECTS {
@@ -171,7 +177,8 @@ impl Discovery {
             let Some(target) = self.target_of(&url).await else { return Ok(None) };
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
             let path = format!("{}{query}", url.path());
-            let response = self.fetch.send(&target, &Request::get(&path), MAX_WELL_KNOWN_BYTES).await?;
+            let request = Request::get(&path);
+            let response = self.fetch.send(&target, standing, &request, MAX_WELL_KNOWN_BYTES).await?;
             if !response.status.is_redirection() {
                 return Ok(read_well_known(&response));
             }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     places::Places,
+    standing::Standing,
     trust::{Pinned, trust},
 };
 
@@ -84,7 +85,7 @@ pub struct Fetch {
 
 impl Fetch {
     /// Trusts the system's certificate authorities and those in `extra_ca_file`. At most `max_requests` run at the
-    /// same time, far fewer to one address.
+    /// same time, far fewer to one address for unproven names.
     ///
     /// # Errors
     /// Those of [`trust`].
@@ -92,7 +93,7 @@ impl Fetch {
         Ok(Self { tls: trust(extra_ca_file, Pinned::ForItsNames)?, places: Places::new(max_requests) })
     }
 
-    /// Sends `request` to `target` and reads at most `max_bytes` of body.
+    /// Sends `request` to `target`, on behalf of a server name of this standing, and reads at most `max_bytes` of body.
     ///
     /// Each call makes a client, because only that ties the connection to the checked addresses. It costs little:
     /// the TLS configuration is shared.
@@ -102,15 +103,19 @@ impl Fetch {
     pub async fn send(
         &self,
         target: &Target,
+        standing: Standing,
         request: &Request<'_>,
         max_bytes: usize,
     ) -> Result<Response, FetchError> {
         if target.addresses.is_empty() {
             return Err(FetchError::NoAddress);
         }
-        // Many names may lead to one address.
         let addresses = target.addresses.iter().map(SocketAddr::ip);
-        let _place = self.places.take_addresses(addresses).map_err(|_| FetchError::Busy)?;
+        let _place = match standing {
+            Standing::Proven => None,
+            // Many names may lead to one address.
+            Standing::Unproven => Some(self.places.take_addresses(addresses).map_err(|_| FetchError::Busy)?),
+        };
         let client = Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .https_only(true)

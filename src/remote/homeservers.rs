@@ -14,7 +14,9 @@ use super::{
     cache::{AnswerCache, Cached},
     discovery::Discovery,
     fetch::{Fetch, FetchError, Request, Response},
+    key_fetches::KeyFetches,
     places::Places,
+    standing::{ProvenNames, Standing},
 };
 use crate::{
     domain::{
@@ -33,8 +35,8 @@ const MAX_USER_INFO_BYTES: usize = 5 * 1024;
 const MAX_KEYS_BYTES: usize = 50 * 1024;
 /// The longest time that keys are trusted, whatever the server says (specification, "Publishing Keys").
 const MAX_KEYS_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The shortest time between two requests for the keys of one server: after a failure, and when a request
-/// names a key that is not cached.
+/// The shortest time between two requests for the keys of one server name: after a failure, and when a request names a
+/// key that is not cached. [`KeyFetches`] bounds those for the names of one domain.
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// The most keys in a document. Each costs a verification, and anyone can name a server of their own.
 pub const MAX_KEYS: usize = 16;
@@ -52,6 +54,8 @@ pub struct RemoteHomeservers {
     /// take none from registration. The outbox bounds the calls to `/3pid/onbind`.
     owner_requests: Places,
     key_requests: Places,
+    proven: ProvenNames,
+    key_fetches: KeyFetches,
     keys: AnswerCache<Arc<PublicKeys>, HomeserverError>,
     /// Key documents are verified one at a time: a stranger can cause many, and each takes milliseconds.
     verifying: Semaphore,
@@ -73,12 +77,20 @@ impl RemoteHomeservers {
             timeout,
             owner_requests: Places::new(max_requests / 2),
             key_requests: Places::new(max_requests / 4),
+            proven: ProvenNames::default(),
+            key_fetches: KeyFetches::default(),
             keys: AnswerCache::new(MAX_CACHED_SERVERS, Backoff { first: KEYS_INTERVAL, cap: KEYS_INTERVAL }),
             verifying: Semaphore::new(1),
         }
     }
 
-    /// Sends `request` to each place of `server` in turn, until one answers.
+    /// The standing of a server name.
+    fn standing(&self, server: &ServerName) -> Standing {
+        self.proven.standing(server, self.clock.now())
+    }
+
+    /// Sends `request` to each place of `server` in turn, until one answers. `Busy` if one of them could not be asked and
+    /// none answered.
     pub(super) async fn send(
         &self,
         server: &ServerName,
@@ -86,11 +98,13 @@ impl RemoteHomeservers {
         max_bytes: usize,
         max_time: Duration,
     ) -> Result<Response, HomeserverError> {
+        let standing = self.standing(server);
         let send = async {
             let mut failure = FetchError::NoAddress;
-            for target in self.discovery.targets(server).await? {
-                match self.fetch.send(&target, &request, max_bytes).await {
+            for target in self.discovery.targets(server, standing).await? {
+                match self.fetch.send(&target, standing, &request, max_bytes).await {
                     Ok(response) => return Ok(response),
+                    Err(_) if matches!(failure, FetchError::Busy) => {}
                     Err(error) => failure = error,
                 }
             }
@@ -112,7 +126,8 @@ impl RemoteHomeservers {
         token: &OpenIdToken,
         caller: Network,
     ) -> Result<UserId, HomeserverError> {
-        let _place = self.owner_requests.take(server, caller).map_err(|_| HomeserverError::Busy)?;
+        let place = self.owner_requests.take(server, self.standing(server), caller);
+        let _place = place.map_err(|_| HomeserverError::Busy)?;
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
@@ -122,7 +137,12 @@ impl RemoteHomeservers {
             return Err(HomeserverError::Refused);
         }
         let info = json_object(&response).ok_or_else(|| log_invalid(server, HomeserverError::Unreachable))?;
-        info.get("sub").and_then(Value::as_str).and_then(UserId::parse).ok_or(HomeserverError::Refused)
+        let owner = info.get("sub").and_then(Value::as_str).and_then(UserId::parse);
+        let owner = owner.ok_or(HomeserverError::Refused)?;
+        if owner.is_on(server) {
+            self.proven.prove(server, self.clock.now());
+        }
+        Ok(owner)
     }
 
     /// The keys of `server`, from the cache if `key_id` is among them or they are fresh enough.
@@ -141,7 +161,11 @@ impl RemoteHomeservers {
                 return cached.answer.clone();
             }
         }
-        let _place = self.key_requests.take(server, caller).map_err(|_| HomeserverError::Busy)?;
+        let standing = self.standing(server);
+        let _place = self.key_requests.take(server, standing, caller).map_err(|_| HomeserverError::Busy)?;
+        if standing == Standing::Unproven {
+            self.key_fetches.count(server, caller, now).map_err(|_| HomeserverError::Busy)?;
+        }
         let fetched = self.fetch_keys(server, now).await.map(|(keys, expires)| (Arc::new(keys), expires));
         match (fetched, cached) {
             // It was not asked, so there is nothing to cache.
@@ -172,7 +196,7 @@ impl RemoteHomeservers {
         };
         let _turn = self.verifying.acquire().await;
         let keys = spawn_blocking(read).await.unwrap_or(Err(HomeserverError::Unreachable));
-        keys.map_err(|error| log_invalid(server, error))
+        keys.inspect(|_| self.proven.prove(server, now)).map_err(|error| log_invalid(server, error))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::{
     fetch::{Request, Response},
@@ -23,6 +24,9 @@ pub const ONBIND_TIMEOUT: Duration = Duration::from_secs(60);
 /// As [`ONBIND_TIMEOUT`], for a host that has failed before: many that never answer must not hold all places.
 pub const ONBIND_RETRY_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long to wait between two tries while no place is free.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
 /// What became of a request to `/3pid/onbind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBind {
@@ -32,11 +36,25 @@ pub enum OnBind {
     Failed,
     /// The homeserver refused it, and would refuse a retry.
     Refused,
+    /// The homeserver was not asked, because strangers took all places at its address. This is no failure of it.
+    NotAsked,
 }
 
 impl RemoteHomeservers {
-    /// Tells `server`, with `body` as the specification describes it, within `timeout`.
+    /// Tells `server`, with `body` as the specification describes it, within `timeout`. Before that, it waits for a place
+    /// for as long.
     pub async fn on_bind(&self, server: &ServerName, body: &Value, timeout: Duration) -> OnBind {
+        #[expect(clippy::disallowed_methods, reason = "a timeout is about real time")]
+        let begun = Instant::now();
+        loop {
+            match self.try_on_bind(server, body, timeout).await {
+                OnBind::NotAsked if begun.elapsed() < timeout => sleep(BUSY_PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_on_bind(&self, server: &ServerName, body: &Value, timeout: Duration) -> OnBind {
         #[expect(clippy::disallowed_methods, reason = "a timeout is about real time")]
         let begun = Instant::now();
         // The specification says PUT; Synapse has only ever had POST.
@@ -72,7 +90,11 @@ fn rejects_put(answer: &Response) -> bool {
 }
 
 fn outcome(answer: Result<Response, HomeserverError>) -> OnBind {
-    let Ok(answer) = answer else { return OnBind::Failed };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(HomeserverError::Busy) => return OnBind::NotAsked,
+        Err(HomeserverError::Refused | HomeserverError::Unreachable) => return OnBind::Failed,
+    };
     match answer.status {
         status if status.is_success() => OnBind::Delivered,
         StatusCode::TOO_MANY_REQUESTS => OnBind::Failed,

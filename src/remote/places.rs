@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::standing::Standing;
 use crate::domain::{
     network::Network,
     registrable::registrable_domain,
@@ -21,6 +22,10 @@ const DOMAIN_SHARE: usize = 8;
 const CALLER_SHARE: usize = 16;
 /// A stranger gets a /48 as easily as a /64. It may hold this many times the places of a /64.
 const WIDE_NETWORK: usize = 4;
+/// The part of a domain's share that one caller's IPv4 address or /48 gets. Somebody who names hosts of a domain that
+/// never answer needs so many networks to hold up its users.
+const CALLER_PART_PROVEN: usize = 4;
+const CALLER_PART_UNPROVEN: usize = 16;
 
 /// Who holds a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,22 +38,27 @@ pub enum Holder {
     Caller(Network),
     /// The /48 of the caller.
     WideCaller(IpAddr),
+    /// The IPv4 address or the /48 of the caller, for requests to one domain.
+    CallerAt(String, IpAddr),
     /// The address that is dialled, or its /48.
     Address(IpAddr),
 }
+
+/// How many places each holder has; those for proven names and for others are apart.
+type Held = Arc<Mutex<HashMap<(Standing, Holder), usize>>>;
 
 /// The places of one kind of request.
 #[derive(Clone)]
 pub struct Places {
     total: usize,
-    held: Arc<Mutex<HashMap<Holder, usize>>>,
+    held: Held,
 }
 
 /// A place of each holder. Dropping it frees them.
 #[must_use]
 pub struct Place {
-    holders: Vec<Holder>,
-    held: Arc<Mutex<HashMap<Holder, usize>>>,
+    holders: Vec<(Standing, Holder)>,
+    held: Held,
 }
 
 /// Some holder has no place left.
@@ -62,21 +72,33 @@ impl Places {
     }
 
     /// A place for a request of `caller` to `server`.
-    pub fn take(&self, server: &ServerName, caller: Network) -> Result<Place, NoPlace> {
+    ///
+    /// Proven names and others have half of all places each, and a share each in every domain and for every caller. So
+    /// names that strangers make up, such as `example.org:1`, take no place from the homeserver of example.org.
+    pub fn take(&self, server: &ServerName, standing: Standing, caller: Network) -> Result<Place, NoPlace> {
         let (of_domain, of_caller) = (self.share(DOMAIN_SHARE), self.share(CALLER_SHARE));
+        let caller_part = match standing {
+            Standing::Proven => CALLER_PART_PROVEN,
+            Standing::Unproven => CALLER_PART_UNPROVEN,
+        };
+        let (domain, wide) = (owner_of(server.as_str()), prefix_48(caller.address()));
         let mut wanted = vec![
-            (Holder::All, self.total),
-            (Holder::Domain(owner_of(server.as_str())), of_domain),
+            (Holder::All, (self.total / 2).max(1)),
+            (Holder::CallerAt(domain.clone(), wide), (of_domain / caller_part).max(1)),
+            (Holder::Domain(domain), of_domain),
             (Holder::Caller(caller), of_caller),
         ];
         if caller.address().is_ipv6() {
-            let wide = WIDE_NETWORK * of_caller;
-            wanted.push((Holder::WideCaller(prefix_48(caller.address())), wide));
+            wanted.push((Holder::WideCaller(wide), WIDE_NETWORK * of_caller));
         }
-        self.take_all(wanted)
+        self.take_all(standing, wanted)
     }
 
-    /// A place for a connection that may dial each of `addresses`.
+    /// A place for a connection that may dial each of `addresses`, for an unproven name.
+    ///
+    /// Many homeservers share the addresses of a content delivery network, where anybody can be a customer. So proven
+    /// names need no such place: the share of their domain bounds them. And the share of an address is larger than what
+    /// all requests for the unproven names of one domain can hold.
     pub fn take_addresses(&self, addresses: impl Iterator<Item = IpAddr>) -> Result<Place, NoPlace> {
         let share = self.share(DOMAIN_SHARE);
         let mut wanted: Vec<_> =
@@ -84,19 +106,20 @@ impl Places {
         // Several addresses of one /48 are one place.
         wanted.sort_by_key(|(holder, _)| format!("{holder:?}"));
         wanted.dedup();
-        self.take_all(wanted)
+        self.take_all(Standing::Unproven, wanted)
     }
 
     fn share(&self, parts: usize) -> usize {
         (self.total / parts).max(2)
     }
 
-    fn take_all(&self, wanted: Vec<(Holder, usize)>) -> Result<Place, NoPlace> {
+    fn take_all(&self, standing: Standing, wanted: Vec<(Holder, usize)>) -> Result<Place, NoPlace> {
+        let wanted: Vec<_> = wanted.into_iter().map(|(holder, most)| ((standing, holder), most)).collect();
         let mut held = lock(&self.held);
         if wanted.iter().any(|(holder, most)| held.get(holder).is_some_and(|count| count >= most)) {
             return Err(NoPlace);
         }
-        let holders: Vec<Holder> = wanted.into_iter().map(|(holder, _)| holder).collect();
+        let holders: Vec<_> = wanted.into_iter().map(|(holder, _)| holder).collect();
         for holder in &holders {
             *held.entry(holder.clone()).or_default() += 1;
         }
@@ -118,7 +141,9 @@ impl Drop for Place {
     }
 }
 
-fn lock(held: &Mutex<HashMap<Holder, usize>>) -> MutexGuard<'_, HashMap<Holder, usize>> {
+fn lock(
+    held: &Mutex<HashMap<(Standing, Holder), usize>>,
+) -> MutexGuard<'_, HashMap<(Standing, Holder), usize>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -133,7 +158,7 @@ pub fn owner_of(host: &str) -> String {
 }
 
 /// An IPv4 address as it is, an IPv6 address cut to its /48.
-fn prefix_48(address: IpAddr) -> IpAddr {
+pub(super) fn prefix_48(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {
@@ -155,25 +180,84 @@ mod tests {
         Network::of(address.parse().expect("an address"))
     }
 
-    /// How many of these requests get a place, all held.
-    fn held(places: &Places, requests: impl Iterator<Item = (String, String)>) -> usize {
-        let held: Vec<_> =
-            requests.filter_map(|(name, from)| places.take(&server(&name), caller(&from)).ok()).collect();
-        held.len()
+    /// The places of those of these requests that get one. Each is a name and a caller.
+    fn take(
+        places: &Places,
+        standing: Standing,
+        requests: impl Iterator<Item = (String, String)>,
+    ) -> Vec<Place> {
+        let place =
+            |(name, from): (String, String)| places.take(&server(&name), standing, caller(&from)).ok();
+        requests.filter_map(place).collect()
     }
 
     #[test]
     fn one_domain_or_one_caller_gets_far_fewer_than_all_places() {
         let places = Places::new(256);
         let of_domain = |n: usize| (format!("hs{n}.evil.test:{}", n + 1), format!("192.0.2.{}", n % 256));
-        assert_eq!(held(&places, (0..1000).map(of_domain)), 32);
         let of_caller = |n: usize| (format!("evil{n}.test"), "192.0.2.1".to_owned());
-        assert_eq!(held(&places, (0..1000).map(of_caller)), 16);
         let of_network = |n: usize| (format!("evil{n}.test"), format!("2001:db8:0:{n:x}::1"));
-        assert_eq!(held(&places, (0..1000).map(of_network)), 64);
         let of_all = |n: usize| (format!("evil{n}.test"), format!("192.0.{}.{}", n / 256, n % 256));
-        assert_eq!(held(&places, (0..1000).map(of_all)), 256);
+        for standing in [Standing::Proven, Standing::Unproven] {
+            let held = |request: &dyn Fn(usize) -> (String, String)| {
+                take(&places, standing, (0..1000).map(request)).len()
+            };
+            assert_eq!(held(&of_domain), 32);
+            assert_eq!(held(&of_caller), 16);
+            assert_eq!(held(&of_network), 64);
+            assert_eq!(held(&of_all), 128, "the other half is for the others");
+        }
         assert!(lock(&places.held).is_empty(), "and all are free again");
+    }
+
+    #[test]
+    fn one_caller_gets_a_quarter_of_a_domains_share_and_a_sixteenth_for_unproven_names() {
+        let places = Places::new(256);
+        for (standing, most) in [(Standing::Proven, 8), (Standing::Unproven, 2)] {
+            for from in ["192.0.2.1".to_owned(), "2001:db8:7:{n}::1".to_owned()] {
+                let request = |n: usize| {
+                    let name = format!("hs{n}.example.org:{}", n + 1);
+                    (name, from.replace("{n}", &format!("{n:x}")))
+                };
+                assert_eq!(take(&places, standing, (0..100).map(request)).len(), most, "{from}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_strangers_make_up_hold_up_no_user_of_the_domain() {
+        let places = Places::new(256);
+        let junk = |from: String, n: usize| {
+            let names = [format!("example.org:{}", n + 1), format!("x{n}.example.org")];
+            names.map(|name| (name, from.clone()))
+        };
+        let alice = || places.take(&server("example.org"), Standing::Proven, caller("198.51.100.1"));
+        let first = || places.take(&server("new.example.org"), Standing::Unproven, caller("198.51.100.1"));
+        let from = |network: usize| (0..100).flat_map(move |n| junk(format!("192.0.2.{network}"), n));
+        let fifteen = take(&places, Standing::Unproven, (0..15).flat_map(from));
+        assert_eq!(fifteen.len(), 30);
+        assert!(alice().is_ok() && first().is_ok(), "fifteen networks are too few");
+        let many = take(&places, Standing::Unproven, (15..100).flat_map(from));
+        assert_eq!(many.len(), 2);
+        assert!(first().is_err());
+        assert!(alice().is_ok(), "whatever the number of networks");
+        let four = (0..4).flat_map(|network| (0..100).map(move |n| (n, network)));
+        let four =
+            four.map(|(n, network)| (format!("x{n}.other.org"), format!("2001:db8:{network}:{n:x}::1")));
+        assert_eq!(take(&places, Standing::Unproven, four).len(), 8);
+    }
+
+    #[test]
+    fn a_domain_at_the_address_of_many_leaves_room_to_the_others() {
+        // As `Fetch` and `RemoteHomeservers` have them.
+        let [addresses, of_owners, of_keys] = [512, 256, 128].map(Places::new);
+        let of_domain = || (0..1000).map(|n| (format!("hs{n}.evil.test"), format!("192.0.2.{}", n % 256)));
+        let held = [&of_owners, &of_keys].map(|places| take(places, Standing::Unproven, of_domain()));
+        let network = || [IpAddr::from([203, 0, 113, 1])].into_iter();
+        let evil = held.iter().flatten().map(|_| addresses.take_addresses(network()));
+        let evil: Vec<Place> = evil.collect::<Result<_, _>>().expect("fewer than the share of an address");
+        assert_eq!(evil.len(), 48);
+        assert!(addresses.take_addresses(network()).is_ok());
     }
 
     #[test]

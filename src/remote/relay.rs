@@ -25,16 +25,16 @@ use lettre::{
         response::{Response, Severity},
     },
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    time::{Instant as TokioInstant, sleep, sleep_until, timeout, timeout_at},
-};
+use tokio::time::{Instant as TokioInstant, sleep, sleep_until, timeout, timeout_at};
 
 pub use self::{
     connect::{Connector, Security},
     error::{RelayError, Stage},
 };
-use self::{error::ConnectError, shares::Shares};
+use self::{
+    error::ConnectError,
+    shares::{Share, Shares, Taken},
+};
 use super::lengths::Lengths;
 use crate::domain::{ids::UserId, outbox::Kind, registrable::registrable_domain};
 
@@ -52,19 +52,7 @@ pub struct Relay {
     /// How long a mail may take, until the relay has accepted its recipient, or the whole mail if a person waits for it.
     /// It begins once a queued mail has its permit, otherwise before the wait for a connection.
     timeout: Duration,
-    connections: Semaphore,
-    /// From two connections on, this leaves one for mails that a person waits for.
-    outbox_permits: Semaphore,
-    /// From three on, this leaves one more for notices to owners: strangers choose who is invited.
-    invitation_permits: Semaphore,
-    /// How many connections one registrable domain may use for queued mails, and how many for mails that a person waits
-    /// for. From three on, both together leave one for other domains.
-    outbox_domain_shares: Shares,
-    request_domain_shares: Shares,
-    /// How many connections one account may use for mails that a person waits for, and how many all accounts of one
-    /// homeserver's domain: all but one. Strangers may ask for recipients about which the relay is slow.
-    asker_shares: Shares,
-    asker_domain_shares: Shares,
+    shares: Shares,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
     /// How long the relay took to accept recent messages, after their recipients.
     lengths: Lengths,
@@ -81,8 +69,7 @@ enum End {
 #[must_use]
 #[derive(Default)]
 pub struct ConnectionPermit<'a> {
-    _permits: Vec<SemaphorePermit<'a>>,
-    _shares: Vec<OwnedSemaphorePermit>,
+    _taken: Option<Taken<'a>>,
 }
 
 /// Who waits for a mail.
@@ -105,19 +92,10 @@ pub enum Terms<'a> {
 impl Relay {
     /// Opens at most `connections` connections at a time, the first when the first mail is sent.
     pub fn new(connector: Connector, timeout: Duration, connections: usize) -> Self {
-        let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
-        let all_but = |reserved| Semaphore::new(connections.saturating_sub(reserved).max(1));
-        let half = connections / 2;
         Self {
             connector,
             timeout,
-            connections: all_but(0),
-            outbox_permits: all_but(1),
-            invitation_permits: all_but(2),
-            outbox_domain_shares: Shares::new((connections - half).saturating_sub(1)),
-            request_domain_shares: Shares::new(half),
-            asker_shares: Shares::new(1),
-            asker_domain_shares: Shares::new(connections.saturating_sub(1)),
+            shares: Shares::of(connections.max(1)),
             idle: Mutex::default(),
             // A relay close by.
             lengths: Lengths::new(10..50),
@@ -126,39 +104,30 @@ impl Relay {
 
     /// Waits until a queued mail to this registrable domain may use a connection.
     pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str) -> ConnectionPermit<'_> {
-        // First, so that a mail that waits for its own domain has no permit that others need.
-        let shares = self.outbox_domain_shares.take(domain).await.into_iter().collect();
-        let mut permits = Vec::new();
-        // No semaphore is ever closed, so there is always a permit.
+        let mut needed = vec![Share::Connections, Share::Queued, Share::QueuedTo(domain.to_owned())];
         if kind == Kind::InvitationMail {
-            permits.extend(self.invitation_permits.acquire().await);
+            needed.push(Share::Invitations);
         }
-        permits.extend(self.outbox_permits.acquire().await);
-        permits.extend(self.connections.acquire().await);
-        ConnectionPermit { _permits: permits, _shares: shares }
+        ConnectionPermit { _taken: Some(self.shares.take(needed).await) }
     }
 
     /// How many queued mails to one registrable domain may use a connection at a time.
     pub fn max_for_domain(&self) -> usize {
-        self.outbox_domain_shares.max()
+        self.shares.max(&Share::QueuedTo(String::new()))
     }
 
     /// Waits until a mail that a person waits for may use a connection.
     async fn acquire_for_request(&self, asker: Asker<'_>, message: &Message) -> ConnectionPermit<'_> {
-        let mut shares = Vec::new();
-        if let Asker::Account(account) = asker {
-            shares.extend(self.asker_shares.take(account.as_str()).await);
-        }
         let domain = message.envelope().to().first().map_or("", Address::domain);
-        shares.extend(self.request_domain_shares.take(&registrable_domain(domain)).await);
-        let asker_domain = match asker {
-            Asker::Account(account) => registrable_domain(account.server_name()),
-            Asker::Visitor => String::new(),
-        };
-        // After the share of the recipient's domain, for which the neighbours of a flooding asker need not wait.
-        shares.extend(self.asker_domain_shares.take(&asker_domain).await);
-        let permits = self.connections.acquire().await.into_iter().collect();
-        ConnectionPermit { _permits: permits, _shares: shares }
+        let mut needed = vec![Share::Connections, Share::RequestedTo(registrable_domain(domain))];
+        match asker {
+            Asker::Account(account) => needed.extend([
+                Share::Asker(account.as_str().to_owned()),
+                Share::AskersAt(registrable_domain(account.server_name())),
+            ]),
+            Asker::Visitor => needed.push(Share::AskersAt(String::new())),
+        }
+        ConnectionPermit { _taken: Some(self.shares.take(needed).await) }
     }
 
     /// Sends a mail.

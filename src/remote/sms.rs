@@ -16,7 +16,12 @@ use super::{
 use crate::{
     assets::template,
     config::{Config, SmsTransport},
-    domain::{ids::Token, language::Language, phone::PhoneNumber},
+    domain::{
+        ids::{Token, UserId},
+        language::Language,
+        network::Network,
+        phone::PhoneNumber,
+    },
 };
 
 /// The message with a code.
@@ -27,6 +32,10 @@ pub struct ValidationSms<'a> {
     pub code: &'a Token,
     /// The language of the message.
     pub language: Language,
+    /// The account that asked; `None` for a homeserver that asks for a person without one.
+    pub account: Option<&'a UserId>,
+    /// The network that asked.
+    pub network: Network,
 }
 
 /// The message with the link to the reader's own page.
@@ -110,7 +119,7 @@ impl SmsGateway {
     /// If the gateway did not accept it. The reason is in the log, without number and code.
     pub async fn send_code(&self, sms: &ValidationSms<'_>) -> Result<(), SmsError> {
         let (code, path) = (sms.code.as_str(), path(Kind::Code, sms.language));
-        self.rehearsal.observe(self.send(sms.to, path, context! { code }, code)).await
+        self.rehearsal.observe(sms, self.send(sms.to, path, context! { code }, code)).await
     }
 
     /// Sends nothing, but takes as long as [`SmsGateway::send_code`] and fails while the gateway is unavailable.
@@ -118,7 +127,14 @@ impl SmsGateway {
     /// # Errors
     /// If the gateway is unavailable.
     pub async fn rehearse_code(&self) -> Result<(), SmsError> {
-        self.rehearsal.rehearse().await
+        let reaching = async {
+            let Transport::Http(gateway) = &self.transport else { return Ok(()) };
+            gateway.reach().await.map_err(|reason| {
+                tracing::warn!(%reason, "a message was not sent");
+                SmsError::GatewayUnavailable
+            })
+        };
+        self.rehearsal.rehearse(reaching).await
     }
 
     /// Sends the message with the link to its reader's own page.
@@ -133,7 +149,8 @@ impl SmsGateway {
             return Err(SmsError::GatewayUnavailable);
         }
         let path = path(Kind::Visit, sms.language);
-        self.send(sms.to, path, context! { link => sms.link }, "").await
+        let sent = self.send(sms.to, path, context! { link => sms.link }, "").await;
+        sent.inspect(|()| self.rehearsal.end_trouble())
     }
 
     async fn send(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), SmsError> {

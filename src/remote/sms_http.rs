@@ -13,7 +13,7 @@ use reqwest::{
     redirect,
 };
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     dns::Dns,
@@ -26,12 +26,17 @@ use crate::{
     domain::secret::url_text,
 };
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers are a few lines.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// A gateway that accepts messages over HTTP.
 pub struct HttpGateway {
     client: Client,
+    dns: Arc<Dns>,
+    /// Where it listens, by its URL.
+    host: String,
+    port: u16,
     request: SmsHttp,
     headers: HeaderMap,
     basic: Option<(String, String)>,
@@ -110,20 +115,26 @@ impl HttpGateway {
                 trust(request.extra_ca_file.as_deref(), Pinned::ForTheServer)
                     .context("sms.http.extra_ca_file")?,
             )
-            .dns_resolver(Arc::new(Configured(dns)))
+            .dns_resolver(Arc::new(Configured(dns.clone())))
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("Bindery/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("sms.http")?;
-        client.post(&request.url).build().map_err(|error| error.without_url()).context("sms.http.url")?;
+        let first = client.post(&request.url).build();
+        let first = first.map_err(|error| error.without_url()).context("sms.http.url")?;
+        let host = first.url().host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = first.url().port_or_known_default().unwrap_or_default();
         let password = read_password(request.password.as_ref(), request.password_file.as_deref())
             .context("sms.http.password_file")?;
         let headers = headers(&request, password.as_deref())?;
         let basic = request.username.clone().zip(password);
         let gateway = Self {
             client,
+            dns,
+            host,
+            port,
             headers,
             basic,
             originator: config.originator.clone(),
@@ -139,14 +150,32 @@ impl HttpGateway {
         self.request.body.values().any(|value| value.to_string().contains("{text}"))
     }
 
+    /// Opens a connection, as for a message, and sends nothing.
+    ///
+    /// # Errors
+    /// If there is no connection before the timeout.
+    pub async fn reach(&self) -> Result<(), GatewayError> {
+        let max_time = CONNECT_TIMEOUT.min(self.max_time());
+        let open = async {
+            let addresses = self.dns.addresses_of_configured(&self.host).await;
+            let places: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect();
+            TcpStream::connect(places.as_slice()).await
+        };
+        let opened = timeout(max_time, open).await.map_err(|_| GatewayError::Timeout)?;
+        opened.map(drop).map_err(|error| FetchError::Connection(error.to_string()).into())
+    }
+
+    fn max_time(&self) -> Duration {
+        Duration::from_secs(self.request.timeout_seconds.get().into())
+    }
+
     /// Sends a message.
     ///
     /// # Errors
     /// If the gateway did not say that it accepted the message.
     pub async fn send(&self, fields: &Fields<'_>) -> Result<(), GatewayError> {
-        let max_time = Duration::from_secs(self.request.timeout_seconds.get().into());
         let (status, answer) =
-            timeout(max_time, self.request(fields)).await.map_err(|_| GatewayError::Timeout)??;
+            timeout(self.max_time(), self.request(fields)).await.map_err(|_| GatewayError::Timeout)??;
         let expected = &self.request.success_status;
         let is_expected =
             if expected.is_empty() { status.is_success() } else { expected.contains(&status.as_u16()) };

@@ -195,7 +195,7 @@ enum Sent {
     Unanswered,
     /// The destination cannot be reached, so the next row would fail as well.
     Unreachable,
-    /// The server stops, and the row was not sent.
+    /// The server stops, or had no place for the request, and the row was not sent.
     Stopped,
 }
 
@@ -272,7 +272,7 @@ async fn send_and_settle(
                 );
                 Some((Fate::Failed, Sent::Nothing))
             });
-            // There is no answer to record, so the next start sends it again.
+            // There is no answer to record, so it is sent again: at the next start, or in the next turn.
             let Some(result) = result else { return Ok((Sent::Stopped, now())) };
             result
         }
@@ -290,7 +290,8 @@ async fn send_and_settle(
     Ok((sent, at))
 }
 
-/// Sends one message. `None` if the server stops before it is sent, or before a homeserver has answered.
+/// Sends one message. `None` if the server stops before it is sent, or before a homeserver has answered, or if there was
+/// no place to ask a homeserver: then the row stays as it is.
 async fn send(
     tasks: &Tasks,
     content: Content,
@@ -312,6 +313,7 @@ async fn send(
                 OnBind::Delivered => (Fate::Delivered, Sent::Answered),
                 OnBind::Refused => (Fate::Refused, Sent::Answered),
                 OnBind::Failed => (Fate::Failed, Sent::Unreachable),
+                OnBind::NotAsked => return None,
             })
         }
         Content::Invitation(content) => {

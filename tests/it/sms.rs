@@ -6,7 +6,12 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bindery::{
     config::{Config, Password, SmsFormat, SmsTransport},
-    domain::{ids::Token, language::Language, phone::PhoneNumber},
+    domain::{
+        ids::{Token, UserId},
+        language::Language,
+        network::Network,
+        phone::PhoneNumber,
+    },
     remote::{
         dns::Dns,
         sms::{SmsError, SmsGateway, ValidationSms},
@@ -41,9 +46,17 @@ async fn send(config: &Config, to: &str) -> bool {
 }
 
 async fn try_to_send(config: &Config, to: &str) -> Result<(), SmsError> {
-    let gateway = SmsGateway::new(config, Arc::new(Dns::system())).expect("a gateway");
+    send_for(&SmsGateway::new(config, Arc::new(Dns::system())).expect("a gateway"), to, "@alice:hs.test", "192.0.2.1").await
+}
+
+/// Sends a code for this account, from this address.
+async fn send_for(gateway: &SmsGateway, to: &str, account: &str, from: &str) -> Result<(), SmsError> {
     let (to, code) = (number(to), Token::parse(CODE).expect("a code"));
-    gateway.send_code(&ValidationSms { to: &to, code: &code, language: Language::En }).await
+    let account = UserId::parse(account).expect("a user ID");
+    let network = Network::of(from.parse().expect("an address"));
+    let sms =
+        ValidationSms { to: &to, code: &code, language: Language::En, account: Some(&account), network };
+    gateway.send_code(&sms).await
 }
 
 /// The blocks of `docs/sms.md` under a heading that set up a gateway.
@@ -224,6 +237,31 @@ async fn a_refused_number_is_told_from_a_gateway_that_accepts_nothing() {
     }
     config.sms.http.url = "http://127.0.0.1:1/send".to_owned();
     assert_eq!(try_to_send(&config, "+447400123456").await, Err(SmsError::GatewayUnavailable));
+}
+
+#[tokio::test]
+async fn a_number_that_opted_out_fails_with_the_gateway_and_not_with_the_numbers_that_a_stranger_chooses() {
+    let double = Gateway::start();
+    let mut config = config();
+    double.configure(&mut config);
+    let gateway = SmsGateway::new(&config, Arc::new(Dns::system())).expect("a gateway");
+    let failed = Err(SmsError::GatewayUnavailable);
+    double.answer("/send", Answer::Json(500, json!({})));
+    for to in ["+447400123451", "+447400123452", "+447400123453", "+447400123454"] {
+        assert_eq!(send_for(&gateway, to, "@mallory:hs.test", "192.0.2.1").await, failed);
+        assert_eq!(gateway.rehearse_code().await, Ok(()), "one caller tried {to}");
+    }
+    assert_eq!(send_for(&gateway, "+447400123455", "@bob:hs.test", "192.0.2.2").await, failed);
+    assert_eq!(gateway.rehearse_code().await, Ok(()));
+    assert_eq!(send_for(&gateway, "+447400123456", "@carol:hs.test", "192.0.2.3").await, failed);
+    assert_eq!(gateway.rehearse_code().await, failed, "three callers met it with three numbers");
+    double.answer("/send", Answer::Json(200, json!({})));
+    assert_eq!(send_for(&gateway, "+447400123457", "@dave:hs.test", "192.0.2.4").await, Ok(()));
+    assert_eq!(gateway.rehearse_code().await, Ok(()));
+    assert_eq!(double.told().len(), 7, "a rehearsal sends nothing");
+    config.sms.http.url = "http://127.0.0.1:1/send".to_owned();
+    let gone = SmsGateway::new(&config, Arc::new(Dns::system())).expect("a gateway");
+    assert_eq!(gone.rehearse_code().await, failed, "nobody listens there");
 }
 
 #[tokio::test]

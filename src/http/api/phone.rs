@@ -64,7 +64,8 @@ pub(super) async fn send_code(
         account.as_ref().map(Authenticated::user_id),
         state.core.clock.now(),
     )?;
-    let answer = number.clone();
+    let (answer, network) = (number.clone(), caller.network());
+    let user_id = account.as_ref().map(|account| account.user_id().clone());
     let language = pages::preferred_language(state, request);
     let (address, next_link) = (number.address().clone(), wire.next_link);
     let token_request = TokenRequest { account, address, secret, send_attempt, next_link, language };
@@ -74,7 +75,13 @@ pub(super) async fn send_code(
         let deliver = async |delivery| {
             let sent = match delivery {
                 Delivery::Real(message) => {
-                    let sms = ValidationSms { to: &number, code: &message.token, language };
+                    let sms = ValidationSms {
+                        to: &number,
+                        code: &message.token,
+                        language,
+                        account: user_id.as_ref(),
+                        network,
+                    };
                     here.sms.send_code(&sms).await
                 }
                 Delivery::Rehearsal(_) => here.sms.rehearse_code().await,

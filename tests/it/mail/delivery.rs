@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 
 use super::{request, sid};
 use crate::support::{
-    Server, at_least_one,
+    Server, User, accept_terms, at_least_one,
+    homeserver::{Homeserver, unused_address},
     smtp::{Mood, Relay, Stage, server_behind},
     tls::Authority,
 };
@@ -389,6 +390,47 @@ async fn an_asker_whose_recipients_are_slow_delays_no_other_asker() {
     };
     tokio::select! {
         _ = slow => panic!("the other asker waited"),
+        () = other => {}
+    }
+}
+
+#[tokio::test]
+async fn mails_that_wait_for_the_share_of_their_homeserver_keep_no_share_of_a_domain_from_others() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = server_behind(&relay, |_| {}).await;
+    let authority = server.homeserver.authority.clone();
+    let address = unused_address();
+    let names = [&*address.to_string()];
+    let other = Homeserver::start_at(authority, (address, 0).into(), &names, |address| address.to_string());
+    let id = format!("@alice:{}", other.name());
+    let reply = server.register_with(other.name(), &other.openid_token(&id)).await.ok();
+    let alice = User { id, token: reply["token"].as_str().expect("a token").to_owned() };
+    accept_terms(&server.base, &alice.token).await;
+    let mut accounts = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        accounts.push(server.user(name).await);
+    }
+    relay.set(Mood::SilentTo("slow"));
+    let slow = ["a@slow1.test", "b@slow1.test", "c@slow2.test"];
+    let waiting = ["d@example.org", "e@example.org"];
+    let send = |at: usize, address| request(&server, &accounts[at], address, 1);
+    let slow = join_all(slow.into_iter().enumerate().map(|(at, address)| send(at, address)));
+    let waiting = join_all(waiting.into_iter().enumerate().map(|(at, address)| send(3 + at, address)));
+    let other = async {
+        let are_slow = |(_, command): &&(bool, String)| command.contains("RCPT") && command.contains("slow");
+        relay.until(|seen| seen.commands.iter().filter(are_slow).count() == 3).await;
+        let mails = async {
+            for number in 0..5 {
+                request(&server, &alice, &format!("alice{number}@example.org"), 1).await.ok();
+            }
+        };
+        tokio::select! {
+            _ = waiting => panic!("their homeserver has no connection left"),
+            () = mails => {}
+        }
+    };
+    tokio::select! {
+        _ = slow => panic!("the other homeserver waited"),
         () = other => {}
     }
 }
