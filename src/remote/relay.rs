@@ -83,6 +83,14 @@ enum End {
 pub struct ConnectionPermit<'a> {
     _permits: Vec<SemaphorePermit<'a>>,
     _shares: Vec<OwnedSemaphorePermit>,
+    is_for_slow_domain: bool,
+}
+
+impl ConnectionPermit<'_> {
+    /// Gives the mail half of the timeout, because the relay was slow about its domain before.
+    pub fn for_slow_domain(self) -> Self {
+        Self { is_for_slow_domain: true, ..self }
+    }
 }
 
 /// Who waits for a mail.
@@ -135,7 +143,7 @@ impl Relay {
         }
         permits.extend(self.outbox_permits.acquire().await);
         permits.extend(self.connections.acquire().await);
-        ConnectionPermit { _permits: permits, _shares: shares }
+        ConnectionPermit { _permits: permits, _shares: shares, is_for_slow_domain: false }
     }
 
     /// How many queued mails to one registrable domain may use a connection at a time.
@@ -158,7 +166,7 @@ impl Relay {
         // After the share of the recipient's domain, for which the neighbours of a flooding asker need not wait.
         shares.extend(self.asker_domain_shares.take(&asker_domain).await);
         let permits = self.connections.acquire().await.into_iter().collect();
-        ConnectionPermit { _permits: permits, _shares: shares }
+        ConnectionPermit { _permits: permits, _shares: shares, is_for_slow_domain: false }
     }
 
     /// Sends a mail.
@@ -191,7 +199,11 @@ impl Relay {
     async fn transact(&self, message: &Message, terms: Terms<'_>, end: End) -> Result<(), RelayError> {
         let is_queued = matches!(terms, Terms::Queued(_));
         // lettre has a timeout only for connecting.
-        let deadline = TokioInstant::now() + self.timeout;
+        let deadline = TokioInstant::now()
+            + match &terms {
+                Terms::Queued(permit) if permit.is_for_slow_domain => self.timeout / 2,
+                Terms::Queued(_) | Terms::AskedBy(_) => self.timeout,
+            };
         let _permit = match terms {
             Terms::Queued(permit) => permit,
             // The other half is for the relay, which must not seem unreachable because other mails were slow.

@@ -6,10 +6,12 @@
 
 mod budgets;
 mod destinations;
+mod mail_lanes;
 mod outbox;
 mod relay_state;
 mod retention;
 mod rotation;
+mod turn;
 mod visits;
 
 use std::{sync::Arc, time::Duration};
