@@ -6,6 +6,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
+    in_use::{InUse, MAX_BUSY},
     mail_lanes::{DomainSpeeds, Lane, Speed},
     relay_state::RelayState,
 };
@@ -23,15 +24,6 @@ use crate::{
 pub const DUE_BATCH: usize = 1024;
 /// How many rows of one destination are sent in one turn.
 const DESTINATION_BATCH: usize = 16;
-/// How many destinations of each kind and lane are sent to at once. They do not share this limit, so that none delays
-/// another.
-const MAX_CONCURRENT: usize = 32;
-/// The homeservers, the two lanes of each kind of mail, and one slow domain of each.
-const MAX_BUSY: usize = 5 * MAX_CONCURRENT + 2;
-/// How many homeservers of one registrable domain are called at once. If none of them answers, the calls to others must
-/// not wait for them. It is also how many new domains get mails at once because of the accounts of one registrable
-/// domain: a stranger may choose a domain about which the relay is slow for every mail.
-const MAX_CONCURRENT_OF_DOMAIN: usize = 4;
 /// The longest backoff of mails to one domain. The relay is the operator's own, and its trouble with a domain ends sooner
 /// than the outage of a homeserver.
 const MAIL_MAX_BACKOFF: Duration = Duration::from_secs(60);
@@ -93,33 +85,6 @@ pub struct Batch {
 struct Busy {
     lane: Option<Lane>,
     owner: String,
-}
-
-/// How many destinations are busy or picked.
-#[derive(Default)]
-struct InUse {
-    of_lane: HashMap<(Kind, Option<Lane>), usize>,
-    of_owner: HashMap<(Kind, Option<Lane>, String), usize>,
-    mails: usize,
-}
-
-impl InUse {
-    fn count(&mut self, kind: Kind, lane: Option<Lane>, owner: &str) {
-        *self.of_lane.entry((kind, lane)).or_default() += 1;
-        *self.of_owner.entry((kind, lane, owner.to_owned())).or_default() += 1;
-        self.mails += usize::from(lane.is_some());
-    }
-
-    fn has_room(&self, kind: Kind, lane: Option<Lane>) -> bool {
-        let max = if lane == Some(Lane::Slow) { 1 } else { MAX_CONCURRENT };
-        self.of_lane.get(&(kind, lane)).is_none_or(|count| *count < max)
-    }
-
-    fn has_room_for(&self, kind: Kind, lane: Option<Lane>, owner: &str) -> bool {
-        let is_shared = matches!(lane, None | Some(Lane::New));
-        let of_owner = || self.of_owner.get(&(kind, lane, owner.to_owned()));
-        !is_shared || of_owner().is_none_or(|count| *count < MAX_CONCURRENT_OF_DOMAIN)
-    }
 }
 
 /// The state of every destination and of the relay, and a cursor into the due rows.
@@ -241,6 +206,7 @@ mod tests {
         outbox::{OutboxKey, Outgoing, Payload},
         server_name::host_key,
     };
+    use crate::tasks::in_use::{MAX_CONCURRENT, MAX_CONCURRENT_OF_DOMAIN};
 
     const NOW: Millis = Millis(1_800_000_000_000);
 
@@ -307,8 +273,11 @@ mod tests {
     #[test]
     fn a_domain_about_which_the_relay_is_silent_stops_no_mail_to_others_but_several_do() {
         let mut destinations = Destinations::default();
-        let rows =
-            || ["a.test", "b.test", "c.test", "d.test", "e.test"].map(|domain| mail(1, domain)).to_vec();
+        let rows = || {
+            [(1, "a.test"), (2, "b.test"), (3, "c.test"), (4, "d.test"), (5, "e.test")]
+                .map(|(number, domain)| mail(number, domain))
+                .to_vec()
+        };
         let count = |destinations: &Destinations, after| {
             picked(destinations, rows(), NOW.after(Duration::from_secs(after))).len()
         };

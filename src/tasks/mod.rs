@@ -6,6 +6,7 @@
 
 mod budgets;
 mod destinations;
+mod in_use;
 mod mail_lanes;
 mod outbox;
 mod relay_state;
