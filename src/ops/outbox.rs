@@ -36,6 +36,8 @@ pub struct Due {
     /// Where the row goes: a homeserver without its port, or a keyed hash of the registrable domain of the recipient of a
     /// mail. Empty if the invitation is gone.
     pub host: String,
+    /// The homeserver of the account that caused a mail, or the one that the row goes to. Empty if the invitation is gone.
+    pub homeserver: String,
 }
 
 /// When a row is due, and its key: the next batch of rows follows this one.
@@ -59,8 +61,9 @@ pub async fn due(core: &Core, cursor: Option<DueCursor>, limit: usize) -> Result
         let next = keys.last().filter(|_| keys.len() == limit).cloned();
         for (_, key) in keys {
             let row = scan.outgoing(&key).and_then(|row| {
-                row.map(|row| Ok(Due { host: host_of(scan, &session_key, &key, &row.payload)?, key, row }))
-                    .transpose()
+                let route = |row: &Outgoing| route_of(scan, &session_key, &key, &row.payload);
+                let routed = row.map(|row| route(&row).map(|route| (row, route))).transpose()?;
+                Ok(routed.map(|(row, (host, homeserver))| Due { key: key.clone(), row, host, homeserver }))
             });
             match row {
                 // Retention deletes it.
@@ -113,23 +116,27 @@ pub fn mail_domain(session_key: &Key32, address: &Address) -> Option<String> {
     Some(url_text(&session_key.mac(&[b"mail domain", registrable_domain(&domain).as_bytes()])))
 }
 
-fn host_of(
+/// The host and the homeserver of [`Due`].
+fn route_of(
     scan: &Scan<'_>,
     session_key: &Key32,
     key: &OutboxKey,
     payload: &Payload,
-) -> Result<String, StoreError> {
+) -> Result<(String, String), StoreError> {
     let of_address = |address: &Address| mail_domain(session_key, address);
-    let host = match payload {
-        Payload::OnBind(user_id) => Some(host_key(user_id.server_name())),
-        Payload::OwnerMail(notice) => of_address(&notice.address),
-        Payload::InvitationMail(_) => {
-            // It may be gone.
-            scan.invitation(&key.token)?.and_then(|invitation| of_address(invitation.invited.address()?))
-        }
-        Payload::NoMail(domain) => Some(domain.clone()),
+    // It may be gone.
+    let invitation = || scan.invitation(&key.token);
+    let (host, account) = match payload {
+        Payload::OnBind(user_id) => (Some(host_key(user_id.server_name())), Some(user_id.clone())),
+        Payload::OwnerMail(notice) => (of_address(&notice.address), Some(notice.user_id.clone())),
+        Payload::InvitationMail(_) => match invitation()? {
+            Some(invitation) => (invitation.invited.address().and_then(of_address), Some(invitation.sender)),
+            None => (None, None),
+        },
+        Payload::NoMail(domain) => (Some(domain.clone()), invitation()?.map(|invitation| invitation.sender)),
     };
-    Ok(host.unwrap_or_default())
+    let homeserver = account.map(|account| host_key(account.server_name()));
+    Ok((host.unwrap_or_default(), homeserver.unwrap_or_default()))
 }
 
 /// Waits until a commit puts a row into the outbox.

@@ -70,6 +70,14 @@ enum End {
 #[derive(Default)]
 pub struct ConnectionPermit<'a> {
     _taken: Option<Taken<'a>>,
+    is_for_slow_domain: bool,
+}
+
+impl ConnectionPermit<'_> {
+    /// Gives the mail half of the timeout, because the relay was slow about its domain before.
+    pub fn for_slow_domain(self) -> Self {
+        Self { is_for_slow_domain: true, ..self }
+    }
 }
 
 /// Who waits for a mail.
@@ -108,7 +116,7 @@ impl Relay {
         if kind == Kind::InvitationMail {
             needed.push(Share::Invitations);
         }
-        ConnectionPermit { _taken: Some(self.shares.take(needed).await) }
+        ConnectionPermit { _taken: Some(self.shares.take(needed).await), is_for_slow_domain: false }
     }
 
     /// How many queued mails to one registrable domain may use a connection at a time.
@@ -127,7 +135,7 @@ impl Relay {
             ]),
             Asker::Visitor => needed.push(Share::AskersAt(String::new())),
         }
-        ConnectionPermit { _taken: Some(self.shares.take(needed).await) }
+        ConnectionPermit { _taken: Some(self.shares.take(needed).await), is_for_slow_domain: false }
     }
 
     /// Sends a mail.
@@ -160,7 +168,11 @@ impl Relay {
     async fn transact(&self, message: &Message, terms: Terms<'_>, end: End) -> Result<(), RelayError> {
         let is_queued = matches!(terms, Terms::Queued(_));
         // lettre has a timeout only for connecting.
-        let deadline = TokioInstant::now() + self.timeout;
+        let deadline = TokioInstant::now()
+            + match &terms {
+                Terms::Queued(permit) if permit.is_for_slow_domain => self.timeout / 2,
+                Terms::Queued(_) | Terms::AskedBy(_) => self.timeout,
+            };
         let _permit = match terms {
             Terms::Queued(permit) => permit,
             // The other half is for the relay, which must not seem unreachable because other mails were slow.

@@ -158,7 +158,8 @@ impl HttpGateway {
         let max_time = CONNECT_TIMEOUT.min(self.max_time());
         let open = async {
             let addresses = self.dns.addresses_of_configured(&self.host).await;
-            let places: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect();
+            let places: Vec<_> =
+                addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect();
             TcpStream::connect(places.as_slice()).await
         };
         let opened = timeout(max_time, open).await.map_err(|_| GatewayError::Timeout)?;

@@ -6,10 +6,13 @@
 
 mod budgets;
 mod destinations;
+mod in_use;
+mod mail_lanes;
 mod outbox;
 mod relay_state;
 mod retention;
 mod rotation;
+mod turn;
 mod visits;
 
 use std::{sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! Sends the outbox to many destinations at once, so that a slow one delays no other.
 //!
 //! A homeserver gets one row at a time. The mails of a registrable domain share the connections that the relay allows for
-//! one domain.
+//! one domain, and so do all mails to domains that were not quick (`mail_lanes`).
 //!
 //! `destinations` picks the rows to send now. What follows from success and failure is in `ops::outbox`.
 
@@ -20,11 +20,13 @@ use tokio::{
 
 use super::{
     Tasks,
-    destinations::{DUE_BATCH, Destination, Destinations, Outcome},
+    destinations::{Batch, DUE_BATCH, Destination, Destinations, Outcome},
+    mail_lanes::{Lane, Speed},
     tick,
+    turn::{Sent, Try, Turn},
 };
 use crate::{
-    domain::{outbox::Kind, server_name::ServerName, time::Millis},
+    domain::{server_name::ServerName, time::Millis},
     ops::{
         Failure,
         address::suppression,
@@ -46,8 +48,6 @@ const PAUSE_PER_READ: u32 = 4;
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// After this time the worker of a destination sends no further row, so that others get its place.
 const MAX_TURN: Duration = Duration::from_secs(30);
-/// After so many mails in a row without an answer of the relay, the others to their domain wait.
-const MAX_UNANSWERED_MAILS: usize = 3;
 /// How long a homeserver may still take to answer an onbind call when the server stops.
 const ONBIND_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -57,8 +57,16 @@ const WORKER_PART: &str = "outbox worker";
 /// Sending one message.
 const SENDING: &str = "sending a message";
 
-/// The outcome of a destination's turn, and when its last message was sent.
-type Worker = Result<(Destination, Outcome, Millis), Failure>;
+/// A destination whose turn has ended.
+struct Ended {
+    destination: Destination,
+    outcome: Outcome,
+    speed: Option<Speed>,
+    /// When its last message was sent.
+    at: Millis,
+}
+
+type Worker = Result<Ended, Failure>;
 
 /// Returns early if a worker panics: its destination would stay busy until the next start.
 pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
@@ -80,19 +88,17 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 "the clock was put back, but queued messages cannot be rescheduled; Bindery tries again at the next tick: check the disk"
             ),
         }
-        #[expect(clippy::disallowed_methods, reason = "how long reading takes is real time")]
-        let begun = Instant::now();
-        for (destination, rows) in pick_due(&tasks, &mut destinations).await {
+        let begun = instant();
+        for (destination, batch) in pick_due(&tasks, &mut destinations).await {
             let timeout = match destinations.failed_before(&destination) {
                 true => ONBIND_RETRY_TIMEOUT,
                 false => ONBIND_TIMEOUT,
             };
-            destinations.start(destination.clone());
+            destinations.start(destination.clone(), &batch);
             let (tasks, stop) = (tasks.clone(), stop.clone());
             workers.spawn(async move {
                 parts::panic_if_asked(WORKER_PART);
-                let (outcome, at) = send_all(&tasks, &destination, rows, timeout, &stop).await?;
-                Ok((destination, outcome, at))
+                send_all(&tasks, destination, batch, timeout, &stop).await
             });
         }
         // Under many binds there is a commit all the time, and thousands of rows may be due: this task must not
@@ -104,7 +110,9 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             Some(ended) = workers.join_next() => match ended {
-                Ok(Ok((destination, outcome, at))) => destinations.finish(destination, outcome, at),
+                Ok(Ok(Ended { destination, outcome, speed, at })) => {
+                    destinations.finish(destination, outcome, speed, at);
+                }
                 // The destination stays busy. It would get the same message at every retry, because the server
                 // cannot record that it was sent.
                 Ok(Err(error)) => tracing::error!(
@@ -126,7 +134,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
 
 /// The rows to send now, by destination. A row that is too far behind the rows of busy destinations is found the
 /// next time.
-async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Destination, Vec<Due>> {
+async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Destination, Batch> {
     let mut picked = HashMap::new();
     for _ in 0..MAX_DUE_BATCHES {
         if !destinations.have_capacity() {
@@ -157,15 +165,14 @@ async fn pick_due(tasks: &Tasks, destinations: &mut Destinations) -> HashMap<Des
 /// unchanged.
 async fn send_all(
     tasks: &Tasks,
-    destination: &Destination,
-    rows: Vec<Due>,
+    destination: Destination,
+    Batch { lane, rows, .. }: Batch,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Result<(Outcome, Millis), Failure> {
-    #[expect(clippy::disallowed_methods, reason = "how long sending takes is real time")]
-    let started = Instant::now();
+) -> Worker {
+    let started = instant();
     let may_go_on = || !*stop.borrow() && started.elapsed() <= MAX_TURN;
-    let max_parallel = if destination.is_mail() { tasks.mailer.max_for_domain() } else { 1 };
+    let max_parallel = if lane == Some(Lane::Quick) { tasks.mailer.max_for_domain() } else { 1 };
     let (mut rows, mut sending, mut turn) = (rows.into_iter(), FuturesUnordered::new(), Turn::default());
     loop {
         while sending.len() < max_parallel
@@ -173,73 +180,15 @@ async fn send_all(
             && may_go_on()
             && let Some(due) = rows.next()
         {
-            sending.push(send_and_settle(tasks, due, onbind_timeout, stop));
+            sending.push(send_and_settle(tasks, due, lane, onbind_timeout, stop));
         }
         // After the end, wait for the messages that are being sent. Otherwise the next start would send them again.
         let Some(sent) = sending.next().await else {
-            let at = turn.last_sent.unwrap_or_else(|| tasks.core.clock.now());
-            return Ok((turn.outcome(destination.is_mail())?, at));
+            let at = turn.last_sent().unwrap_or_else(|| tasks.core.clock.now());
+            let (speed, outcome) = (turn.speed(), turn.outcome(destination.is_mail())?);
+            return Ok(Ended { destination, outcome, speed, at });
         };
         turn.record(sent);
-    }
-}
-
-/// The result of sending a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    /// The destination answered. The next row may follow.
-    Answered,
-    /// There was nothing to send, for example because the address opted out. This says nothing about the destination.
-    Nothing,
-    /// The relay gave no answer about this mail.
-    Unanswered,
-    /// The destination cannot be reached, so the next row would fail as well.
-    Unreachable,
-    /// The server stops, or had no place for the request, and the row was not sent.
-    Stopped,
-}
-
-/// The results of a turn of a destination.
-#[derive(Default)]
-struct Turn {
-    /// How many mails in a row got no answer.
-    unanswered: usize,
-    has_answered: bool,
-    /// When the last message was sent, or was not.
-    last_sent: Option<Millis>,
-    /// Why no further row is sent: `Unreachable`, `Stopped`, or a failure of the database.
-    end: Option<Result<Sent, Failure>>,
-}
-
-impl Turn {
-    fn record(&mut self, sent: Result<(Sent, Millis), Failure>) {
-        if let Ok((_, at)) = sent {
-            self.last_sent = Some(at);
-        }
-        match (sent.map(|(sent, _)| sent), &self.end) {
-            (Ok(Sent::Answered), _) => (self.unanswered, self.has_answered) = (0, true),
-            (Ok(Sent::Unanswered), _) => self.unanswered += 1,
-            (Ok(Sent::Nothing), _) => {}
-            // A failure of the database counts most, then one of the destination.
-            (_, Some(Err(_))) | (Ok(_), Some(Ok(Sent::Unreachable))) => {}
-            (end, _) => self.end = Some(end),
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.end.is_some() || self.unanswered >= MAX_UNANSWERED_MAILS
-    }
-
-    fn outcome(self, is_mail: bool) -> Result<Outcome, Failure> {
-        let failed = if self.has_answered { Outcome::FailedAfterSuccess } else { Outcome::Failed };
-        Ok(match self.end.transpose()? {
-            Some(Sent::Unreachable) if is_mail && !self.has_answered => Outcome::RelayUnreachable,
-            Some(Sent::Unreachable) => failed,
-            _ if self.unanswered >= MAX_UNANSWERED_MAILS => failed,
-            _ if self.unanswered > 0 && !self.has_answered => Outcome::Unanswered,
-            _ if self.has_answered => Outcome::Succeeded,
-            _ => Outcome::NothingSent,
-        })
     }
 }
 
@@ -247,18 +196,25 @@ impl Turn {
 async fn send_and_settle(
     tasks: &Tasks,
     due: Due,
+    lane: Option<Lane>,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Result<(Sent, Millis), Failure> {
-    let now = || tasks.core.clock.now();
+) -> Result<Try, Failure> {
     let kind = due.key.kind;
-    let permit = match kind {
-        Kind::OnBind => ConnectionPermit::default(),
-        Kind::InvitationMail | Kind::OwnerMail => tokio::select! {
-            permit = tasks.mailer.acquire_for_outbox(kind, &due.host) => permit,
-            () = stopped(stop.clone()) => return Ok((Sent::Stopped, now())),
-        },
+    let mut begun = instant();
+    let ended = |sent, begun: Instant| Try { sent, took: begun.elapsed(), at: tasks.core.clock.now() };
+    let permit = match lane {
+        None => ConnectionPermit::default(),
+        Some(lane) => {
+            let share = lane.share(kind, &due.host);
+            let permit = tokio::select! {
+                permit = tasks.mailer.acquire_for_outbox(kind, &share) => permit,
+                () = stopped(stop.clone()) => return Ok(ended(Sent::Stopped, begun)),
+            };
+            if lane == Lane::Slow { permit.for_slow_domain() } else { permit }
+        }
     };
+    begun = instant();
     // Read only now: while the row waited, its recipient may have opted out, or the invitation may be gone.
     let (fate, sent) = match outbox::content(&tasks.core, &due.key, &due.row) {
         Ok(Some(content)) => {
@@ -273,7 +229,7 @@ async fn send_and_settle(
                 Some((Fate::Failed, Sent::Nothing))
             });
             // There is no answer to record, so it is sent again: at the next start, or in the next turn.
-            let Some(result) = result else { return Ok((Sent::Stopped, now())) };
+            let Some(result) = result else { return Ok(ended(Sent::Stopped, begun)) };
             result
         }
         Ok(None) => (Fate::Withdrawn, Sent::Nothing),
@@ -285,9 +241,9 @@ async fn send_and_settle(
         Err(error) => return Err(error),
     };
     // The backoff begins now, however long the database takes to record the result.
-    let at = now();
+    let tried = ended(sent, begun);
     settle(tasks, vec![due], fate).await?;
-    Ok((sent, at))
+    Ok(tried)
 }
 
 /// Sends one message. `None` if the server stops before it is sent, or before a homeserver has answered, or if there was
@@ -330,7 +286,7 @@ async fn send(
             unless_stopped(tasks, tasks.mailer.send_invitation(&mail, permit), stop).await
         }
         Content::NoMail => tokio::select! {
-            () = tasks.mailer.pass_turn(permit) => Some((Fate::Withdrawn, Sent::Nothing)),
+            () = tasks.mailer.pass_turn(permit) => Some((Fate::Withdrawn, Sent::PassedTurn)),
             () = stopped(stop.clone()) => None,
         },
         Content::OwnerMail(notice) => {
@@ -359,6 +315,11 @@ async fn unless_stopped(
         Err(MailError::RelayUnreachable) => (Fate::Failed, Sent::Unreachable),
         Err(MailError::Permanent) => (Fate::Refused, Sent::Answered),
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long reading and sending take is real time")]
+fn instant() -> Instant {
+    Instant::now()
 }
 
 /// Ready when the server stops.
@@ -394,51 +355,4 @@ async fn settle(tasks: &Tasks, rows: Vec<Due>, fate: Fate) -> Result<(), Failure
         tasks.core.metrics.count_outbox(kind, settled.as_str());
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_outcome_of_a_turn_follows_from_its_results_and_a_database_failure_always_counts() {
-        use Sent::{Answered, Nothing, Stopped, Unanswered, Unreachable};
-        let outcome = |results: &[Option<Sent>], is_mail| {
-            let mut turn = Turn::default();
-            for result in results {
-                turn.record(
-                    result.map(|sent| (sent, Millis(0))).ok_or(Failure::Store(StoreError::WriterStopped)),
-                );
-            }
-            turn.outcome(is_mail).ok()
-        };
-        for (results, mail, onbind) in [
-            (&[][..], Outcome::NothingSent, Outcome::NothingSent),
-            (&[Nothing, Stopped], Outcome::NothingSent, Outcome::NothingSent),
-            (&[Unanswered, Unanswered, Nothing, Unanswered], Outcome::Failed, Outcome::Failed),
-            (&[Answered, Stopped], Outcome::Succeeded, Outcome::Succeeded),
-            (&[Unreachable], Outcome::RelayUnreachable, Outcome::Failed),
-            (&[Unreachable, Stopped], Outcome::RelayUnreachable, Outcome::Failed),
-            (&[Stopped, Unreachable], Outcome::RelayUnreachable, Outcome::Failed),
-            (&[Answered, Unreachable], Outcome::FailedAfterSuccess, Outcome::FailedAfterSuccess),
-            (&[Unanswered, Unanswered], Outcome::Unanswered, Outcome::Unanswered),
-            (&[Unanswered, Answered, Unanswered], Outcome::Succeeded, Outcome::Succeeded),
-            (&[Unanswered, Unanswered, Unanswered], Outcome::Failed, Outcome::Failed),
-            (
-                &[Answered, Unanswered, Unanswered, Unanswered],
-                Outcome::FailedAfterSuccess,
-                Outcome::FailedAfterSuccess,
-            ),
-        ] {
-            let results: Vec<_> = results.iter().copied().map(Some).collect();
-            assert_eq!(outcome(&results, true), Some(mail), "{results:?}");
-            assert_eq!(outcome(&results, false), Some(onbind), "{results:?}");
-            // A failure of the database is reported, before and after the other results.
-            for at in 0..=results.len() {
-                let mut with_failure = results.clone();
-                with_failure.insert(at, None);
-                assert_eq!(outcome(&with_failure, true), None, "{with_failure:?}");
-            }
-        }
-    }
 }

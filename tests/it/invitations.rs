@@ -6,7 +6,7 @@ use bindery::{config::Config, domain::bucket::Rate};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Reply, Server, User, at_least_one, invited::sign_url, v2};
+use crate::support::{Reply, Server, User, at_least_one, homeserver::Homeserver, invited::sign_url, v2};
 
 const ADDRESS: &str = "carol@example.org";
 const ROOM: &str = "!room:hs.test";
@@ -277,6 +277,28 @@ async fn a_day_has_so_many_invitations_and_no_restart_forgets_them() {
     store(&server, &alice, json!({})).await.refused(429, "M_LIMIT_EXCEEDED");
     server.clock.forward(Duration::from_millis(1));
     store(&server, &alice, json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn the_users_of_one_domain_get_a_quarter_of_the_days_invitations_unless_the_operator_names_it() {
+    let unnamed = Server::start_with(|config| config.invites.daily_ceiling = at_least_one(8)).await;
+    let homeserver = Homeserver::start();
+    let name = homeserver.name().to_owned();
+    let named = Server::start_for(homeserver, |config| {
+        config.invites.daily_ceiling = at_least_one(8);
+        config.homeservers.allow = vec![name];
+    });
+    for (server, stored) in [(unnamed, 2), (named, 8)] {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        for number in 0..stored {
+            let body = json!({ "address": format!("a{number}@example.org") });
+            store(&server, if number % 2 == 0 { &alice } else { &bob }, body).await.ok();
+        }
+        for address in ["new@example.org", "a0@example.org"] {
+            let refused = store(&server, &bob, json!({ "address": address })).await;
+            refused.refused(429, "M_LIMIT_EXCEEDED");
+        }
+    }
 }
 
 async fn cancel(server: &Server, user: &User, token: &str) -> Reply {

@@ -46,7 +46,13 @@ async fn send(config: &Config, to: &str) -> bool {
 }
 
 async fn try_to_send(config: &Config, to: &str) -> Result<(), SmsError> {
-    send_for(&SmsGateway::new(config, Arc::new(Dns::system())).expect("a gateway"), to, "@alice:hs.test", "192.0.2.1").await
+    send_for(
+        &SmsGateway::new(config, Arc::new(Dns::system())).expect("a gateway"),
+        to,
+        "@alice:hs.test",
+        "192.0.2.1",
+    )
+    .await
 }
 
 /// Sends a code for this account, from this address.

@@ -66,7 +66,9 @@ impl Answers {
         let (relay_host, relay_port, relay_security) =
             if relay.is_empty() { (String::new(), 465, SmtpSecurity::Tls) } else { relay_of(&relay)? };
         let relay_user = match arguments.relay_user {
-            None if person.is_there => person.optional("The user name at the relay (empty if it wants none)")?,
+            None if person.is_there => {
+                person.optional("The user name at the relay (empty if it wants none)")?
+            }
             given => given.filter(|user| !user.is_empty()),
         };
         let relay_password = match (&relay_user, arguments.relay_password_file) {
@@ -172,7 +174,9 @@ impl Person {
     fn homeservers(&mut self, domain: Option<String>) -> anyhow::Result<Vec<String>> {
         const ALL: &str = "all";
         let are_names = |answer: &str| {
-            answer == ALL || names_in(answer).next().is_some() && names_in(answer).all(|name| ServerName::parse(name).is_some())
+            answer == ALL
+                || names_in(answer).next().is_some()
+                    && names_in(answer).all(|name| ServerName::parse(name).is_some())
         };
         // No default if nobody is there: whom a server serves must be said.
         let default = domain.filter(|_| self.is_there);

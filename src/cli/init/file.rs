@@ -12,7 +12,8 @@ pub fn configuration(answers: &Answers, data_dir: &Path, password_file: Option<&
     let quoted = |text: &str| Value::from(text).to_string();
     let path = |path: &Path| quoted(&path.to_string_lossy());
     let homeservers = match answers.homeservers.as_slice() {
-        [] => "# Users of every homeserver may use this server. To change that: allow = [\"example.org\"]".to_owned(),
+        [] => "# Users of every homeserver may use this server. To change that: allow = [\"example.org\"]"
+            .to_owned(),
         names => format!("# Only their users may use this server.\nallow = {}", Value::from(names.to_vec())),
     };
     let security = match answers.relay_security {

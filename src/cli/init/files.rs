@@ -103,7 +103,11 @@ fn check_and_place(written: &Written<'_>, answers: &Answers, new: &Path) -> anyh
     owner.let_group_read(new)?;
     if let Some(password) = &answers.relay_password {
         let file = output.with_file_name(PASSWORD_FILE);
-        ensure!(!file.exists(), "{} exists already, and init overwrites nothing: remove it first", file.display());
+        ensure!(
+            !file.exists(),
+            "{} exists already, and init overwrites nothing: remove it first",
+            file.display()
+        );
         create_file(&file, 0o600, &format!("{password}\n"))?;
         if *output == Path::new(config::DEFAULT_FILE) && Path::new(UNIT).exists() {
             pass_credential(&file)?;

@@ -86,9 +86,11 @@ pub fn init(arguments: InitArguments) -> anyhow::Result<()> {
     );
     let owner = Owner::of_files(user)?;
     let answers = Answers::complete(arguments)?;
-    let password_file =
-        answers.relay_password.as_ref().map(|_| output.with_file_name(files::PASSWORD_FILE));
+    let password_file = answers.relay_password.as_ref().map(|_| output.with_file_name(files::PASSWORD_FILE));
     let text = file::configuration(&answers, &data_dir, password_file.as_deref());
-    files::write(&files::Written { output: &output, text: &text, data_dir: &data_dir, owner: &owner }, &answers)?;
+    files::write(
+        &files::Written { output: &output, text: &text, data_dir: &data_dir, owner: &owner },
+        &answers,
+    )?;
     print(&hints::after(&answers, &output, &owner))
 }

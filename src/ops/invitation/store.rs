@@ -51,7 +51,7 @@ pub struct Stored {
 /// # Errors
 /// `Forbidden` if the sender is not the account or looks like a link, or if the operator blocks the room, the
 /// homeserver or a word in the names. `ThreepidInUse` if the address is bound. `LimitExceeded` if the daily
-/// ceiling of invitation mails is reached. `UnknownToken`.
+/// ceiling of invitation mails is reached, or the share of the account's domain in it. `UnknownToken`.
 pub async fn store(core: &Core, account: Authenticated, request: Request) -> Result<Stored, Failure> {
     let Request { address, room_id, sender, described } = request;
     if sender != *account.user_id() {
@@ -72,13 +72,13 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         display_name: display_name(&address, core.config.invites.show_characters),
     };
     let mail_domain = outbox::mail_domain(&core.session_key, &address).unwrap_or_default();
-    let most = core.config.invites.daily_ceiling.get();
+    let (most, share) = (core.config.invites.daily_ceiling.get(), core.limits.inviters.of(&sender));
     let written = core.write(move |tables| {
         account.check(tables)?;
         if let Some(association) = tables.association(&address)? {
             return Err(Refusal::ThreepidInUse { user_id: association.user_id }.into());
         }
-        ceiling::count_invitation(tables, most, now)?;
+        ceiling::count_invitation(tables, most, share.as_ref(), now)?;
         let (invited, payload) = match suppressed_since(tables, &address)? {
             None => (Invited::Address(address), Payload::InvitationMail(described)),
             Some(_) => (Invited::OptedOut { masked: masked(&address) }, Payload::NoMail(mail_domain)),

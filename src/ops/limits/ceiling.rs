@@ -3,6 +3,7 @@
 //!
 //! They are counted in the database before a message is sent, so a restart or a crash does not reset them.
 
+use super::day_shares::DayShare;
 use crate::{
     domain::{refusal::Refusal, time::Millis},
     ops::Failure,
@@ -21,18 +22,30 @@ pub(in crate::ops) fn count_sms(tables: &mut Writes<'_>, ceiling: u32, now: Mill
 /// Counts an invitation mail.
 ///
 /// # Errors
-/// `LimitExceeded` until the next day, if the ceiling is reached.
+/// `LimitExceeded` until the next day, if the ceiling is reached or the inviter's domain has used up its share.
 pub(in crate::ops) fn count_invitation(
     tables: &mut Writes<'_>,
     ceiling: u32,
+    share: Option<&DayShare>,
     now: Millis,
 ) -> Result<(), Failure> {
     require_room(tables.invites_sent(now.day())?, ceiling, now)?;
-    Ok(tables.count_invite(now.day())?)
+    if share.is_some_and(|share| share.is_used_up(now.day())) {
+        return Err(refusal(now).into());
+    }
+    tables.count_invite(now.day())?;
+    if let Some(share) = share {
+        share.count(now.day());
+    }
+    Ok(())
 }
 
 fn require_room(sent: u32, ceiling: u32, now: Millis) -> Result<(), Refusal> {
-    if sent < ceiling { Ok(()) } else { Err(Refusal::LimitExceeded { retry_after: now.rest_of_day() }) }
+    if sent < ceiling { Ok(()) } else { Err(refusal(now)) }
+}
+
+fn refusal(now: Millis) -> Refusal {
+    Refusal::LimitExceeded { retry_after: now.rest_of_day() }
 }
 
 /// Which messages a ceiling is for.
@@ -56,7 +69,7 @@ impl Ceiling {
             ),
             Self::Invitations => tracing::warn!(
                 ceiling,
-                "invites.daily_ceiling is reached: no more invitation mails are sent until midnight (UTC)"
+                "invites.daily_ceiling is reached, or the quarter of it that one registrable domain may use: Bindery refuses invitations, or those of that domain, until midnight (UTC); name the homeserver in lookup.homeserver_budgets or homeservers.allow to give it all"
             ),
         }
     }

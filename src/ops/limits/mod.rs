@@ -5,10 +5,14 @@
 
 pub mod buckets;
 pub mod ceiling;
+mod day_shares;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use self::buckets::{Buckets, Take};
+use self::{
+    buckets::{Buckets, Take},
+    day_shares::DayShares,
+};
 use super::{account::tokens::Authenticated, lookup::budget::Budgets, person::own_page::Recipient};
 use crate::{
     config::{self, Config},
@@ -34,6 +38,8 @@ pub struct Limits {
     rates: config::Limits,
     /// How many links to people's own pages may be requested for phones in a day.
     visit_sms_per_day: u32,
+    /// The shares of `invites.daily_ceiling`.
+    pub(in crate::ops) inviters: DayShares,
     hasher: RandomState,
     buckets: Buckets,
 }
@@ -44,6 +50,7 @@ impl Limits {
         Self {
             rates: config.limits.clone(),
             visit_sms_per_day: share(config.sms.daily_ceiling.get()),
+            inviters: DayShares::new(config),
             hasher: RandomState::new(),
             buckets: Buckets::default(),
         }

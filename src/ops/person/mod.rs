@@ -5,4 +5,5 @@ pub mod audit;
 pub mod erasure;
 pub mod export;
 pub mod language;
+mod link_requests;
 pub mod own_page;

@@ -5,13 +5,11 @@
 //! and sends a link only if something is stored about the address. The secrets of the link and of the browser
 //! are stored as hashes.
 
-use tokio::sync::{Mutex, mpsc};
-
+pub use super::link_requests::{LinkRequest, LinkRequests};
 use crate::{
     domain::{
         audit::{By, Deed, Entry},
         ids::Token,
-        language::Language,
         outbox::OutboxKey,
         phone::PhoneNumber,
         secret::SecretHash,
@@ -21,17 +19,6 @@ use crate::{
     ops::{Core, Failure, address::suppression::suppressed_since, limits::ceiling, random},
     store::{StoreError, Tables, Transaction},
 };
-
-/// How many requests may be queued.
-const MAX_QUEUED: usize = 256;
-
-/// A request for the link to the own page of an address.
-pub struct LinkRequest {
-    /// Where to send the link.
-    pub to: Recipient,
-    /// The language of the message.
-    pub language: Language,
-}
 
 /// Where to send a link.
 #[derive(Clone)]
@@ -52,31 +39,6 @@ impl Recipient {
     }
 }
 
-/// Requests that were answered but not processed yet.
-pub struct LinkRequests {
-    sender: mpsc::Sender<LinkRequest>,
-    receiver: Mutex<mpsc::Receiver<LinkRequest>>,
-}
-
-impl Default for LinkRequests {
-    fn default() -> Self {
-        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
-        Self { sender, receiver: Mutex::new(receiver) }
-    }
-}
-
-impl LinkRequests {
-    /// Queues a request. `false` if the queue is full.
-    pub fn put(&self, asked: LinkRequest) -> bool {
-        self.sender.try_send(asked).is_ok()
-    }
-
-    /// Waits for the next request.
-    pub async fn next(&self) -> Option<LinkRequest> {
-        self.receiver.lock().await.recv().await
-    }
-}
-
 /// The result of a request.
 pub enum LinkOutcome {
     /// The secret of the link to send.
@@ -91,8 +53,7 @@ pub enum LinkOutcome {
 
 /// Begins a visit if something is stored about the address and it has not opted out. A request for a phone counts
 /// against the daily ceiling in any case: otherwise the ceiling would reveal which numbers are known.
-pub async fn begin_visit(core: &Core, asked: LinkRequest) -> Result<LinkOutcome, Failure> {
-    let LinkRequest { to, .. } = asked;
+pub async fn begin_visit(core: &Core, to: Recipient) -> Result<LinkOutcome, Failure> {
     let (address, secret) = (to.address().clone(), Token::short(random()));
     if let (Recipient::Mailbox(_), Some(reason)) = (&to, reason_against(&core.store.read(), &address)?) {
         return Ok(reason);

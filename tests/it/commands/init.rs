@@ -16,7 +16,14 @@ fn init(dir: &Path, more: &[&str]) -> Output {
     let mut arguments = vec!["init", "--output", &output, "--data-dir", &data];
     // Only root gives the files away.
     arguments.extend(["--user", "nobody", "--server-name", "id.example.org"]);
-    arguments.extend(["--relay", "mail.example.org:587", "--relay-user", "b\"i", "--relay-password-file", &typed]);
+    arguments.extend([
+        "--relay",
+        "mail.example.org:587",
+        "--relay-user",
+        "b\"i",
+        "--relay-password-file",
+        &typed,
+    ]);
     arguments.extend(["--mail-from", "noreply@example.org", "--operator-name", "Ex\"ample \\ Society"]);
     arguments.extend(["--operator-address", "1 Example Road", "--operator-contact", "privacy@example.org"]);
     arguments.extend(more);
@@ -30,15 +37,23 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn what_init_writes_is_a_good_configuration_that_only_the_server_reads() {
     for (more, expected) in [
-        (&["--homeserver", "example.org", "--homeserver", "matrix.test:8448", "--logging", "full"][..],
-         "allow = [\"example.org\", \"matrix.test:8448\"]"),
+        (
+            &["--homeserver", "example.org", "--homeserver", "matrix.test:8448", "--logging", "full"][..],
+            "allow = [\"example.org\", \"matrix.test:8448\"]",
+        ),
         (&["--all-homeservers", "--logging", "sparse"], "lookup_log_days = 1"),
     ] {
         let dir = TempDir::new().expect("a directory");
         let done = init(dir.path(), more);
         assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
         let said = text(&done.stdout);
-        for hint in ["reverse_proxy", "X-Forwarded-For", "m.identity_server", "default_identity_server", "config check"] {
+        for hint in [
+            "reverse_proxy",
+            "X-Forwarded-For",
+            "m.identity_server",
+            "default_identity_server",
+            "config check",
+        ] {
             assert!(said.contains(hint), "{hint}: {said}");
         }
         let file = dir.path().join("etc/bindery.toml");
@@ -79,7 +94,9 @@ fn without_a_terminal_init_names_all_missing_arguments_at_once() {
     let done = run(&["init", "--user", "nobody", "--output", output.to_str().expect("UTF-8")], &[]);
     assert_eq!(done.status.code(), Some(1));
     let said = text(&done.stderr);
-    for argument in ["--server-name", "--homeserver or --all-homeservers", "--relay", "--operator-name", "--logging"] {
+    for argument in
+        ["--server-name", "--homeserver or --all-homeservers", "--relay", "--operator-name", "--logging"]
+    {
         assert!(said.contains(argument), "{argument}: {said}");
     }
     assert!(!output.exists());
@@ -114,12 +131,15 @@ fn wrong_answers_are_refused_and_nothing_is_written() {
             ("--logging", "full"),
         ];
         let mut arguments = vec!["init", "--user", "nobody", "--output", &output, "--data-dir", &data];
-        arguments.extend(good.iter().filter(|(name, _)| *name != more[0]).flat_map(|(name, value)| [*name, value]));
+        arguments.extend(
+            good.iter().filter(|(name, _)| *name != more[0]).flat_map(|(name, value)| [*name, value]),
+        );
         arguments.extend(more);
         let done = run(&arguments, &[]);
         assert!(matches!(done.status.code(), Some(1 | 78)), "{more:?}: {done:?}");
         assert!(text(&done.stderr).contains(expected), "{more:?}: {}", text(&done.stderr));
-        let left: Vec<_> = fs::read_dir(dir.path()).expect("a directory").flatten().map(|e| e.file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(dir.path()).expect("a directory").flatten().map(|e| e.file_name()).collect();
         assert_eq!(left, ["typed"], "{more:?}");
     }
 }

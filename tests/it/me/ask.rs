@@ -163,6 +163,61 @@ async fn a_full_queue_shows_in_nothing_but_a_metric() {
     assert!(is_full, "{}", server.metrics().await);
 }
 
+/// A server behind `relay` that has asked the owners of these addresses to confirm them.
+async fn knowing(relay: &Relay, addresses: &[&str]) -> Server {
+    let server = Server::start_with(|config| {
+        relay.configure(config);
+        unlimited(config);
+        config.mail.smtp.timeout_seconds = at_least_one(5);
+    })
+    .await;
+    let alice = server.user("alice").await;
+    for address in addresses {
+        server.request_token(&alice, address, "secret", 1).await;
+    }
+    server
+}
+
+fn has_link(relay: &Relay, to: &str) -> bool {
+    relay.mails().iter().any(|mail| mail.to == [to] && mail.mail().text.contains("/me/visit/"))
+}
+
+#[tokio::test]
+async fn a_link_that_the_relay_did_not_take_for_now_is_sent_again() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = knowing(&relay, &[KNOWN]).await;
+    for (round, mood) in
+        [Mood::Refuse(Stage::Recipient, 451), Mood::Drop(Stage::Greeting)].into_iter().enumerate()
+    {
+        let round = u32::try_from(round).expect("small") + 1;
+        relay.set(mood);
+        shows(&server.ask_for(KNOWN).await, 200, "me_sent");
+        server.until_counted(&visits("waiting", round)).await;
+        relay.set(Mood::Accept);
+        server.clock.forward(Duration::from_secs(60));
+        server.until_counted(&visits("sent", round)).await;
+    }
+    assert!(has_link(&relay, KNOWN));
+    relay.set(Mood::RefuseWith(Stage::Recipient, "550 5.1.1"));
+    shows(&server.ask_for(KNOWN).await, 200, "me_sent");
+    server.until_counted(&visits("not_sent", 1)).await;
+}
+
+#[tokio::test]
+async fn a_domain_about_which_the_relay_is_slow_holds_one_lane_of_the_links() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let slow = ["a@slow.test", "b@slow.test", "c@mail.slow.test", "d@slow.test"];
+    let server = knowing(&relay, &[&slow[..], &[KNOWN]].concat()).await;
+    relay.set(Mood::SilentTo("slow"));
+    for address in slow.into_iter().chain([KNOWN]) {
+        shows(&server.ask_for(address).await, 200, "me_sent");
+    }
+    relay.until(|seen| seen.mails.len() == slow.len() + 2).await;
+    assert!(has_link(&relay, KNOWN));
+    assert_eq!(relay.seen(|seen| seen.most_held), 1, "of the slow domain");
+    relay.set(Mood::Accept);
+}
+
 fn number_body(attempt: u64) -> Value {
     json!({
         "client_secret": "secret", "country": "GB", "phone_number": "07400 123456", "send_attempt": attempt,

@@ -119,11 +119,12 @@ async fn a_mail_that_cannot_be_sent_holds_up_no_other() {
     server.invite(&alice, ADDRESS, ROOM).await;
     server.clock.forward(Duration::from_secs(5));
     server.until_counted(&counted("invitation_mail", "waiting", 2)).await;
-    // If the relay times out for one recipient, that row waits and the next one is sent.
+    // If the relay times out for one recipient, its domain waits for five seconds. Then the next row is sent.
     relay.set(Mood::SilentTo(MUTE));
     server.clock.forward(Duration::from_secs(10));
-    relay.until(|seen| seen.mails.iter().any(|mail| mail.to == [ADDRESS])).await;
     server.until_counted(&counted("invitation_mail", "waiting", 3)).await;
+    server.clock.forward(Duration::from_secs(5));
+    relay.until(|seen| seen.mails.iter().any(|mail| mail.to == [ADDRESS])).await;
     server.until_counted(&counted("invitation_mail", "delivered", 1)).await;
     relay.set(Mood::Accept);
     server.clock.forward(HOUR);
@@ -153,10 +154,19 @@ async fn publish(server: &Server, alice: &User, sid: &str) {
     server.post("/3pid/bind", alice, &body).await.ok();
 }
 
+/// Sends a mail to `count` domains, so that they are known to be quick.
+async fn make_known(server: &Server, alice: &User, count: u32) {
+    for number in 0..count {
+        server.invite(alice, &format!("known@example{number}.org"), ROOM).await;
+    }
+    server.until_counted(&counted("invitation_mail", "delivered", count)).await;
+}
+
 #[tokio::test]
 async fn mails_of_the_outbox_use_the_connections_and_leave_one_to_owners_and_one_to_requests() {
     let relay = Relay::start(SmtpSecurity::None);
     let (server, alice, sid) = notifying(&relay, 20).await;
+    make_known(&server, &alice, 6).await;
     relay.set(Mood::Hold);
     for number in 0..6 {
         server.invite(&alice, &format!("invited@example{number}.org"), ROOM).await;
@@ -178,7 +188,7 @@ async fn mails_of_the_outbox_use_the_connections_and_leave_one_to_owners_and_one
         relay.set(Mood::Accept);
     };
     tokio::join!(asked, released).0.ok();
-    server.until_counted(&counted("invitation_mail", "delivered", 6)).await;
+    server.until_counted(&counted("invitation_mail", "delivered", 12)).await;
     server.until_counted(&counted("owner_notice", "delivered", 1)).await;
     assert!(relay.seen(|seen| seen.connections) <= 4);
 }
@@ -188,6 +198,7 @@ async fn recipients_that_make_the_relay_hang_up_delay_others_by_five_seconds_at_
     let relay = Relay::start(SmtpSecurity::None);
     let (mut server, alice, sid) = notifying(&relay, 20).await;
     server.leaves_jobs();
+    make_known(&server, &alice, 3).await;
     relay.set(Mood::DropAt("evil"));
     for number in 0..3 {
         server.invite(&alice, &format!("a@evil{number}.test"), ROOM).await;
@@ -202,7 +213,7 @@ async fn recipients_that_make_the_relay_hang_up_delay_others_by_five_seconds_at_
     }
     publish(&server, &alice, &sid).await;
     server.clock.forward(Duration::from_secs(5));
-    server.until_counted(&counted("invitation_mail", "delivered", 3)).await;
+    server.until_counted(&counted("invitation_mail", "delivered", 6)).await;
     server.until_counted(&counted("owner_notice", "delivered", 1)).await;
 }
 
@@ -217,8 +228,33 @@ async fn recipients_about_whom_the_relay_is_slow_hold_up_no_owner() {
     }
     publish(&server, &alice, &sid).await;
     server.until_counted(&counted("owner_notice", "delivered", 1)).await;
-    // Each takes five seconds, two at a time: this was before the third.
+    // Each takes five seconds, one at a time: this was before the third.
     let waiting = |count| counted("invitation_mail", "waiting", count);
     let metrics = server.metrics().await;
     assert!((3..10).all(|count| !metrics.contains(&waiting(count))), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_invitation_and_a_notice_pass_while_many_domains_are_slow() {
+    let relay = Relay::start(SmtpSecurity::None);
+    let (mut server, alice, sid) = notifying(&relay, 2).await;
+    server.leaves_jobs();
+    make_known(&server, &alice, 2).await;
+    relay.set(Mood::SilentTo("evil"));
+    for number in 0..20 {
+        server.invite(&alice, &format!("a@evil{number}.test"), ROOM).await;
+    }
+    // Nothing is known about these domains yet. They have one connection, until three of them were silent.
+    relay.until(|seen| seen.held == 1).await;
+    server.invite(&alice, "honest@example0.org", ROOM).await;
+    server.until_counted(&counted("invitation_mail", "delivered", 3)).await;
+    server.until_counted(&counted("invitation_mail", "waiting", 3)).await;
+    // Now these three are slow, and the others are still new: all of them have one connection.
+    server.clock.forward(Duration::from_secs(5));
+    relay.until(|seen| seen.held == 1).await;
+    publish(&server, &alice, &sid).await;
+    server.invite(&alice, "honest@example1.org", ROOM).await;
+    server.until_counted(&counted("invitation_mail", "delivered", 4)).await;
+    server.until_counted(&counted("owner_notice", "delivered", 1)).await;
+    assert!(relay.seen(|seen| seen.most_held) <= 1, "one connection at a time");
 }

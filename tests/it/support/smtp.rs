@@ -106,6 +106,8 @@ pub struct Seen {
     pub open: usize,
     /// How many answers are being held back.
     pub held: usize,
+    /// How many at most were held back at a time.
+    pub most_held: usize,
     pub mails: Vec<Received>,
     /// Every command, and whether it came encrypted.
     pub commands: Vec<(bool, String)>,
@@ -381,7 +383,10 @@ impl Conversation {
     }
 
     async fn say_nothing(&mut self) -> io::Result<Vec<u8>> {
-        self.inner.note(|seen| seen.held += 1);
+        self.inner.note(|seen| {
+            seen.held += 1;
+            seen.most_held = seen.most_held.max(seen.held);
+        });
         loop {
             if let Err(error) = self.line().await {
                 self.inner.note(|seen| seen.held -= 1);
@@ -397,7 +402,10 @@ impl Conversation {
             return mood;
         }
         let mut seen = self.inner.seen.subscribe();
-        self.inner.note(|seen| seen.held += 1);
+        self.inner.note(|seen| {
+            seen.held += 1;
+            seen.most_held = seen.most_held.max(seen.held);
+        });
         let ended = seen.wait_for(|seen| seen.mood != Mood::Hold).await.map(|seen| seen.mood);
         self.inner.note(|seen| seen.held -= 1);
         ended.unwrap_or_default()

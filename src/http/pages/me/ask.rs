@@ -69,7 +69,8 @@ fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Recip
     if state.core.limits.visit_to(caller.network(), &to, state.core.clock.now()).is_err() {
         return state.core.metrics.count_visit("limited");
     }
-    if !state.core.visits.put(LinkRequest { to, language: language(state, request) }) {
+    let asked = LinkRequest::new(to, language(state, request), caller.network());
+    if !state.core.visits.put(asked) {
         state.core.metrics.count_visit("queue_full");
     }
 }
