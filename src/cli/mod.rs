@@ -24,7 +24,7 @@ mod summing;
 mod suppression;
 mod table;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +37,8 @@ const EXIT_CONFIG: u8 = 78;
 #[derive(Parser)]
 #[command(name = "bindery", version, disable_help_subcommand = true)]
 struct Arguments {
+    #[command(flatten)]
+    _with: WithConfig,
     #[command(subcommand)]
     command: TopCommand,
 }
@@ -86,9 +88,10 @@ enum TopCommand {
 
 #[derive(clap::Args)]
 struct WithConfig {
-    /// The configuration file
-    #[arg(long, short, env = "BINDERY_CONFIG")]
-    config: Option<PathBuf>,
+    /// The configuration file, also before the command; /etc/bindery/bindery.toml if it is there
+    // A global argument: clap puts the value from before the command here, too.
+    #[arg(long, short, env = "BINDERY_CONFIG", global = true, value_name = "FILE")]
+    config: Option<OsString>,
 }
 
 impl WithConfig {
@@ -104,7 +107,7 @@ impl WithConfig {
                 _ => {}
             }
         }
-        config::load(self.config.as_deref(), variables.into_iter())
+        config::load(config::choose_file(self.config.as_deref()).as_deref(), variables.into_iter())
     }
 
     /// Loads the configuration, and reads the templates, certificates and passwords that it names.
@@ -112,7 +115,7 @@ impl WithConfig {
     fn load_for_server(&self) -> Result<Config, ConfigError> {
         let config = self.load()?;
         let checked = crate::app::check(&config).and_then(|()| logging::filter(&config.log).map(|_| ()));
-        checked.map_err(|error| ConfigError(vec![format!("{error:#}")]))?;
+        checked.map_err(|error| ConfigError(vec![format!("{}: {error:#}", config.source)]))?;
         Ok(config)
     }
 }

@@ -6,6 +6,7 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 use rustix::process::geteuid;
 
 use super::{DATABASE_FILE, OpenError};
+use crate::config::user::name_of;
 
 /// Refuses a data directory of another user, and a database or lock of another user in it.
 ///
@@ -24,15 +25,4 @@ pub fn require_own(dir: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
-}
-
-/// The name of a user in /etc/passwd, or `#` and the number, as `sudo -u` takes it.
-fn name_of(user: u32) -> String {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
-    });
-    name.unwrap_or_else(|| format!("#{user}"))
 }
