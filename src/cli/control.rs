@@ -13,13 +13,12 @@ use crate::{
     app::{CONTROL_SOCKET, SystemClock},
     config::{Config, DEFAULT_FILE},
     domain::{
-        clock::Clock,
         ids::{OpenIdToken, UserId},
         network::Network,
         server_name::ServerName,
         signing::PublicKeys,
     },
-    ops::{self, Core, HomeserverError, Homeservers},
+    ops::{Core, HomeserverError, Homeservers},
     store::{self, Store},
 };
 
@@ -98,8 +97,7 @@ async fn open(config: Config) -> anyhow::Result<Core> {
     if store::is_missing(&config.data_dir) {
         bail!(no_database(&config));
     }
-    let genesis = || ops::genesis(SystemClock.now());
-    let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
+    let store = Store::open_current(&config.data_dir, CACHE_BYTES, &config.name())?;
     Ok(Core::open(Arc::new(config), store, Arc::new(SystemClock), Arc::new(NoHomeservers)).await?)
 }
 

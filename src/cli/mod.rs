@@ -4,7 +4,7 @@
 //! in `admin`.
 //!
 //! Exit status: 0 for success, 1 for a failure (also if a part of the server ended by itself), 2 for arguments
-//! that cannot be parsed, 78 (`EX_CONFIG`) for an unusable configuration. A second Ctrl-C or SIGTERM ends `serve`
+//! that cannot be parsed or followed, 78 (`EX_CONFIG`) for an unusable configuration. A second Ctrl-C or SIGTERM ends `serve`
 //! with 130 or 143, the statuses that a shell shows for a process that those signals ended.
 
 mod audit;
@@ -23,8 +23,13 @@ mod signals;
 mod summing;
 mod suppression;
 mod table;
+mod version;
 
-use std::{ffi::OsString, io::Write, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +37,9 @@ use crate::config::{self, Config, ConfigError};
 
 /// `EX_CONFIG` of sysexits.h: the service manager need not restart the server.
 const EXIT_CONFIG: u8 = 78;
+
+/// Clap uses it for a command line that cannot be parsed.
+const EXIT_USAGE: u8 = 2;
 
 /// A Matrix identity server in one executable.
 #[derive(Parser)]
@@ -66,7 +74,7 @@ enum TopCommand {
     /// Print everything that is stored about a person, as JSON
     Export(person::PersonArguments),
     /// Erase everything that is stored about a person
-    Erase(person::PersonArguments),
+    Erase(person::EraseArguments),
     /// Show when data was exported or erased, and by whom
     Audit(audit::AuditArguments),
     /// Show how long data is kept, or delete now what has expired
@@ -84,6 +92,8 @@ enum TopCommand {
     /// Replace the pepper that addresses are hashed with
     #[command(subcommand)]
     Pepper(pepper::PepperCommand),
+    /// Print the version
+    Version(version::VersionArguments),
 }
 
 #[derive(clap::Args)]
@@ -124,9 +134,17 @@ impl WithConfig {
 pub fn run() -> ExitCode {
     match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             logging::print_error(&error);
-            ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
+            let is_usage = error.is::<UsageError>();
+            ExitCode::from(if error.is::<ConfigError>() {
+                EXIT_CONFIG
+            } else if is_usage {
+                EXIT_USAGE
+            } else {
+                1
+            })
         }
     }
 }
@@ -145,10 +163,25 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Invitations(command) => invitations::run(command),
         TopCommand::Log(command) => log::run(&command),
         TopCommand::Pepper(command) => pepper::run(command),
+        TopCommand::Version(arguments) => version::version(&arguments),
     }
 }
 
+/// A command line that can be parsed and cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(&'static str);
+
+/// The reader of standard output has gone away, as `head` and pagers do. It has all that it wants.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+struct OutputClosed;
+
 /// Writes to standard output.
 fn print(text: &str) -> anyhow::Result<()> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
+        outcome => Ok(outcome?),
+    }
 }

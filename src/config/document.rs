@@ -39,9 +39,9 @@ impl Document {
     /// The line in which a key is set, or the section that it belongs to if the key is missing.
     pub fn line(&self, path: &str) -> Option<usize> {
         let path = path.split('[').next().unwrap_or_default();
-        let parents =
+        let mut parents =
             std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(parent, _)| parent));
-        parents.into_iter().find_map(|path| self.lines.get(path).copied())
+        parents.find_map(|path| self.lines.get(path).copied())
     }
 
     /// The nearest section header above a line that is commented out, and its line. `None` if another section begins

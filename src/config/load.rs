@@ -147,11 +147,21 @@ fn deserialize(table: Table) -> Result<Config, Vec<String>> {
         let message = error.inner().message();
         let problem = match (message.strip_prefix("missing field "), message.rsplit_once(", expected ")) {
             (Some(key), _) => format!("the key {} is missing", key.replace('`', "'")),
-            (None, Some((_, expected))) => format!("the value is wrong, expected {expected}"),
+            (None, Some((_, expected))) => format!("the value is wrong, expected {}", in_words(expected)),
             (None, None) => "the value is wrong".to_owned(),
         };
         vec![format!("{}: {problem}", error.path())]
     })
+}
+
+/// What an operator calls a type of number.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u16" => "a number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a number from 0 on",
+        "a nonzero u32" | "a nonzero u64" => "a number from 1 on",
+        other => other,
+    }
 }
 
 /// Removes optional keys with an empty value: the example writes an unset key like that.

@@ -1,5 +1,6 @@
 //! The commands, run as an operator runs them: the real program, its words and exit statuses.
 
+mod asked;
 mod control;
 mod directory;
 mod etc;

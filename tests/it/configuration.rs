@@ -424,3 +424,51 @@ fn the_recipes_for_gateways_are_read_and_their_misspellings_named() {
         assert!(problem.contains(hint), "{problem}");
     }
 }
+
+#[test]
+fn the_sizes_in_operating_md_are_the_defaults_and_load() {
+    let text = include_str!("../../docs/operating.md");
+    let (_, table) = text.split_once("## A server for 50 people").expect("the section");
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+    let defaults = toml::Value::try_from(Config::default()).expect("a table");
+    let mut all = String::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_matches(['|', ' ', '`'])).collect();
+        let [key, default, value, _] = cells[..] else { panic!("four cells: {row}") };
+        let actual = key.split('.').try_fold(&defaults, |part, name| part.get(name)).expect("a default");
+        let shown: toml::Table = format!("value = {default}").parse().expect("TOML");
+        assert_eq!(actual, &shown["value"], "{key}");
+        all += &format!("{key} = {value}\n");
+    }
+    let config = load_text(&all, &[]).expect("the values for 100,000 users load");
+    assert_eq!(config.lookup.homeserver_budgets[0].homeserver, "example.org");
+    // The sums in the last column.
+    let (max, daily) = (config.lookup.max_addresses as u64, config.lookup.daily_budget.get());
+    let shared = format!(
+        "share {} lookups at once and {} a day: {} address books",
+        thousands(3 * max),
+        thousands(10 * daily),
+        10 * daily / 300
+    );
+    assert!(text.contains(&shared), "{shared}");
+    let hours =
+        |rate: bindery::domain::bucket::Rate| (100_000 - rate.burst.get()).div_ceil(rate.per_hour.get());
+    let defaults = Config::default().limits;
+    for (new, old, words) in [
+        (config.limits.register_per_homeserver, defaults.register_per_homeserver, "register"),
+        (
+            config.limits.request_token_per_homeserver,
+            defaults.request_token_per_homeserver,
+            "have a validation mail",
+        ),
+    ] {
+        let said =
+            format!("all users can {words} within {} hours, by default within {}", hours(new), hours(old));
+        assert!(text.contains(&said), "{said}");
+    }
+}
+
+fn thousands(number: u64) -> String {
+    format!("{},{:03}", number / 1000, number % 1000)
+}
