@@ -75,6 +75,7 @@ fn mismatch(kind: &Kind, value: &Value, default: Option<&Value>) -> Option<Strin
     };
     let like = default.map(ToString::to_string);
     let write = match kind {
+        Kind::Text if value.is_array() => "write one without brackets, like \"example\"".to_owned(),
         Kind::Text => "write it in quotation marks, like \"example\"".to_owned(),
         Kind::Number => format!("write it like {}", like.unwrap_or_else(|| "10".to_owned())),
         Kind::Boolean => "write it without quotation marks, like true".to_owned(),

@@ -21,7 +21,8 @@ pub fn explain(text: &str, offset: usize, message: &str, known: &Known) -> Strin
     let first = value.trim_start_matches(['[', '{', ' ']).chars().next();
     let is_wrong_quote = |c: Option<char>| c.is_some_and(|c| WRONG_QUOTES.contains(&c));
     if is_wrong_quote(at) || is_wrong_quote(first) {
-        return format!("a typographic quotation mark; write straight ones: {name} = \"...\"");
+        let before = if name == "..." { String::new() } else { format!("{name} = ") };
+        return format!("a typographic quotation mark; write straight ones: {before}\"...\"");
     }
     if assignment.is_none() {
         let is_key = |key: &str| known.is_name(last(key.trim()));

@@ -118,7 +118,6 @@ fn message(text: &str, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that fails shows what to do")]
 fn each_mistake_is_named_with_its_place_and_with_what_to_write() {
     let mut all = String::new();
     for (name, text, variables) in MISTAKES {

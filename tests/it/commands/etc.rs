@@ -9,6 +9,7 @@ use super::{run, text};
 use crate::support::program::STRANGER;
 
 /// Runs a command with this folder as /etc; `None` if this user may not do that.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn with_etc(etc: &Path, command: &str) -> Option<(Option<i32>, String)> {
     if !geteuid().is_root() {
         println!("skipped: only root can replace /etc");
