@@ -1,4 +1,4 @@
-//! `bindery erase`: erases everything about a person.
+//! `bindery erase`: shows what is stored about a person, and erases it.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,24 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Erase(pub Subject);
+
+/// Counts what [`Erase`] would erase.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PreviewErasure(pub Subject);
+
+impl Command for PreviewErasure {
+    const PATH: &'static str = "/erase/preview";
+
+    type Answer = Erased;
+
+    async fn run(self, core: &Core) -> Result<Erased, Failure> {
+        match self.0 {
+            Subject::Address(address) => erasure::count_address(core, &address),
+            Subject::Mxid(user) => erasure::count_account(core, &user),
+        }
+    }
+}
 
 impl Command for Erase {
     const PATH: &'static str = "/erase";

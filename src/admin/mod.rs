@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     audit::ReadAudit,
-    erase::Erase,
+    erase::{Erase, PreviewErasure},
     export::Export,
     invitations_cancel::{CancelInvitations, Cancelled},
     log_read::NoteLogReading,

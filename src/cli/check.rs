@@ -31,7 +31,8 @@ pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
 /// A database that cannot be read is not a mistake in the configuration: the check still succeeds.
 fn check(config: &Config) -> anyhow::Result<()> {
     print(&format!(
-        "The configuration is good. This is {}, storing in {}.\n",
+        "The configuration is good. It comes from {}. This is {}, storing in {}.\n",
+        config.source,
         config.server_name,
         config.data_dir.display()
     ))?;

@@ -11,15 +11,14 @@ use serde_json::Value;
 use crate::{
     admin::Command,
     app::{CONTROL_SOCKET, SystemClock},
-    config::Config,
+    config::{Config, DEFAULT_FILE},
     domain::{
-        clock::Clock,
         ids::{OpenIdToken, UserId},
         network::Network,
         server_name::ServerName,
         signing::PublicKeys,
     },
-    ops::{self, Core, HomeserverError, Homeservers},
+    ops::{Core, HomeserverError, Homeservers},
     store::{self, Store},
 };
 
@@ -96,11 +95,24 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Opens the database. The lock on the data directory keeps a server from starting meanwhile.
 async fn open(config: Config) -> anyhow::Result<Core> {
     if store::is_missing(&config.data_dir) {
-        bail!("there is no database in {}; check data_dir", config.data_dir.display());
+        bail!(no_database(&config));
     }
-    let genesis = || ops::genesis(SystemClock.now());
-    let store = Store::open(&config.data_dir, CACHE_BYTES, &config.name(), genesis)?;
+    let store = Store::open_current(&config.data_dir, CACHE_BYTES, &config.name())?;
     Ok(Core::open(Arc::new(config), store, Arc::new(SystemClock), Arc::new(NoHomeservers)).await?)
+}
+
+/// The commonest reason for this is a configuration that was not read.
+fn no_database(config: &Config) -> String {
+    let folder = config.data_dir.display();
+    match &config.source.file {
+        Some(file) => format!(
+            "there is no database in {folder}; check data_dir in {}, and whether a server has run there",
+            file.display()
+        ),
+        None => format!(
+            "there is no database in {folder}, and no configuration file was read, because there is none at {DEFAULT_FILE}; name yours with --config or BINDERY_CONFIG"
+        ),
+    }
 }
 
 /// Commands ask no homeserver.

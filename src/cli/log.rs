@@ -127,8 +127,9 @@ pub fn run(command: &LogCommand) -> anyhow::Result<()> {
     let data_dir = config.data_dir.clone();
     if !logs::folder(&data_dir).exists() {
         bail!(
-            "there are no logs in {}; check data_dir, and whether a server has run there",
-            data_dir.display()
+            "there are no logs in {} (data_dir, from {}); check whether a server has run there",
+            data_dir.display(),
+            config.source
         );
     }
     let about = filter.account.clone().map(Subject::Mxid);

@@ -4,7 +4,7 @@
 //! in `admin`.
 //!
 //! Exit status: 0 for success, 1 for a failure (also if a part of the server ended by itself), 2 for arguments
-//! that cannot be parsed, 78 (`EX_CONFIG`) for an unusable configuration. A second Ctrl-C or SIGTERM ends `serve`
+//! that cannot be parsed or followed, 78 (`EX_CONFIG`) for an unusable configuration. A second Ctrl-C or SIGTERM ends `serve`
 //! with 130 or 143, the statuses that a shell shows for a process that those signals ended.
 
 mod audit;
@@ -25,8 +25,13 @@ mod signals;
 mod summing;
 mod suppression;
 mod table;
+mod version;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -35,10 +40,15 @@ use crate::config::{self, Config, ConfigError};
 /// `EX_CONFIG` of sysexits.h: the service manager need not restart the server.
 const EXIT_CONFIG: u8 = 78;
 
+/// Clap uses it for a command line that cannot be parsed.
+const EXIT_USAGE: u8 = 2;
+
 /// A Matrix identity server in one executable.
 #[derive(Parser)]
 #[command(name = "bindery", version, disable_help_subcommand = true)]
 struct Arguments {
+    #[command(flatten)]
+    _with: WithConfig,
     #[command(subcommand)]
     command: TopCommand,
 }
@@ -68,7 +78,7 @@ enum TopCommand {
     /// Print everything that is stored about a person, as JSON
     Export(person::PersonArguments),
     /// Erase everything that is stored about a person
-    Erase(person::PersonArguments),
+    Erase(person::EraseArguments),
     /// Show when data was exported or erased, and by whom
     Audit(audit::AuditArguments),
     /// Show how long data is kept, or delete now what has expired
@@ -90,13 +100,16 @@ enum TopCommand {
     Completions(manual::CompletionsArguments),
     /// Write the manual pages, for packages
     Man(manual::ManArguments),
+    /// Print the version
+    Version(version::VersionArguments),
 }
 
 #[derive(clap::Args)]
 struct WithConfig {
-    /// The configuration file
-    #[arg(long, short, env = "BINDERY_CONFIG")]
-    config: Option<PathBuf>,
+    /// The configuration file, also before the command; /etc/bindery/bindery.toml if it is there
+    // A global argument: clap puts the value from before the command here, too.
+    #[arg(long, short, env = "BINDERY_CONFIG", global = true, value_name = "FILE")]
+    config: Option<OsString>,
 }
 
 impl WithConfig {
@@ -112,7 +125,7 @@ impl WithConfig {
                 _ => {}
             }
         }
-        config::load(self.config.as_deref(), variables.into_iter())
+        config::load(config::choose_file(self.config.as_deref()).as_deref(), variables.into_iter())
     }
 
     /// Loads the configuration, and reads the templates, certificates and passwords that it names.
@@ -120,7 +133,7 @@ impl WithConfig {
     fn load_for_server(&self) -> Result<Config, ConfigError> {
         let config = self.load()?;
         let checked = crate::app::check(&config).and_then(|()| logging::filter(&config.log).map(|_| ()));
-        checked.map_err(|error| ConfigError(vec![format!("{error:#}")]))?;
+        checked.map_err(|error| ConfigError(vec![format!("{}: {error:#}", config.source)]))?;
         Ok(config)
     }
 }
@@ -129,9 +142,17 @@ impl WithConfig {
 pub fn run() -> ExitCode {
     match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             logging::print_error(&error);
-            ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
+            let is_usage = error.is::<UsageError>();
+            ExitCode::from(if error.is::<ConfigError>() {
+                EXIT_CONFIG
+            } else if is_usage {
+                EXIT_USAGE
+            } else {
+                1
+            })
         }
     }
 }
@@ -153,10 +174,25 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Pepper(command) => pepper::run(command),
         TopCommand::Completions(arguments) => manual::completions(arguments),
         TopCommand::Man(arguments) => manual::man(arguments),
+        TopCommand::Version(arguments) => version::version(&arguments),
     }
 }
 
+/// A command line that can be parsed and cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(&'static str);
+
+/// The reader of standard output has gone away, as `head` and pagers do. It has all that it wants.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+struct OutputClosed;
+
 /// Writes to standard output.
 fn print(text: &str) -> anyhow::Result<()> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
+        outcome => Ok(outcome?),
+    }
 }

@@ -3,7 +3,10 @@
 //! Each problem names the key and says what to do. `app` reads the files that the configuration names when the
 //! server starts.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use super::{Config, ConfigError, SmtpSecurity, is_brand};
 use crate::domain::{ids::RoomId, invitation::MAX_SHOWN_CHARACTERS, server_name::ServerName};
@@ -19,6 +22,16 @@ fn is_level(text: &str) -> bool {
         ["error", "warn", "info", "debug", "trace", "off"]
             .contains(&level.trim().to_ascii_lowercase().as_str())
     })
+}
+
+/// The server name in a URL, a Matrix ID or an email address that was written instead of it; otherwise an example.
+fn meant_server_name(text: &str) -> &str {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let of_id = text.starts_with(['@', '!']).then(|| text.split_once(':').map(|(_, name)| name)).flatten();
+    let of_address = host.rsplit_once('@').map(|(_, domain)| domain);
+    let name = of_id.or(of_address).unwrap_or(host);
+    if ServerName::parse(name).is_some() { name } else { "id.example.org" }
 }
 
 impl Config {
@@ -37,10 +50,20 @@ impl Config {
             .chain(self.aliases.iter().map(|name| ("aliases", name)))
             .chain(self.homeservers.allow.iter().map(|name| ("homeservers.allow", name)));
         for (key, name) in names {
+            let like = meant_server_name(name);
             let problem = format!(
-                "{key}: '{name}' is not a server name; write a host with an optional port, like 'id.example.org'"
+                "{key}: '{name}' is not a server name; write a host with an optional port, like '{like}'"
             );
             require(ServerName::parse(name).is_some(), problem);
+        }
+        for (key, path) in self.paths() {
+            // Only a shell knows these.
+            let is_path = !path.to_string_lossy().starts_with(['~', '$']);
+            let path = path.display();
+            let problem = format!(
+                "{key}: '{path}' is not the path of a folder or file; write all of it, from the first '/' on"
+            );
+            require(is_path, problem);
         }
         let url = &self.public_base_url;
         let authority = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -48,7 +71,8 @@ impl Config {
         require(
             names_host,
             format!(
-                "public_base_url: '{url}' must be https://, a host and an optional port, without a path or a slash at its end"
+                "public_base_url: '{url}' must be https://, a host and an optional port, without a path or a slash at its end, like 'https://{}'",
+                meant_server_name(url)
             ),
         );
         // Homeservers sign requests for the name in the URL. If it is not one of this server's names, unbinding
@@ -145,6 +169,24 @@ impl Config {
             require(!document.version.is_empty(), format!("terms.{id}.version: set a version, like '1.0'"));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    /// Each path of a file or folder, with its key.
+    fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let Self { data_dir, homeservers, mail, sms, .. } = self;
+        let (smtp, http) = (&mail.smtp, &sms.http);
+        let paths = [
+            ("data_dir", Some(data_dir)),
+            ("homeservers.extra_ca_file", homeservers.extra_ca_file.as_ref()),
+            ("mail.directory", mail.directory.as_ref()),
+            ("mail.templates_dir", mail.templates_dir.as_ref()),
+            ("mail.smtp.password_file", smtp.password_file.as_ref()),
+            ("mail.smtp.extra_ca_file", smtp.extra_ca_file.as_ref()),
+            ("sms.directory", sms.directory.as_ref()),
+            ("sms.http.password_file", http.password_file.as_ref()),
+            ("sms.http.extra_ca_file", http.extra_ca_file.as_ref()),
+        ];
+        paths.into_iter().filter_map(|(key, path)| Some((key, path?.as_path())))
     }
 
     fn check_invites(&self, require: &mut impl FnMut(bool, String)) {

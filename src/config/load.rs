@@ -1,16 +1,19 @@
 //! Loads the configuration: a TOML file, then `BINDERY_*` variables over it, then the checks.
 //!
-//! An unknown key is an error that names the nearest known one: if Bindery ignored a misspelt key, the operator
-//! would find out at the worst time.
+//! Each problem begins with the place of the mistake: the file and the line, or the variable.
 
 use std::{collections::HashMap, path::Path};
 
-use schemars::{Schema, schema_for};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError};
-use crate::domain::file_error::with_path;
+use super::{
+    Config, ConfigError, Source,
+    document::Document,
+    kinds,
+    schema::{Kind, Known, resolve},
+    source, unknown,
+};
 
 /// The prefix of environment variables; `__` in them separates a section from its key.
 const PREFIX: &str = "BINDERY_";
@@ -18,65 +21,101 @@ const PREFIX: &str = "BINDERY_";
 /// Loads the configuration from `file`, if there is one, and from environment variables.
 ///
 /// # Errors
-/// All mistakes of one kind: unknown keys, else the first wrong type, else everything that the checks find.
+/// All mistakes of one kind: wrong syntax, unknown keys, values of a wrong kind, else everything that the checks find.
 pub fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
-    let one = |problem: String| ConfigError(vec![problem]);
-    let mut table = match file {
-        None => Table::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(with_path(path)).map_err(|error| {
-                one(format!(
-                    "the configuration file: {error}; pass another one with --config or BINDERY_CONFIG"
-                ))
-            })?;
-            // Only the message and the line, because the text around a mistake may contain a password.
-            let wrong = |error: toml::de::Error| {
-                let before = error.span().map_or(0, |span| span.start.min(text.len()));
-                let line = text.bytes().take(before).filter(|byte| *byte == b'\n').count();
-                one(format!("{}: line {}: {}", path.display(), line + 1, error.message()))
-            };
-            text.parse().map_err(wrong)?
-        }
+    let known = Known::new();
+    let document = match file {
+        None => Document::default(),
+        Some(path) => Document::parse(source::read(path)?, &known).map_err(|(line, problem)| {
+            ConfigError(vec![format!("{}, line {line}: {problem}", path.display())])
+        })?,
     };
-    let schema = schema_for!(Config);
-    let (mut variables, mut unknown_variables) = (HashMap::new(), Vec::new());
-    for (variable, value) in environment {
-        // BINDERY_CONFIG is an argument of the command line, not a configuration key.
-        if let Some(key) = variable.strip_prefix(PREFIX).filter(|key| *key != "CONFIG") {
+    let source = Source { file: file.map(Path::to_owned), doubts: document.doubts(&known) };
+    let mut input = Input { source, variables: HashMap::new(), table: document.table.clone(), document };
+    input.set_variables(environment, &known).map_err(ConfigError)?;
+    input.typed(&known).map_err(|problems| input.placed(problems))
+}
+
+/// What the operator wrote.
+struct Input {
+    source: Source,
+    document: Document,
+    /// The variable that sets a key.
+    variables: HashMap<String, String>,
+    table: Table,
+}
+
+impl Input {
+    fn set_variables(
+        &mut self,
+        environment: impl Iterator<Item = (String, String)>,
+        known: &Known,
+    ) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        for (variable, value) in environment {
+            // BINDERY_CONFIG is an argument of the command line, not a configuration key.
+            let Some(key) = variable.strip_prefix(PREFIX).filter(|key| *key != "CONFIG") else { continue };
             let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-            // Others use this prefix, too: Kubernetes sets BINDERY_PORT beside a service of that name.
-            if path.len() == 1 && property(&path, &schema).is_none() {
-                unknown_variables.push(variable);
+            let kind = known.property(path.iter().map(String::as_str)).map(|property| known.kind(property));
+            if kind.is_none()
+                && let Some(meant) = unknown::same_letters(&path.join("."), known)
+            {
+                let name = meant.replace('.', "__").to_ascii_uppercase();
+                problems.push(format!(
+                    "{variable} is no setting: write {PREFIX}{name}, with two underscores between a section and its key"
+                ));
                 continue;
             }
-            variables.insert(path.join("."), variable.clone());
+            // Others use this prefix, too: Kubernetes sets BINDERY_PORT beside a service of that name.
+            if path.len() == 1 && kind.is_none() {
+                self.source.doubts.push(format!("the variable {variable} is no setting and is ignored"));
+                continue;
+            }
             // A value of a text key stays text, since a password may look like a number.
-            let is_text = property(&path, &schema).is_some_and(|property| is_text(property, &schema));
-            set(&mut table, &path, if is_text { Value::String(value) } else { parse_value(&value) })
-                .map_err(|()| one(format!("{variable} is not a configuration key")))?;
+            let is_text = matches!(kind, Some(Kind::Text | Kind::Choice(_)));
+            let value = if is_text { Value::String(value) } else { parse_value(&value) };
+            if set(&mut self.table, &path, value).is_err() {
+                problems.push(format!("{variable} is not a configuration key"));
+            }
+            self.variables.insert(path.join("."), variable);
         }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
-    let mut unknown = Vec::new();
-    find_unknown(&table, schema.as_value(), &schema, "", &mut unknown);
-    // The operator looks for the name that they wrote.
-    let as_written = |ConfigError(problems)| {
-        let named = problems.into_iter().map(|problem: String| {
-            let variable = problem.split_once(':').and_then(|(key, _)| variables.get(key));
-            variable.map(|variable| format!("{variable}: {problem}")).unwrap_or(problem)
+
+    /// Gives the values their types and checks them.
+    fn typed(&self, known: &Known) -> Result<Config, Vec<String>> {
+        let unknown = unknown::find(&self.table, known, &self.document);
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let mut table = self.table.clone();
+        drop_empty(&mut table, known.schema().as_value(), known);
+        let wrong = kinds::find_wrong(&table, known);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let mut config = deserialize(table)?;
+        config.check().map_err(|ConfigError(problems)| problems)?;
+        config.source = self.source.clone();
+        Ok(config)
+    }
+
+    /// Adds the place to each problem: the operator looks for what they wrote.
+    fn placed(&self, problems: Vec<String>) -> ConfigError {
+        let placed = problems.into_iter().map(|problem| {
+            let key = problem.split_once(':').map_or("", |(key, _)| key);
+            let name = key.split('[').next().unwrap_or_default();
+            match (self.variables.get(name), self.document.line(key)) {
+                (Some(variable), _) => format!("{variable}: {problem}"),
+                (None, Some(line)) => format!("{}, line {line}: {problem}", self.source),
+                (None, None) => format!("{}: {problem}", self.source),
+            }
         });
-        ConfigError(named.collect())
-    };
-    if !unknown.is_empty() {
-        return Err(as_written(ConfigError(unknown)));
+        ConfigError(placed.collect())
     }
-    drop_empty(&mut table, schema.as_value(), &schema);
-    let mut config = typed(table).map_err(as_written)?;
-    config.check().map_err(as_written)?;
-    config.unknown_variables = unknown_variables;
-    Ok(config)
 }
 
 /// The value of a variable: TOML if it parses as such, else a plain string.
@@ -102,79 +141,36 @@ fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), ()> {
     }
 }
 
-/// Follows a `$ref` of the schema.
-pub(super) fn resolve<'a>(part: &'a Json, schema: &'a Schema) -> &'a Json {
-    let reference = part.get("$ref").and_then(Json::as_str).and_then(|text| text.strip_prefix('#'));
-    reference.and_then(|pointer| schema.pointer(pointer)).unwrap_or(part)
-}
-
-fn find_unknown(table: &Table, part: &Json, schema: &Schema, prefix: &str, unknown: &mut Vec<String>) {
-    let part = resolve(part, schema);
-    let known = part.get("properties").and_then(Json::as_object);
-    if known.is_none() && part.get("additionalProperties").is_none() {
-        // Any key is allowed here, as in sms.http.body.
-        return;
-    }
-    for (key, value) in table {
-        let path = format!("{prefix}{key}");
-        let inner = match known {
-            Some(known) => known.get(key),
-            // A map, in which the operator chooses the keys.
-            None => part.get("additionalProperties"),
-        };
-        match (inner, value) {
-            (None, _) => {
-                let names = known.into_iter().flat_map(|known| known.keys());
-                let nearest = names
-                    .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-                let hint =
-                    nearest.map(|name| format!("; did you mean '{prefix}{name}'?")).unwrap_or_default();
-                unknown.push(format!("{path}: there is no such configuration key{hint}"));
-            }
-            (Some(inner), Value::Table(inner_table)) => {
-                find_unknown(inner_table, inner, schema, &format!("{path}."), unknown);
-            }
-            (Some(_), _) => {}
-        }
-    }
-}
-
 /// Gives the table its types. An error names the key and never shows the value, which may be a password.
-fn typed(table: Table) -> Result<Config, ConfigError> {
+fn deserialize(table: Table) -> Result<Config, Vec<String>> {
     serde_path_to_error::deserialize(table).map_err(|error: serde_path_to_error::Error<toml::de::Error>| {
         let message = error.inner().message();
         let problem = match (message.strip_prefix("missing field "), message.rsplit_once(", expected ")) {
             (Some(key), _) => format!("the key {} is missing", key.replace('`', "'")),
-            (None, Some((_, expected))) => format!("the value is wrong, expected {expected}"),
+            (None, Some((_, expected))) => format!("the value is wrong, expected {}", in_words(expected)),
             (None, None) => "the value is wrong".to_owned(),
         };
-        ConfigError(vec![format!("{}: {problem}", error.path())])
+        vec![format!("{}: {problem}", error.path())]
     })
 }
 
-/// The schema of the key with this path.
-fn property<'a>(path: &[String], schema: &'a Schema) -> Option<&'a Json> {
-    path.iter().try_fold(schema.as_value(), |part, key| resolve(part, schema).get("properties")?.get(key))
-}
-
-fn is_text(property: &Json, schema: &Schema) -> bool {
-    let property = resolve(property, schema);
-    let is = |kind: &Json, name: &str| {
-        kind == name || kind.as_array().is_some_and(|kinds| kinds.iter().any(|k| k == name))
-    };
-    let forms = ["anyOf", "oneOf"].into_iter().filter_map(|name| property.get(name)?.as_array()).flatten();
-    property.get("type").is_some_and(|kind| is(kind, "string"))
-        || property.get("enum").is_some()
-        || forms.into_iter().any(|form| is_text(form, schema))
+/// What an operator calls a type of number.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u16" => "a number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a number from 0 on",
+        "a nonzero u32" | "a nonzero u64" => "a number from 1 on",
+        other => other,
+    }
 }
 
 /// Removes optional keys with an empty value: the example writes an unset key like that.
-fn drop_empty(table: &mut Table, part: &Json, schema: &Schema) {
-    let Some(properties) = resolve(part, schema).get("properties") else { return };
+fn drop_empty(table: &mut Table, part: &Json, known: &Known) {
+    let Some(properties) = resolve(part, known.schema()).get("properties") else { return };
     table.retain(|key, value| {
         let Some(property) = properties.get(key) else { return true };
         if let Value::Table(inner) = value {
-            drop_empty(inner, property, schema);
+            drop_empty(inner, property, known);
         }
         value.as_str() != Some("") || !may_be_unset(property)
     });

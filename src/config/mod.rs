@@ -4,13 +4,20 @@
 //! environment, and `check` validates the values. All other code gets its settings from here.
 
 mod check;
+mod document;
 mod example;
 mod invites;
+mod kinds;
 mod limits;
 mod load;
 mod lookup;
 mod privacy;
+mod schema;
 mod sms;
+mod source;
+mod syntax;
+mod unknown;
+pub mod user;
 mod warnings;
 
 use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -27,6 +34,7 @@ pub use self::{
     lookup::{HomeserverBudget, Lookup, NetworkBudget},
     privacy::{LookupLog, Operator, Privacy, Processor},
     sms::{Sms, SmsFormat, SmsHttp, SmsMethod, SmsTransport},
+    source::{DEFAULT_FILE, Source, choose_file},
 };
 use crate::domain::{language::Language, retention::Period, server_name::ServerName, terms::Terms};
 
@@ -76,9 +84,9 @@ pub struct Config {
     /// The documents that accounts must accept: for each ID a version and, by language, a name and a URL.
     #[schemars(with = "Terms")]
     pub terms: Terms,
-    /// Variables of the environment that look like settings and are none: a container platform sets BINDERY_PORT for a service of that name.
+    /// Where it was read from.
     #[serde(skip)]
-    pub unknown_variables: Vec<String>,
+    pub source: Source,
 }
 
 /// The addresses that this server listens on, and the proxies in front of it.
@@ -254,7 +262,7 @@ impl Default for Config {
             store: StoreSettings::default(),
             log: Log::default(),
             terms: Terms::new(),
-            unknown_variables: Vec::new(),
+            source: Source::default(),
         }
     }
 }

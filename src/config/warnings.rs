@@ -2,15 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{Config, MailTransport, SmsTransport, SmtpSecurity};
+use super::{Config, MailTransport, SmsTransport, SmtpSecurity, example::SET};
 
 impl Config {
     /// One sentence for each setting that is fine for a try and not for real people.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for variable in &self.unknown_variables {
-            warnings.push(format!("the variable {variable} is no setting and is ignored"));
-        }
+        let mut warnings = self.source.doubts.clone();
         let host = self.public_base_url.strip_prefix("http://");
         if let Some(host) =
             host.filter(|host| !is_this_machine(host.rsplit_once(':').map_or(*host, |(host, _)| host)))
@@ -46,12 +43,29 @@ impl Config {
                 "delegation.allowed_networks contains the address of a trusted proxy: make sure that the proxy sets X-Forwarded-For, otherwise anyone can have messages sent".to_owned(),
             );
         }
+        for (key, value) in self.still_examples() {
+            warnings.push(format!("{key} is still '{value}' from the example: write your own"));
+        }
         for key in self.operator.unsaid() {
             warnings.push(format!(
                 "{key} is empty: set it, otherwise the privacy notice says that the operator did not give it"
             ));
         }
         warnings
+    }
+
+    /// The keys that still have the value of `bindery config example`.
+    fn still_examples(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let value = |key| match key {
+            "server_name" => Some(&self.server_name),
+            "public_base_url" => Some(&self.public_base_url),
+            "mail.from" => Some(&self.mail.from),
+            "mail.smtp.host" => Some(&self.mail.smtp.host),
+            "operator.name" => Some(&self.operator.name),
+            "operator.contact" => Some(&self.operator.contact),
+            _ => None,
+        };
+        SET.into_iter().filter(move |(key, example)| value(key).is_some_and(|value| value == example))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{State, body::Body, error::ApiError};
 use crate::{
     admin::{
         CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, LiftSuppression,
-        NoteLogReading, PlanTerms, ReadAudit, RotatePepper, RunRetention,
+        NoteLogReading, PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
     },
     domain::refusal::Refusal,
     ops::Failure,
@@ -47,6 +47,7 @@ fn routes(app: &mut ServiceConfig) {
     add::<LiftSuppression>(app);
     add::<NoteLogReading>(app);
     add::<PlanTerms>(app);
+    add::<PreviewErasure>(app);
     add::<ReadAudit>(app);
     add::<RotatePepper>(app);
     add::<RunRetention>(app);

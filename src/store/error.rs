@@ -87,8 +87,10 @@ pub enum OpenError {
     )]
     NewerSchema(u32, u32),
     /// An earlier version wrote the database, and this command does not migrate it.
-    #[error("an earlier version wrote the database; start the server once to migrate it")]
-    OlderSchema,
+    #[error(
+        "an earlier version wrote the database (schema {0}; this Bindery uses {1}): start the server once with this version, which migrates it"
+    )]
+    OlderSchema(u32, u32),
     /// The database is damaged or the disk fails.
     #[error("cannot open the database: {0}")]
     Store(StoreError),

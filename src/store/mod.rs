@@ -11,7 +11,7 @@ mod job;
 mod lock;
 mod lookup_index;
 mod migrations;
-pub mod owner;
+mod owner;
 mod progress;
 mod read_only;
 mod rewrite;
@@ -115,6 +115,24 @@ impl Store {
         if !dir.exists() {
             fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(OpenError::at(dir))?;
         }
+        Self::open_file(dir, cache_bytes, |database, path| {
+            migrations::bring_up_to_date(database, path, migrations::ALL, name, genesis)
+        })
+    }
+
+    /// As [`Store::open`], for a database that is there: creates no rows and migrates nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; `OlderSchema` if it must be migrated first.
+    pub fn open_current(dir: &Path, cache_bytes: usize, name: &ServerName) -> Result<Self, OpenError> {
+        Self::open_file(dir, cache_bytes, |database, _| migrations::require_current(database, name))
+    }
+
+    fn open_file(
+        dir: &Path,
+        cache_bytes: usize,
+        prepare: impl FnOnce(&Database, Option<&Path>) -> Result<(), OpenError>,
+    ) -> Result<Self, OpenError> {
         require_own(dir)?;
         let lock = lock::Lock::take(dir)?;
         // A directory that others can read would undo every other protection (design, P19).
@@ -126,7 +144,7 @@ impl Store {
         let (mut builder, needed_repair) = builder_noticing_repair();
         let database = builder.set_cache_size(cache_bytes).create(&path)?;
         let file = writer::DatabaseFile { path, cache: cache_bytes };
-        Self::start(database, Some(file), Some(lock), needed_repair.get(), name, genesis)
+        Self::start(database, Some(file), Some(lock), needed_repair.get(), prepare)
     }
 
     /// Opens a database on any storage backend, for tests that make it fail.
@@ -140,7 +158,9 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let (builder, needed_repair) = builder_noticing_repair();
         let database = builder.create_with_backend(backend)?;
-        Self::start(database, None, None, needed_repair.get(), name, genesis)
+        Self::start(database, None, None, needed_repair.get(), |database, path| {
+            migrations::bring_up_to_date(database, path, migrations::ALL, name, genesis)
+        })
     }
 
     fn start(
@@ -148,11 +168,10 @@ impl Store {
         file: Option<writer::DatabaseFile>,
         lock: Option<lock::Lock>,
         needed_repair: bool,
-        name: &ServerName,
-        genesis: impl FnOnce() -> Genesis,
+        prepare: impl FnOnce(&Database, Option<&Path>) -> Result<(), OpenError>,
     ) -> Result<Self, OpenError> {
         let path = file.as_ref().map(|file| file.path.clone());
-        migrations::bring_up_to_date(&database, path.as_deref(), migrations::ALL, name, genesis)?;
+        prepare(&database, path.as_deref())?;
         for (copy, _) in path.as_deref().map(copies::list).unwrap_or_default() {
             let copy = copy.display();
             tracing::info!(%copy, "a copy of the database from before an update is kept for a week at most; it holds personal data");

@@ -32,7 +32,7 @@ impl ReadOnly {
         match schema(&transaction)? {
             SCHEMA => Ok(Some(Self { tables: Tables::open(&transaction)?, _database: database })),
             newer @ SCHEMA.. => Err(OpenError::NewerSchema(newer, SCHEMA)),
-            _ => Err(OpenError::OlderSchema),
+            older => Err(OpenError::OlderSchema(older, SCHEMA)),
         }
     }
 

@@ -147,7 +147,7 @@ def retention_is_told(world: World) -> None:
     expect(status["halted"], False, "rounds rest")
     expect(len(status["rules"]) > 10, True, "rules")
     # Her page was still open, which is about the address and not about the account.
-    world.bindery.command("erase", "--address", JUDY)
+    world.bindery.command("erase", "--yes", "--address", JUDY)
     expect("rewritten" in world.bindery.command("retention", "run"), True, "the file was rewritten")
     for path in world.bindery.data.rglob("*"):
         if path.is_file():

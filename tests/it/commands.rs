@@ -1,14 +1,13 @@
 //! The commands, run as an operator runs them: the real program, its words and exit statuses.
 
+mod asked;
 mod control;
 mod directory;
+mod etc;
 mod files;
 mod init;
 
-use std::{
-    io::Read,
-    process::{Command, Output},
-};
+use std::{io::Read, process::Output};
 
 use bindery::{
     domain::{
@@ -23,12 +22,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
-    support::program::{Program, config_file},
+    support::program::{Program, bindery, config_file},
     support::{accept_terms, homeserver::Homeserver, v2, words},
 };
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    let mut command = bindery();
     command.args(arguments).envs(environment.iter().copied()).output().expect("the program runs")
 }
 

@@ -2,13 +2,14 @@
 
 use std::io::Write;
 
-use bindery::config::{Config, MailTransport, SmtpSecurity, example, load};
+use bindery::config::{Config, MailTransport, SmtpSecurity, Source, example, load};
 
 fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(text.as_bytes()).expect("written");
     let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    load(Some(file.path()), environment).map_err(|error| error.to_string())
+    let loaded = load(Some(file.path()), environment).map_err(|error| error.to_string());
+    loaded.map(|config| Config { source: Source { file: None, ..config.source.clone() }, ..config })
 }
 
 #[test]
@@ -22,18 +23,54 @@ fn nothing_at_all_is_a_configuration_for_trying_out() {
 }
 
 #[test]
+fn the_example_begins_with_what_an_operator_must_set_and_ends_with_the_limits() {
+    let text = example();
+    let keys: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.is_empty()).collect();
+    assert_eq!(
+        keys,
+        [
+            "server_name = \"id.example.org\"",
+            "public_base_url = \"https://id.example.org\"",
+            "data_dir = \"/var/lib/bindery\"",
+            "transport = \"smtp\"",
+            "from = \"noreply@example.org\"",
+            "host = \"mail.example.org\"",
+            "name = \"Example Society\"",
+            "contact = \"privacy@example.org\"",
+        ]
+    );
+    let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part}"));
+    let order = ["\n[operator]", "\n#allow = ", "\n[sms.http]", "\n#[terms.", "\n[limits]"].map(position);
+    assert!(order.is_sorted(), "{order:?}");
+    assert!(!text[position("\n[limits]") + 2..].contains("\n["), "nothing comes after the limits");
+    // What stands there is an example, and the warnings say so until it is changed.
+    let warnings = load_text(&text, &[]).expect("the example loads").warnings();
+    let of_example = warnings.iter().filter(|warning| warning.contains("from the example: write your own"));
+    assert_eq!(of_example.count(), 6, "{warnings:?}");
+}
+
+#[test]
 fn the_example_has_every_key_and_its_default() {
     let text = example();
-    assert_eq!(load_text(&text, &[]).expect("the example loads"), Config::default());
+    let mut expected = Config {
+        server_name: "id.example.org".to_owned(),
+        public_base_url: "https://id.example.org".to_owned(),
+        data_dir: "/var/lib/bindery".into(),
+        ..Config::default()
+    };
+    expected.mail.transport = MailTransport::Smtp;
+    expected.mail.from = "noreply@example.org".to_owned();
+    expected.mail.smtp.host = "mail.example.org".to_owned();
+    expected.operator.name = "Example Society".to_owned();
+    expected.operator.contact = "privacy@example.org".to_owned();
+    assert_eq!(load_text(&text, &[]).expect("the example loads"), expected);
     let uncommented: String = text
         .lines()
-        .filter_map(|line| match line.strip_prefix('#') {
-            Some(setting) if !setting.starts_with(' ') => Some(setting),
-            _ => None,
-        })
+        .filter(|line| !line.starts_with("# "))
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
         .map(|line| format!("{line}\n"))
         .collect();
-    let mut expected = Config::default();
     let mut config = load_text(&uncommented, &[]).expect("the example without '#' loads");
     assert_eq!(config.terms.len(), 1, "the example shows a document");
     config.terms.clear();
@@ -56,7 +93,8 @@ fn the_example_has_every_key_and_its_default() {
     }
     collect(&defaults, &mut keys);
     for key in keys {
-        assert!(text.contains(&format!("\n#{key} = ")), "{key} is missing");
+        let lines = [format!("\n#{key} = "), format!("\n{key} = ")];
+        assert!(lines.iter().any(|line| text.contains(line)), "{key} is missing");
     }
 }
 
@@ -325,12 +363,21 @@ fn what_is_wrong_is_named_and_not_shown() {
     for (text, named) in [
         (
             "mail.smtp.username = 'u'\nmail.smtp.password = 8213",
-            "mail.smtp.password: the value is wrong, expected a string",
+            "mail.smtp.password: a text is needed here, not a number",
         ),
         ("mail.smtp.password = \"8213\"8213\"", "line 1"),
-        ("[mail.smtp]\npassword = [ '8213' ]", "mail.smtp.password: the value is wrong, expected a string"),
-        ("lookup.max_addresses = ', expected 8213'", "lookup.max_addresses: the value is wrong, expected "),
-        ("mail.transport = '8213'", "mail.transport: the value is wrong, expected `directory` or `smtp`"),
+        ("mail.smtp.password = 8213-x", "line 1"),
+        ("mail.smtp.password = “8213”", "line 1"),
+        ("mail.smtp.password = '''\n8213 = 8213", "line "),
+        ("[mail.smtp]\npassword = [ '8213' ]", "mail.smtp.password: a text is needed here, not a list"),
+        (
+            "lookup.max_addresses = ', expected 8213'",
+            "max_addresses: a whole number is needed here, not a text",
+        ),
+        (
+            "mail.transport = '8213'",
+            "mail.transport: this is none of the possible values; write one of \"directory\", \"smtp\"",
+        ),
         ("http.trusted_proxies = ['10.0.0.0/8', '8213']", "http.trusted_proxies[1]: the value is wrong"),
         (
             "operator.processors = [{ name = 'a', purpose = '8213' }]",
@@ -376,4 +423,52 @@ fn the_recipes_for_gateways_are_read_and_their_misspellings_named() {
         let problem = load_text(&blocks[0].replace(right, wrong), &[]).expect_err("it is misspelt");
         assert!(problem.contains(hint), "{problem}");
     }
+}
+
+#[test]
+fn the_sizes_in_operating_md_are_the_defaults_and_load() {
+    let text = include_str!("../../docs/operating.md");
+    let (_, table) = text.split_once("## A server for 50 people").expect("the section");
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+    let defaults = toml::Value::try_from(Config::default()).expect("a table");
+    let mut all = String::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_matches(['|', ' ', '`'])).collect();
+        let [key, default, value, _] = cells[..] else { panic!("four cells: {row}") };
+        let actual = key.split('.').try_fold(&defaults, |part, name| part.get(name)).expect("a default");
+        let shown: toml::Table = format!("value = {default}").parse().expect("TOML");
+        assert_eq!(actual, &shown["value"], "{key}");
+        all += &format!("{key} = {value}\n");
+    }
+    let config = load_text(&all, &[]).expect("the values for 100,000 users load");
+    assert_eq!(config.lookup.homeserver_budgets[0].homeserver, "example.org");
+    // The sums in the last column.
+    let (max, daily) = (config.lookup.max_addresses as u64, config.lookup.daily_budget.get());
+    let shared = format!(
+        "share {} lookups at once and {} a day: {} address books",
+        thousands(3 * max),
+        thousands(10 * daily),
+        10 * daily / 300
+    );
+    assert!(text.contains(&shared), "{shared}");
+    let hours =
+        |rate: bindery::domain::bucket::Rate| (100_000 - rate.burst.get()).div_ceil(rate.per_hour.get());
+    let defaults = Config::default().limits;
+    for (new, old, words) in [
+        (config.limits.register_per_homeserver, defaults.register_per_homeserver, "register"),
+        (
+            config.limits.request_token_per_homeserver,
+            defaults.request_token_per_homeserver,
+            "have a validation mail",
+        ),
+    ] {
+        let said =
+            format!("all users can {words} within {} hours, by default within {}", hours(new), hours(old));
+        assert!(text.contains(&said), "{said}");
+    }
+}
+
+fn thousands(number: u64) -> String {
+    format!("{},{:03}", number / 1000, number % 1000)
 }

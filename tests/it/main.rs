@@ -22,6 +22,7 @@ mod logs;
 mod lookup;
 mod mail;
 mod me;
+mod mistakes;
 mod model;
 mod notice;
 mod opted_out;

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use rustix::process::geteuid;
 
 use super::answers::Answers;
-use crate::{config, domain::file_error::with_path, store::owner};
+use crate::{config, domain::file_error::with_path};
 
 /// The file with the relay's password, beside the configuration.
 pub const PASSWORD_FILE: &str = "smtp-password";
@@ -45,7 +45,7 @@ impl Owner {
         if !geteuid().is_root() {
             return Ok(Self::Me);
         }
-        let (uid, gid) = owner::ids_of(user).with_context(|| {
+        let (uid, gid) = config::user::ids_of(user).with_context(|| {
             format!(
                 "there is no user '{user}': create it with 'useradd --system --home-dir /var/lib/bindery --shell /usr/sbin/nologin {user}', or name another one with --user"
             )

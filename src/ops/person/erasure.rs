@@ -3,14 +3,18 @@
 //! After that commit, no request can reach it. Its bytes leave the disk with the next rewrite
 //! (`ops::retention`). Rows of the logs stay until they reach their age.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::audit::entry;
 use crate::{
     domain::{
+        association::Association,
         audit::{By, Deed, Entry, subject},
         ids::{Sid, Token, UserId},
         outbox::OutboxKey,
+        secret::SecretHash,
         session::Session,
         threepid::Address,
     },
@@ -18,22 +22,33 @@ use crate::{
         Core, Failure,
         address::{owner_mail::OwnerMailQueue, withdraw::remove_association},
     },
-    store::{StoreError, Writes},
+    store::{StoreError, Tables, Transaction, Writes},
 };
 
-/// How much was erased.
+/// How much is erased, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     /// Published addresses.
     pub bindings: usize,
-    /// Everything else: sessions, tokens, consents, invitations, visits, queued mails.
-    pub others: usize,
+    /// Validation sessions.
+    pub sessions: usize,
+    /// Pending invitations, sent and received.
+    pub invitations: usize,
+    /// Access tokens.
+    pub tokens: usize,
+    /// Accepted documents.
+    pub consents: usize,
+    /// Links to the person's own page, and open pages.
+    pub visits: usize,
+    /// Queued mails to the owner of an address.
+    pub mails: usize,
 }
 
 impl Erased {
     /// The sum.
     pub fn total(self) -> usize {
-        self.bindings + self.others
+        let Self { bindings, sessions, invitations, tokens, consents, visits, mails } = self;
+        bindings + sessions + invitations + tokens + consents + visits + mails
     }
 }
 
@@ -41,9 +56,8 @@ impl Erased {
 pub async fn erase_address(core: &Core, address: Address, by: By) -> Result<Erased, Failure> {
     let owner_mail = OwnerMailQueue::of(core);
     let erased = core.store.write(move |tables| {
-        let mut erased = Erased::default();
-        erase_of_address(tables, &address, owner_mail, by, &mut erased)?;
-        Ok(erased)
+        let found = Found::of_address(tables, &address)?;
+        found.remove(tables, owner_mail, by)
     });
     Ok(erased.await?)
 }
@@ -54,67 +68,133 @@ pub async fn erase_account(core: &Core, user: UserId, by: By) -> Result<Erased, 
     let subject = subject(&core.session_key, user.as_str());
     let (entry, owner_mail) = (entry(core, by, Deed::Erasure, subject), OwnerMailQueue::of(core));
     let erased = core.store.write(move |tables| {
-        let mut erased = Erased::default();
-        for association in tables.associations_of(&user)? {
-            erase_of_address(tables, &association.address, owner_mail, by, &mut erased)?;
-        }
-        for token in tables.tokens_of(&user)? {
-            erased.others += usize::from(tables.remove_token(token.hash)?);
-        }
-        erased.others += tables.remove_consents(&user)?;
-        erased.others += remove_sessions(tables, tables.sessions_of_account(&user)?)?;
-        let sent = tables.invitations_from(&user)?;
-        erased.others += remove_invitations(tables, sent.iter().map(|invitation| &invitation.token))?;
+        let found = Found::of_account(tables, &user)?;
+        let erased = found.remove(tables, owner_mail, by)?;
         tables.put_audit(&entry)?;
         Ok(erased)
     });
     Ok(erased.await?)
 }
 
-/// Erases everything that is stored under an address, and adds an entry to the audit.
-fn erase_of_address(
-    tables: &mut Writes<'_>,
-    address: &Address,
-    owner_mail: OwnerMailQueue,
-    by: By,
-    erased: &mut Erased,
-) -> Result<(), StoreError> {
-    // All reads come first: a row that cannot be read then undoes no write of others.
-    let association = tables.association(address)?;
-    let invitations = tables.invitations_to(address)?;
-    let visits = tables.visits_of(address)?;
-    let sessions = tables.sessions_of_address(address)?;
-    // The withdrawal below queues a mail. A mail about an earlier change must not follow it.
-    let queued = OutboxKey::of_owner_mail(address, &tables.session_key()?);
-    erased.others += usize::from(tables.remove_outgoing(&queued)?);
-    if let Some(association) = association {
-        remove_association(tables, &association.user_id, address, owner_mail)?;
-        erased.bindings += 1;
-    }
-    erased.others += remove_invitations(tables, &invitations)?;
-    for (secret, _) in visits {
-        erased.others += usize::from(tables.remove_visit(secret)?);
-    }
-    erased.others += remove_sessions(tables, sessions)?;
-    let key = tables.session_key()?;
-    tables.put_audit(&Entry::about(address, Deed::Erasure, by, &key, owner_mail.now()))
+/// What [`erase_address`] would erase.
+pub fn count_address(core: &Core, address: &Address) -> Result<Erased, Failure> {
+    let snapshot = core.store.read();
+    Ok(Found::of_address(&snapshot, address)?.count())
 }
 
-fn remove_sessions(tables: &mut Writes<'_>, sessions: Vec<(Sid, Session)>) -> Result<usize, StoreError> {
-    let mut removed = 0;
-    for (sid, _) in sessions {
-        removed += usize::from(tables.remove_session(&sid)?);
-    }
-    Ok(removed)
+/// What [`erase_account`] would erase.
+pub fn count_account(core: &Core, user: &UserId) -> Result<Erased, Failure> {
+    let snapshot = core.store.read();
+    Ok(Found::of_account(&snapshot, user)?.count())
 }
 
-fn remove_invitations<'a>(
-    tables: &mut Writes<'_>,
-    tokens: impl IntoIterator<Item = &'a Token>,
-) -> Result<usize, StoreError> {
-    let mut removed = 0;
-    for token in tokens {
-        removed += usize::from(tables.remove_invitation(token)?);
+/// The rows about a person. All of them are read before the first is removed: a row that cannot be read then undoes no
+/// write of others. [`count_address`] counts the same rows.
+#[derive(Default)]
+struct Found {
+    /// Each address of the person, with its association.
+    addresses: Vec<(Address, Option<Association>)>,
+    mails: Vec<OutboxKey>,
+    visits: Vec<SecretHash>,
+    /// By their text, because one can be about the account and about its address.
+    sessions: BTreeMap<String, Sid>,
+    invitations: BTreeMap<String, Token>,
+    tokens: Vec<SecretHash>,
+    /// The account, and how many documents it has accepted.
+    consents: Option<(UserId, usize)>,
+}
+
+impl Found {
+    fn of_address<T: Transaction>(tables: &Tables<T>, address: &Address) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        found.add_address(tables, address)?;
+        Ok(found)
     }
-    Ok(removed)
+
+    fn of_account<T: Transaction>(tables: &Tables<T>, user: &UserId) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        for association in tables.associations_of(user)? {
+            found.add_address(tables, &association.address)?;
+        }
+        found.tokens = tables.tokens_of(user)?.iter().map(|token| token.hash).collect();
+        found.consents = Some((user.clone(), tables.consents_of(user)?.len()));
+        found.add_sessions(tables.sessions_of_account(user)?);
+        found.add_invitations(tables.invitations_from(user)?.into_iter().map(|invitation| invitation.token));
+        Ok(found)
+    }
+
+    fn add_address<T: Transaction>(
+        &mut self,
+        tables: &Tables<T>,
+        address: &Address,
+    ) -> Result<(), StoreError> {
+        self.addresses.push((address.clone(), tables.association(address)?));
+        self.add_invitations(tables.invitations_to(address)?);
+        self.add_sessions(tables.sessions_of_address(address)?);
+        self.visits.extend(tables.visits_of(address)?.into_iter().map(|(secret, _)| secret));
+        let queued = OutboxKey::of_owner_mail(address, &tables.session_key()?);
+        if tables.outgoing(&queued)?.is_some() {
+            self.mails.push(queued);
+        }
+        Ok(())
+    }
+
+    fn add_sessions(&mut self, sessions: Vec<(Sid, Session)>) {
+        self.sessions.extend(sessions.into_iter().map(|(sid, _)| (sid.as_str().to_owned(), sid)));
+    }
+
+    fn add_invitations(&mut self, tokens: impl IntoIterator<Item = Token>) {
+        self.invitations.extend(tokens.into_iter().map(|token| (token.as_str().to_owned(), token)));
+    }
+
+    fn count(&self) -> Erased {
+        Erased {
+            bindings: self.addresses.iter().filter(|(_, association)| association.is_some()).count(),
+            sessions: self.sessions.len(),
+            invitations: self.invitations.len(),
+            tokens: self.tokens.len(),
+            consents: self.consents.as_ref().map_or(0, |(_, documents)| *documents),
+            visits: self.visits.len(),
+            mails: self.mails.len(),
+        }
+    }
+
+    /// Removes the rows, and adds an entry to the audit for each address.
+    fn remove(
+        self,
+        tables: &mut Writes<'_>,
+        owner_mail: OwnerMailQueue,
+        by: By,
+    ) -> Result<Erased, StoreError> {
+        let erased = self.count();
+        // The withdrawal below queues a mail. A mail about an earlier change must not follow it.
+        for queued in &self.mails {
+            tables.remove_outgoing(queued)?;
+        }
+        for (_, association) in &self.addresses {
+            if let Some(Association { user_id, address, .. }) = association {
+                remove_association(tables, user_id, address, owner_mail)?;
+            }
+        }
+        for token in self.invitations.values() {
+            tables.remove_invitation(token)?;
+        }
+        for secret in self.visits {
+            tables.remove_visit(secret)?;
+        }
+        for sid in self.sessions.values() {
+            tables.remove_session(sid)?;
+        }
+        for hash in self.tokens {
+            tables.remove_token(hash)?;
+        }
+        if let Some((user, _)) = &self.consents {
+            tables.remove_consents(user)?;
+        }
+        let key = tables.session_key()?;
+        for (address, _) in &self.addresses {
+            tables.put_audit(&Entry::about(address, Deed::Erasure, by, &key, owner_mail.now()))?;
+        }
+        Ok(erased)
+    }
 }

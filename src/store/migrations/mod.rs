@@ -88,6 +88,22 @@ pub fn bring_up_to_date(
     Ok(())
 }
 
+/// Refuses a database that [`bring_up_to_date`] would fill, migrate or refuse.
+pub fn require_current(database: &Database, name: &ServerName) -> Result<(), OpenError> {
+    let transaction = database.begin_write()?;
+    let identity = identity(&transaction)?;
+    transaction.abort()?;
+    match identity {
+        None => Err(StoreError::Inconsistent("the database is empty").into()),
+        Some((_, stored)) if stored != name.as_str() => {
+            Err(OpenError::OtherServerName { stored, configured: name.to_string() })
+        }
+        Some((SCHEMA, _)) => Ok(()),
+        Some((newer @ SCHEMA.., _)) => Err(OpenError::NewerSchema(newer, SCHEMA)),
+        Some((older, _)) => Err(OpenError::OlderSchema(older, SCHEMA)),
+    }
+}
+
 /// The schema and server name of a database; `None` if it is new.
 fn identity(transaction: &WriteTransaction) -> Result<Option<(u32, String)>, StoreError> {
     let meta = transaction.open_table(META.redb())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use bindery::{
     admin::{
         CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, LiftSuppression,
-        PlanTerms, ReadAudit, RotatePepper, RunRetention,
+        PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
     },
     domain::{audit::By, server_name::ServerName, threepid::Address, time::Millis},
     ops::{address::suppression::suppress, genesis},
@@ -37,9 +37,9 @@ fn commands(alice: &str) -> Vec<Vec<&str>> {
         "invitations cancel --address b@example.org",
         "invitations cancel --token unknown",
         "invitations cancel --sender @bob:hs.test",
-        "erase --address c@example.org",
-        "erase --mxid ALICE",
-        "erase --mxid ALICE",
+        "erase --yes --address c@example.org",
+        "erase --yes --mxid ALICE",
+        "erase --yes --mxid ALICE",
         "pepper rotate",
         "retention run",
         "audit --json",
@@ -47,7 +47,7 @@ fn commands(alice: &str) -> Vec<Vec<&str>> {
         "audit --address nobody@example.org",
         // And what cannot be parsed.
         "export --address nobody",
-        "erase --mxid alice",
+        "erase --yes --mxid alice",
         "audit --mxid alice",
         "suppression check --address 12",
         "invitations cancel --address +447400123456",
@@ -144,7 +144,11 @@ async fn each_command_answers_the_same_whether_or_not_the_server_runs() {
     };
     assert!(said("config check").contains("1 will be asked"), "{}", said("config check"));
     assert!(said("invitations cancel --address b").contains("One invitation was cancelled"));
-    assert!(said("erase --mxid").contains("Erased: 0 published addresses and"), "{}", said("erase --mxid"));
+    assert!(
+        said("erase --yes --mxid").contains("Erased: pending invitations (1), access tokens (1)"),
+        "{}",
+        said("erase --yes --mxid")
+    );
     assert!(said("audit --json").contains("pepper_rotation"), "{}", said("audit --json"));
     for (command, words) in [
         ("export --address nobody", "bindery: 'nobody' is neither an email address nor a phone number"),
@@ -168,6 +172,7 @@ async fn the_socket_says_what_is_wrong_with_a_command() {
         GetRetentionStatus::PATH,
         LiftSuppression::PATH,
         PlanTerms::PATH,
+        PreviewErasure::PATH,
         ReadAudit::PATH,
         RotatePepper::PATH,
         RunRetention::PATH,

@@ -76,8 +76,10 @@ fn config_check_warns_if_there_is_no_name_server() {
     let line = format!(
         "mount --bind /dev/null /etc/resolv.conf || exit {CANNOT_HIDE}; \"$0\" config check || exit {COMMAND_FAILED}"
     );
-    let output =
-        Command::new("unshare").args(["-m", "sh", "-c", &line, env!("CARGO_BIN_EXE_bindery")]).output();
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", &line, env!("CARGO_BIN_EXE_bindery")])
+        .env("BINDERY_CONFIG", "")
+        .output();
     let checked = match output {
         Ok(output) if output.status.success() => text(&output.stdout),
         Ok(output) if [Some(CANNOT_UNSHARE), Some(CANNOT_HIDE)].contains(&output.status.code()) => {

@@ -1,14 +1,14 @@
 //! The buttons of the page: nobody else presses them, each does what it says, and none shows or touches
 //! anything beyond the one address.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use bindery::config::LookupLog;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Guest, cookie_of, shows, visits};
-use crate::support::{Server, User, at_least_one, markup, v2, words};
+use crate::support::{Server, User, at_least_one, markup, program::bindery, v2, words};
 
 const ADDRESS: &str = "alice@example.org";
 const OTHER: &str = "second@example.net";
@@ -191,7 +191,7 @@ async fn stopping_all_messages_holds_until_somebody_lifts_it() {
     assert_eq!(server.mails().len(), sent);
 
     let command = |verb: &str, address: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+        let mut command = bindery();
         command.args(["suppression", verb, "--address", address]);
         let output = command.env("BINDERY_DATA_DIR", &server.config.data_dir).output().expect("it runs");
         let words = if output.status.success() { output.stdout } else { output.stderr };

@@ -203,7 +203,7 @@ async fn p9_after_a_kill_at_any_moment_of_the_rewrite() {
     let data = dir.path().join("data");
     fill(&data, PEOPLE).await;
     // How long one takes, whole.
-    run(&config, &["erase", "--address", association(0).address.as_str()]);
+    run(&config, &["erase", "--yes", "--address", association(0).address.as_str()]);
     let started = Instant::now();
     run(&config, &["retention", "run"]);
     let whole = started.elapsed();
@@ -214,7 +214,7 @@ async fn p9_after_a_kill_at_any_moment_of_the_rewrite() {
     for kill in 0..KILLS {
         let leaver = association(1 + kill as usize);
         let mut program = Program::start(&config);
-        run(&config, &["erase", "--address", leaver.address.as_str()]);
+        run(&config, &["erase", "--yes", "--address", leaver.address.as_str()]);
         let before = inode();
         let mut rewriting = Command::new(env!("CARGO_BIN_EXE_bindery"))
             .args(["retention", "run", "--config"])

@@ -13,9 +13,16 @@ use super::homeserver::Homeserver;
 /// A user that no system has.
 pub const STRANGER: u32 = 54_321;
 
+/// The real program. It reads no configuration file of this machine.
+pub fn bindery() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    command.env("BINDERY_CONFIG", "");
+    command
+}
+
 /// The real program with these arguments, run as [`STRANGER`]. Only root can start it.
 pub fn as_stranger(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bindery"));
+    let mut command = bindery();
     command.args(arguments).uid(STRANGER).gid(STRANGER);
     command
 }
@@ -34,7 +41,7 @@ impl Program {
     }
 
     pub fn start_with(arguments: &[&str]) -> Self {
-        Self::run(Command::new(env!("CARGO_BIN_EXE_bindery")).args(arguments))
+        Self::run(bindery().args(arguments))
     }
 
     /// Starts it with this many descriptors, which it cannot raise, and this many threads that answer requests.
