@@ -12,14 +12,17 @@ mod check;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod health;
 mod invitations;
 mod log;
+mod log_line;
 mod logging;
 mod pepper;
 mod person;
 mod retention;
 mod serve;
 mod signals;
+mod status;
 mod summing;
 mod suppression;
 mod table;
@@ -61,6 +64,10 @@ enum TopCommand {
     /// Check the configuration, or print an example
     #[command(subcommand)]
     Config(check::ConfigCommand),
+    /// Show the running server on one screen
+    Status(status::StatusArguments),
+    /// Say whether the running server is ready, for the health checks of containers
+    Health(WithConfig),
     /// Print everything that is stored about a person, as JSON
     Export(person::PersonArguments),
     /// Erase everything that is stored about a person
@@ -130,10 +137,12 @@ pub fn run() -> ExitCode {
 
 fn execute(command: TopCommand) -> anyhow::Result<()> {
     match command {
-        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, new),
+        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, with.config, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
         TopCommand::Config(command) => check::run(command),
+        TopCommand::Status(arguments) => status::status(arguments),
+        TopCommand::Health(with) => health::health(&with.load()?),
         TopCommand::Export(arguments) => person::export(arguments),
         TopCommand::Erase(arguments) => person::erase(arguments),
         TopCommand::Audit(arguments) => audit::audit(arguments),

@@ -2,7 +2,7 @@
 //!
 //! `ops` decides who may ask for a message. No part of a message reaches the log.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -16,6 +16,7 @@ use crate::{
     assets::template,
     config::{Config, SmsTransport},
     domain::{ids::Token, language::Language, phone::PhoneNumber},
+    metrics::{Metrics, SmsOutcome},
 };
 
 /// The message with a code.
@@ -63,6 +64,7 @@ pub struct SmsGateway {
     countries: Vec<String>,
     server_name: String,
     rehearsal: Rehearsal,
+    metrics: Option<Arc<Metrics>>,
 }
 
 enum Transport {
@@ -85,7 +87,7 @@ impl SmsGateway {
         let texts = texts(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (countries, server_name) = (config.sms.countries.clone(), config.server_name.clone());
         let rehearsal = Rehearsal::default();
-        let gateway = Self { transport, texts, countries, server_name, rehearsal };
+        let gateway = Self { transport, texts, countries, server_name, rehearsal, metrics: None };
         for language in Language::ALL {
             for (kind, values) in
                 [(Kind::Code, context! { code => "000000" }), (Kind::Visit, context! { link => "l" })]
@@ -95,6 +97,23 @@ impl SmsGateway {
             }
         }
         Ok(gateway)
+    }
+
+    /// Counts the messages there.
+    #[must_use]
+    pub fn counted_in(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    fn count(&self, sent: Result<(), SmsError>) {
+        let outcome = match sent {
+            Ok(()) => SmsOutcome::Accepted,
+            Err(SmsError::Refused) => SmsOutcome::Rejected,
+            Err(SmsError::GatewayUnavailable) => SmsOutcome::Unavailable,
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.count_sms(outcome);
+        }
     }
 
     /// Whether the operator allows messages to the country of this number.
@@ -117,7 +136,9 @@ impl SmsGateway {
     /// # Errors
     /// If the gateway is unavailable.
     pub async fn rehearse_code(&self) -> Result<(), SmsError> {
-        self.rehearsal.rehearse().await
+        let rehearsed = self.rehearsal.rehearse().await;
+        self.count(rehearsed);
+        rehearsed
     }
 
     /// Sends the message with the link to its reader's own page.
@@ -136,6 +157,18 @@ impl SmsGateway {
     }
 
     async fn send(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), SmsError> {
+        let sent = self.transmit(to, path, values, code).await;
+        self.count(sent);
+        sent
+    }
+
+    async fn transmit(
+        &self,
+        to: &PhoneNumber,
+        path: &str,
+        values: Value,
+        code: &str,
+    ) -> Result<(), SmsError> {
         let text = self.text(path, values).map_err(|error| {
             tracing::warn!(%error, "a message could not be composed");
             SmsError::GatewayUnavailable

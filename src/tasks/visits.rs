@@ -6,6 +6,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::Tasks;
 use crate::{
+    metrics::VisitOutcome,
     ops::{
         address::suppression,
         person::own_page::{self, LinkOutcome, LinkRequest, Recipient},
@@ -34,29 +35,29 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
 }
 
 /// Counts what became of a request; `None` after a panic.
-fn count(tasks: &Tasks, sent: Option<&'static str>) {
+fn count(tasks: &Tasks, sent: Option<VisitOutcome>) {
     // Anybody can send a request. One that makes the code panic must not end the server.
     let outcome = sent.unwrap_or_else(|| {
         tracing::error!(
             "the link to a person's own page was not sent, because of a panic: please report the line before"
         );
-        "failed"
+        VisitOutcome::Failed
     });
     tasks.core.metrics.count_visit(outcome);
 }
 
 /// Sends the link if there is one; gives the outcome for the metric.
-async fn send_link(tasks: &Tasks, asked: LinkRequest) -> &'static str {
+async fn send_link(tasks: &Tasks, asked: LinkRequest) -> VisitOutcome {
     let core = &tasks.core;
     let (to, language) = (asked.to.clone(), asked.language);
     let secret = match own_page::begin_visit(core, asked).await {
         Ok(LinkOutcome::Link(secret)) => secret,
-        Ok(LinkOutcome::NothingStored) => return "nothing_stored",
-        Ok(LinkOutcome::Suppressed) => return "suppressed",
-        Ok(LinkOutcome::Ceiling) => return "ceiling",
+        Ok(LinkOutcome::NothingStored) => return VisitOutcome::NothingStored,
+        Ok(LinkOutcome::Suppressed) => return VisitOutcome::Suppressed,
+        Ok(LinkOutcome::Ceiling) => return VisitOutcome::Ceiling,
         Err(error) => {
             tracing::error!(%error, "the link to a person's own page could not be prepared; the person must ask again");
-            return "failed";
+            return VisitOutcome::Failed;
         }
     };
     let link = own_page::link(core, &secret);
@@ -69,5 +70,5 @@ async fn send_link(tasks: &Tasks, asked: LinkRequest) -> &'static str {
             tasks.sms.send_page_link(&VisitSms { to: &to, link: &link, language }).await.is_ok()
         }
     };
-    if was_sent { "sent" } else { "not_sent" }
+    if was_sent { VisitOutcome::Sent } else { VisitOutcome::NotSent }
 }
