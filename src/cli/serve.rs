@@ -1,6 +1,6 @@
 //! `bindery serve`: logging, signals, and warnings about the configuration; the rest is in `app`.
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 
 use super::{logging, signals::Signals};
 use crate::{
@@ -19,6 +19,7 @@ pub fn serve(
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    let configuration = configuration.map(|file| path::absolute(&file).unwrap_or(file));
     let environment = Environment { configuration, allows_new_database, ..Environment::default() };
     let application = Application::build(config, environment)?;
     signals.serving();

@@ -91,12 +91,9 @@ fn summary(metrics: &str) -> String {
         let _ = writeln!(text, "  {kind}, {} samples", own.len());
         let labels: BTreeSet<&String> = own.iter().flat_map(|sample| sample.labels.keys()).collect();
         for label in labels {
-            let mut values: Vec<&str> = Vec::new();
-            for value in own.iter().filter_map(|sample| sample.labels.get(label)) {
-                if !values.contains(&value.as_str()) {
-                    values.push(value);
-                }
-            }
+            let values: BTreeSet<&str> =
+                own.iter().filter_map(|sample| sample.labels.get(label)).map(String::as_str).collect();
+            let values: Vec<&str> = values.into_iter().collect();
             let values = values.join(" ").replace(env!("CARGO_PKG_VERSION"), "VERSION");
             let _ = writeln!(text, "  {label}: {values}");
         }
