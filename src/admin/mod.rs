@@ -15,6 +15,7 @@ mod log_read;
 mod pepper_rotate;
 mod retention_run;
 mod retention_status;
+mod status;
 mod subject;
 mod suppression_check;
 mod suppression_lift;
@@ -31,6 +32,7 @@ pub use self::{
     pepper_rotate::RotatePepper,
     retention_run::RunRetention,
     retention_status::{GetRetentionStatus, RetentionStatus},
+    status::{GetStatus, Status},
     subject::Subject,
     suppression_check::{CheckSuppression, Suppression},
     suppression_lift::LiftSuppression,

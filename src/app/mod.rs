@@ -11,7 +11,7 @@ mod systemd;
 use std::{
     future::pending,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
@@ -73,6 +73,8 @@ pub struct Environment {
     pub ports: Ports,
     /// How often tasks read the clock.
     pub tick: Duration,
+    /// The file that the configuration was read from, for the log.
+    pub configuration: Option<PathBuf>,
     /// Whether the server may begin with a new database where an earlier one is missing.
     pub allows_new_database: bool,
 }
@@ -84,6 +86,7 @@ impl Default for Environment {
             dns: None,
             ports: Ports::default(),
             tick: Duration::from_secs(1),
+            configuration: None,
             allows_new_database: false,
         }
     }
@@ -92,6 +95,7 @@ impl Default for Environment {
 /// A server that is bound and does not answer yet.
 pub struct Application {
     core: Arc<Core>,
+    configuration: Option<PathBuf>,
     servers: Vec<(&'static str, Server)>,
     workers: Workers,
     addresses: Vec<SocketAddr>,
@@ -108,7 +112,7 @@ impl Application {
     /// # Errors
     /// Whatever keeps the server from starting, in words for the operator.
     pub fn build(config: Config, environment: Environment) -> anyhow::Result<Self> {
-        let Environment { clock, dns, ports, tick, allows_new_database } = environment;
+        let Environment { clock, dns, ports, tick, configuration, allows_new_database } = environment;
         if !allows_new_database {
             require_database(&config.data_dir)?;
         }
@@ -121,7 +125,6 @@ impl Application {
             dns.unwrap_or_else(|| Arc::new(Dns::system()))
         };
         let Clients { mailer, sms, fetch } = Clients::new(&config, &dns, descriptors.requests)?;
-        let (mailer, sms) = (Arc::new(mailer), Arc::new(sms));
         let store = open_store(&config, clock.now())?;
         publish_notice(&config, &store, clock.now(), &background)?;
         let homeservers = {
@@ -132,6 +135,9 @@ impl Application {
         };
         let core =
             Arc::new(background.block_on(Core::open(config.clone(), store, clock, homeservers.clone()))?);
+        homeservers.count_in(core.metrics.clone());
+        let mailer = Arc::new(mailer.counted_in(core.metrics.clone()));
+        let sms = Arc::new(sms.counted_in(core.metrics.clone()));
         let logs = core.logs.start(tick, supervisor.on_thread_end());
         logs.context("cannot use the folder logs in data_dir")?;
         let state = http::State::new(core.clone(), mailer.clone(), sms.clone(), background.handle().clone())?;
@@ -153,7 +159,17 @@ impl Application {
         if !metrics.is_empty() {
             servers.push(("metrics listener", http::metrics::serve(state, metrics)?));
         }
-        Ok(Self { core, servers, workers, addresses, metrics_addresses, tasks, supervisor, background })
+        Ok(Self {
+            core,
+            configuration,
+            servers,
+            workers,
+            addresses,
+            metrics_addresses,
+            tasks,
+            supervisor,
+            background,
+        })
     }
 
     /// Where it listens.
@@ -172,8 +188,17 @@ impl Application {
     /// # Errors
     /// If a part ends before `stop` is ready, so that the service manager notices and starts the server again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, servers, workers, addresses, metrics_addresses, tasks, mut supervisor, background } =
-            self;
+        let Self {
+            core,
+            configuration,
+            servers,
+            workers,
+            addresses,
+            metrics_addresses,
+            tasks,
+            mut supervisor,
+            background,
+        } = self;
         let handles: Vec<_> = servers.iter().map(|(_, server)| server.handle()).collect();
         for (name, server) in servers {
             supervisor.watch(name, async {
@@ -186,13 +211,14 @@ impl Application {
             supervisor.watch(name, task.map(Ok));
         }
         watch_threads(&mut supervisor, core.clone(), workers.clone());
-        let listening = [addresses.clone(), metrics_addresses].concat();
+        let listening = [addresses.clone(), metrics_addresses.clone()].concat();
         supervisor.watch_until_drain(HEALTH_PART, {
             let core = core.clone();
             async move {
                 parts::panic_if_asked(HEALTH_PART);
                 let control = core.config.data_dir.join(CONTROL_SOCKET);
                 listeners::require_answers(&listening, &control).await?;
+                log_start(&core, configuration.as_deref(), &addresses, &metrics_addresses);
                 announce(&core.config, &addresses);
                 systemd::feed_watchdog(core, workers).await;
                 pending().await
@@ -228,6 +254,26 @@ fn watch_threads(supervisor: &mut Supervisor, core: Arc<Core>, workers: Workers)
         workers.ended().await;
         bail!("a thread that answers requests has ended")
     });
+}
+
+/// Logs what runs here, with what.
+fn log_start(
+    core: &Core,
+    configuration: Option<&Path>,
+    listen: &[SocketAddr],
+    metrics_listen: &[SocketAddr],
+) {
+    let configuration = configuration.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        configuration,
+        data_dir = %core.config.data_dir.display(),
+        schema = store::SCHEMA,
+        signing_key = ops::keys::current_id(core),
+        ?listen,
+        ?metrics_listen,
+        "started"
+    );
 }
 
 /// Tells the operator and the service manager that requests are answered.
@@ -286,8 +332,16 @@ fn require_database(data_dir: &Path) -> anyhow::Result<()> {
 
 fn open_store(config: &Config, now: Millis) -> anyhow::Result<Store> {
     let cache = config.store.cache_mib << 20;
+    let is_new = store::is_missing(&config.data_dir);
     let open = || Store::open(&config.data_dir, cache, &config.name(), || ops::genesis(now));
-    Ok(systemd::extend_start_timeout(open)?)
+    let store = systemd::extend_start_timeout(open)?;
+    if is_new {
+        tracing::warn!(
+            data_dir = %config.data_dir.display(),
+            "a new database was created, with new keys and a new pepper; if there was one before, stop the server and restore it from a backup"
+        );
+    }
+    Ok(store)
 }
 
 /// Publishes the privacy notice that belongs to the configuration, if it says something new.

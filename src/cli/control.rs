@@ -18,7 +18,7 @@ use crate::{
         server_name::ServerName,
         signing::PublicKeys,
     },
-    ops::{Core, HomeserverError, Homeservers},
+    ops::{self, Core, HomeserverError, Homeservers, monitoring::Readiness},
     store::{self, Store},
 };
 
@@ -27,6 +27,9 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// Replacing the pepper of many millions of addresses takes longest.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Longer than the server waits for its own parts.
+const READY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Runs a command.
 pub fn execute<C: Command>(config: Config, command: C) -> anyhow::Result<C::Answer> {
@@ -61,6 +64,19 @@ impl RunningServer {
                 Err(error).with_context(|| format!("cannot open {}", path.display()))
             }
         }
+    }
+
+    /// Asks the server whether it is ready.
+    ///
+    /// # Errors
+    /// If it gives no answer in time.
+    pub fn readiness(&self) -> anyhow::Result<Readiness> {
+        let request = self.0.get("http://control/ready").timeout(READY_TIMEOUT);
+        let body = runtime()?.block_on(async {
+            let response = request.send().await.context("the server does not answer on its socket")?;
+            anyhow::Ok(response.bytes().await?)
+        })?;
+        serde_json::from_slice(&body).context(OTHER_VERSION)
     }
 
     /// Has the server run a command.

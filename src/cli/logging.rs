@@ -16,11 +16,17 @@ use std::{
 };
 
 use anyhow::Context;
-use tracing::{Metadata, callsite::Identifier};
+use tracing::{Level, Metadata, callsite::Identifier};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use super::summing::{self, LeftOut, Sums};
-use crate::config::{Log, LogFormat};
+use super::{
+    log_line,
+    summing::{self, LeftOut, Sums},
+};
+use crate::{
+    config::{Log, LogFormat},
+    http::RequestId,
+};
 
 /// How many bytes of lines the queue holds.
 const MAX_QUEUED: usize = 1 << 20;
@@ -44,15 +50,17 @@ pub fn start(log: &Log) -> anyhow::Result<Flush> {
     let filter = filter(log)?;
     // A descriptor of its own, because a write that blocks holds the lock of the standard one.
     let file = File::from(io::stderr().as_fd().try_clone_to_owned().context("standard error")?);
+    let format = log_line::format(log.format, &file);
     QUEUE.lock().is_open = true;
     thread::Builder::new().name("log".to_owned()).spawn(move || QUEUE.write_to(file))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
-        .with_writer(QueueWriters);
-    match log.format {
+        .with_writer(QueueWriters(format));
+    match format {
         LogFormat::Text => subscriber.with_ansi(false).init(),
         LogFormat::Json => subscriber.json().init(),
+        LogFormat::Journald => subscriber.with_ansi(false).without_time().init(),
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(Flush)
@@ -96,22 +104,24 @@ impl Drop for Flush {
 }
 
 /// Makes the writer of each line.
-struct QueueWriters;
+struct QueueWriters(LogFormat);
 
 impl<'a> MakeWriter<'a> for QueueWriters {
     type Writer = QueueWriter;
 
     fn make_writer(&'a self) -> QueueWriter {
-        QueueWriter { kind: None }
+        QueueWriter { format: self.0, level: Level::INFO, kind: None }
     }
 
     fn make_writer_for(&'a self, line: &Metadata<'_>) -> QueueWriter {
-        QueueWriter { kind: summing::kind(line) }
+        QueueWriter { format: self.0, level: *line.level(), kind: summing::kind(line) }
     }
 }
 
 /// Takes one line for each call.
 struct QueueWriter {
+    format: LogFormat,
+    level: Level,
     /// The kind of the line, if it is to be summed up.
     kind: Option<Identifier>,
 }
@@ -124,7 +134,7 @@ impl Write for QueueWriter {
             sums.admit(kind, &String::from_utf8_lossy(line), now())
         });
         if is_admitted {
-            QUEUE.push(line);
+            QUEUE.push(&log_line::complete(self.format, self.level, line, RequestId::current()));
         }
         Ok(line.len())
     }

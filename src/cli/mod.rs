@@ -12,9 +12,11 @@ mod check;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod health;
 mod init;
 mod invitations;
 mod log;
+mod log_line;
 mod logging;
 mod manual;
 mod pepper;
@@ -22,6 +24,7 @@ mod person;
 mod retention;
 mod serve;
 mod signals;
+mod status;
 mod summing;
 mod suppression;
 mod table;
@@ -75,6 +78,10 @@ enum TopCommand {
     /// Check the configuration, or print an example
     #[command(subcommand)]
     Config(check::ConfigCommand),
+    /// Show the running server on one screen
+    Status(status::StatusArguments),
+    /// Say whether the running server is ready, for the health checks of containers
+    Health(WithConfig),
     /// Print everything that is stored about a person, as JSON
     Export(person::PersonArguments),
     /// Erase everything that is stored about a person
@@ -159,11 +166,13 @@ pub fn run() -> ExitCode {
 
 fn execute(command: TopCommand) -> anyhow::Result<()> {
     match command {
-        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, new),
+        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, with.config, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
         TopCommand::Init(arguments) => init::init(arguments),
         TopCommand::Config(command) => check::run(command),
+        TopCommand::Status(arguments) => status::status(arguments),
+        TopCommand::Health(with) => health::health(&with.load()?),
         TopCommand::Export(arguments) => person::export(arguments),
         TopCommand::Erase(arguments) => person::erase(arguments),
         TopCommand::Audit(arguments) => audit::audit(arguments),

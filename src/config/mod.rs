@@ -100,7 +100,7 @@ pub struct Http {
     /// Networks of the reverse proxies whose X-Forwarded-For header this server trusts.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Addresses and ports that serve GET /metrics in the Prometheus format, for your monitoring only; none by default.
+    /// Addresses and ports that serve GET /metrics in the Prometheus format, /health and /ready, for your monitoring only; none by default.
     pub metrics_listen: Vec<String>,
 }
 
@@ -227,7 +227,7 @@ pub struct StoreSettings {
 pub struct Log {
     /// The log level: "error", "warn", "info", "debug", or filters such as "bindery=debug".
     pub level: String,
-    /// The format of log lines: "text" for people or "json" for programs.
+    /// The format of log lines: "text" for people, "json" for programs, or "journald" for the journal, which has its own time stamps; if standard error is the journal, "text" means "journald".
     pub format: LogFormat,
 }
 
@@ -239,6 +239,8 @@ pub enum LogFormat {
     Text,
     /// A JSON object for each event.
     Json,
+    /// A line of text for each event, with its priority and without its time.
+    Journald,
 }
 
 impl Default for Config {

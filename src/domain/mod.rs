@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod phone;
 pub mod refusal;
 pub mod registrable;
+pub mod request_kind;
 pub mod retention;
 pub mod secret;
 pub mod server_name;

@@ -179,6 +179,38 @@ impl Outgoing {
     }
 }
 
+/// What happened to a row after an attempt to send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settled {
+    /// It was delivered and is deleted.
+    Delivered,
+    /// It stays, to be retried.
+    Waiting,
+    /// Its retry period ended, and it is deleted.
+    GivenUp,
+    /// The receiver refused it permanently, and it is deleted.
+    Refused,
+    /// It had been replaced or withdrawn before.
+    Withdrawn,
+}
+
+impl Settled {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Delivered, Self::Waiting, Self::GivenUp, Self::Refused, Self::Withdrawn];
+
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Waiting => "waiting",
+            Self::GivenUp => "given_up",
+            Self::Refused => "refused",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

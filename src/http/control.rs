@@ -10,11 +10,11 @@ use actix_web::{
 };
 use serde_json::Value;
 
-use super::{State, body::Body, error::ApiError};
+use super::{State, body::Body, error::ApiError, health};
 use crate::{
     admin::{
-        CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, LiftSuppression,
-        NoteLogReading, PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
+        CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, GetStatus,
+        LiftSuppression, NoteLogReading, PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
     },
     domain::refusal::Refusal,
     ops::Failure,
@@ -44,6 +44,7 @@ fn routes(app: &mut ServiceConfig) {
     add::<Erase>(app);
     add::<Export>(app);
     add::<GetRetentionStatus>(app);
+    add::<GetStatus>(app);
     add::<LiftSuppression>(app);
     add::<NoteLogReading>(app);
     add::<PlanTerms>(app);
@@ -51,6 +52,7 @@ fn routes(app: &mut ServiceConfig) {
     add::<ReadAudit>(app);
     add::<RotatePepper>(app);
     add::<RunRetention>(app);
+    health::configure(app);
     app.default_service(web::to(async || Err::<&str, _>(ApiError::UnknownPath)));
 }
 

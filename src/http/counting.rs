@@ -1,10 +1,10 @@
-//! Counts every request at the public listeners, for the logs of callers.
+//! Counts every request at the public listeners, for the logs of callers and for the metrics.
 //!
 //! This runs for each request, so it must be cheap: it determines the caller's address, computes two hashes and
-//! updates two rows that usually exist. It counts a request on arrival, because the caller may disconnect before
-//! the answer.
+//! updates two rows that usually exist. The logs count a request on arrival, because the caller may disconnect before
+//! the answer. The metrics count answers.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use actix_web::{
     Error,
@@ -13,10 +13,15 @@ use actix_web::{
     web::Data,
 };
 
-use super::{State, caller::Caller};
+use super::{
+    State,
+    caller::Caller,
+    request_id::{RequestId, RequestIds},
+};
 use crate::{
-    domain::day::Day,
-    logs::{Counter, RequestKind, agent},
+    domain::{day::Day, request_kind::RequestKind},
+    logs::{Counter, agent},
+    metrics::WorkerRequests,
 };
 
 /// The counter of a worker thread.
@@ -24,20 +29,26 @@ use crate::{
 pub struct Counting {
     state: Data<State>,
     counter: Arc<Counter>,
+    answers: Arc<WorkerRequests>,
+    ids: Arc<RequestIds>,
 }
 
 /// A counted request that has no answer yet.
 pub struct Arrived {
     counter: Arc<Counter>,
+    answers: Arc<WorkerRequests>,
     day: Day,
     ip: IpAddr,
+    kind: RequestKind,
+    at: Instant,
+    pub id: RequestId,
 }
 
 impl Counting {
     /// Makes one with a counter of its own.
     pub fn new(state: Data<State>) -> Self {
-        let counter = state.core.logs.counter();
-        Self { state, counter }
+        let (counter, answers) = (state.core.logs.counter(), state.core.metrics.worker());
+        Self { state, counter, answers, ids: Arc::default() }
     }
 
     /// Counts a request on arrival.
@@ -46,15 +57,24 @@ impl Counting {
         let ip = Caller::of(request.peer_addr(), request.headers(), &core.config).ip();
         let day = Day::of(core.clock.now());
         let program = request.headers().get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
-        self.counter.arrived(day, ip, &agent(program), kind(request.path()));
-        Arrived { counter: self.counter.clone(), day, ip }
+        let kind = kind(request.path());
+        self.counter.arrived(day, ip, &agent(program), kind);
+        #[expect(clippy::disallowed_methods, reason = "how long an answer takes is real time")]
+        let at = Instant::now();
+        let (counter, answers) = (self.counter.clone(), self.answers.clone());
+        Arrived { counter, answers, day, ip, kind, at, id: self.ids.make() }
     }
 }
 
 impl Arrived {
-    /// Counts the answer if it is a refusal (4xx).
+    /// Counts the answer.
     pub fn answered<B>(&self, answer: &Result<ServiceResponse<B>, Error>) {
-        if answer.as_ref().is_ok_and(|answer| answer.status().is_client_error()) {
+        let status = match answer {
+            Ok(answer) => answer.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        self.answers.count(self.kind, status.as_u16(), self.at.elapsed());
+        if status.is_client_error() {
             self.counter.refused(self.day, self.ip);
         }
     }

@@ -9,8 +9,10 @@ mod caller;
 pub mod control;
 mod counting;
 mod error;
+mod health;
 pub mod metrics;
 mod pages;
+mod request_id;
 mod routes;
 mod workers;
 
@@ -25,6 +27,7 @@ use actix_web::{
 use self::{counting::Counting, error::ApiError, pages::Pages};
 pub use self::{
     pages::notice_texts,
+    request_id::RequestId,
     workers::{WORKER_PART, Workers},
 };
 use crate::{
@@ -62,7 +65,7 @@ impl State {
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let finished = self.background.spawn(work).await;
+        let finished = self.background.spawn(request_id::in_current(RequestId::current(), work)).await;
         let finished = finished.map_err(|_panic| {
             tracing::error!("a request failed because its work panicked; the line before says where");
             ApiError::Internal
@@ -98,10 +101,14 @@ pub fn serve(
             .app_data(state.clone())
             .wrap_fn(move |request, service| {
                 let arrived = counting.arrived(&request);
-                let answer = service.call(request);
+                let id = arrived.id;
+                let answer = id.sync_scope(|| service.call(request));
                 async move {
-                    let answer = answer.await;
+                    let mut answer = id.scope(answer).await;
                     arrived.answered(&answer);
+                    if let Ok(answer) = &mut answer {
+                        answer.headers_mut().insert(request_id::HEADER.clone(), id.header());
+                    }
                     answer
                 }
             })

@@ -10,55 +10,11 @@ use std::{
 };
 
 use super::tally::{Row, Tally};
-use crate::domain::{characters::is_invisible, day::Day};
-
-/// The kind of a request in the access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestKind {
-    /// Lookups of addresses.
-    Lookup,
-    /// Requests for the pepper.
-    HashDetails,
-    /// Registrations.
-    Register,
-    /// The caller's account, logout, and the terms.
-    Account,
-    /// Validations of an address.
-    Validation,
-    /// Binds.
-    Bind,
-    /// Unbinds.
-    Unbind,
-    /// Invitations, and accepting them.
-    Invite,
-    /// Public keys.
-    Keys,
-    /// Versions and ping.
-    Status,
-    /// Pages for people.
-    Page,
-    /// Anything else.
-    Other,
-}
-
-/// How many kinds there are.
-pub(super) const KINDS: usize = 12;
-
-/// The columns of the access log, in the order of [`RequestKind`].
-pub(super) const KIND_COLUMNS: [&str; KINDS] = [
-    "lookup",
-    "hash_details",
-    "register",
-    "account",
-    "validation",
-    "bind",
-    "unbind",
-    "invite",
-    "keys",
-    "status",
-    "page",
-    "other",
-];
+use crate::domain::{
+    characters::is_invisible,
+    day::Day,
+    request_kind::{KINDS, RequestKind},
+};
 
 /// The columns of the connection log.
 pub(super) const CONNECTION_COLUMNS: [&str; 2] = ["requests", "refused"];
@@ -132,13 +88,6 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_has_its_column() {
-        assert_eq!(KIND_COLUMNS[RequestKind::Lookup as usize], "lookup");
-        assert_eq!(KIND_COLUMNS[RequestKind::Unbind as usize], "unbind");
-        assert_eq!(RequestKind::Other as usize, KINDS - 1);
-    }
 
     #[test]
     fn a_user_agent_is_short_and_controls_nothing() {

@@ -25,12 +25,12 @@ use std::{
 };
 
 use self::{
-    counters::{CONNECTION_COLUMNS, KIND_COLUMNS},
+    counters::CONNECTION_COLUMNS,
     ledgers::{Ledger, WRITE_INTERVAL},
     lookups::{LookupRow, Queue},
 };
 pub use self::{
-    counters::{Counter, RequestKind, agent, printable},
+    counters::{Counter, agent, printable},
     files::{Held, LogKind, exist, folder, held, unlink_expired},
     lookups::clear_hash,
     read::{LookedUp, LookupMade, LookupSummary, for_each_row},
@@ -38,7 +38,9 @@ pub use self::{
 };
 use crate::{
     config::Privacy,
-    domain::{clock::Clock, ids::UserId, lookup::Algorithm, secret::Key32, time::Millis},
+    domain::{
+        clock::Clock, ids::UserId, lookup::Algorithm, request_kind::KIND_NAMES, secret::Key32, time::Millis,
+    },
     parts,
 };
 
@@ -192,7 +194,7 @@ impl Shared {
     fn write_ledgers(&self, tick: Duration) {
         let (privacy, clock) = (&self.privacy, &self.clock);
         let ledger = (self.folder.clone(), self.hasher.clone());
-        let mut access = Ledger::new(LogKind::Access, KIND_COLUMNS, ledger.0.clone(), ledger.1.clone());
+        let mut access = Ledger::new(LogKind::Access, KIND_NAMES, ledger.0.clone(), ledger.1.clone());
         let mut connections = Ledger::new(LogKind::Connection, CONNECTION_COLUMNS, ledger.0, ledger.1);
         let mut written = clock.now();
         loop {

@@ -10,6 +10,11 @@ use crate::domain::{
     signing::{KeyPair, PublicKey},
 };
 
+/// The identifier of the key that signs.
+pub fn current_id(core: &Core) -> &str {
+    core.signing_keys[0].id()
+}
+
 /// The public key with this identifier. Retired keys are included.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ pub mod invitation;
 pub mod keys;
 pub mod limits;
 pub mod lookup;
+pub mod monitoring;
 pub mod outbox;
 mod pause;
 pub mod person;
@@ -35,8 +36,8 @@ use crate::{
         terms::Required,
         time::Millis,
     },
-    logs::{self, Logs, OnLost},
-    metrics::Metrics,
+    logs::{self, LogKind, Logs, OnLost},
+    metrics::{Metrics, RequestLimit},
     store::{Genesis, Store, StoreError, Writes},
 };
 
@@ -75,6 +76,12 @@ pub enum HomeserverError {
     /// It was not asked: too many requests of this caller or to this homeserver run already.
     #[error("too many requests run already")]
     Busy,
+}
+
+/// The refusal of a request for which a homeserver would have to be asked, but was not.
+fn busy(core: &Core) -> Refusal {
+    core.metrics.count_limited(RequestLimit::Homeservers);
+    Refusal::LimitExceeded { retry_after: BUSY_RETRY }
 }
 
 /// Why an operation failed.
@@ -135,6 +142,8 @@ pub struct Core {
     lookups_today: lookup::alarm::Today,
     /// Requests for the link to a person's own page.
     pub visits: person::own_page::LinkRequests,
+    /// Watches the outbox and its task.
+    pub monitor: monitoring::Monitor,
 }
 
 impl Core {
@@ -149,10 +158,14 @@ impl Core {
         let session_key = store.read().session_key()?;
         let signing_keys = store.read().signing_keys()?;
         let signing_keys = signing_keys.iter().map(|(id, seed)| KeyPair::new(id, seed)).collect();
-        let budgets = lookup::budget::Budgets::load(&config.lookup, &session_key, &store).await?;
+        let metrics = Arc::new(Metrics::new(clock.clone(), store.commits()));
+        for log in LogKind::ALL {
+            metrics.count_lost_log_rows(log.as_str(), 0);
+        }
+        let budgets =
+            lookup::budget::Budgets::load(&config.lookup, &session_key, &store, metrics.clone()).await?;
         let editions = store.read().editions()?;
         let terms = privacy_notice::Planned::by(&config).required(&editions);
-        let metrics = Arc::new(Metrics::default());
         let on_lost: OnLost = {
             let metrics = metrics.clone();
             Box::new(move |log, rows| metrics.count_lost_log_rows(log.as_str(), rows))
@@ -160,7 +173,7 @@ impl Core {
         let folder = logs::folder(&config.data_dir);
         let logs =
             Arc::new(Logs::new(folder, config.privacy.clone(), clock.clone(), session_key.clone(), on_lost));
-        let limits = limits::Limits::new(&config);
+        let limits = limits::Limits::new(&config, metrics.clone());
         let names = std::iter::once(&config.server_name).chain(&config.aliases).cloned().collect();
         Ok(Self {
             config,
@@ -185,6 +198,7 @@ impl Core {
             exports: person::export::Exports::default(),
             lookups_today: lookup::alarm::Today::default(),
             visits: person::own_page::LinkRequests::default(),
+            monitor: monitoring::Monitor::default(),
         })
     }
 }

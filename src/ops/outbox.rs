@@ -13,7 +13,7 @@ use crate::{
         ids::UserId,
         invitation::{Described, Invitation},
         language::Language,
-        outbox::{OutboxKey, Outgoing, OwnerMail, Payload, RETRY_MOST},
+        outbox::{OutboxKey, Outgoing, OwnerMail, Payload, RETRY_MOST, Settled},
         registrable::registrable_domain,
         secret::{Key32, url_text},
         server_name::host_key,
@@ -237,34 +237,6 @@ pub enum Fate {
     Refused,
     /// There is nothing to send: the row was withdrawn or replaced, or its recipient has opted out.
     Withdrawn,
-}
-
-/// What happened to the row as a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Settled {
-    /// It was delivered and is deleted.
-    Delivered,
-    /// It stays, to be retried.
-    Waiting,
-    /// Its retry period ended, and it is deleted.
-    GivenUp,
-    /// The receiver refused it permanently, and it is deleted.
-    Refused,
-    /// It had been replaced or withdrawn before.
-    Withdrawn,
-}
-
-impl Settled {
-    /// Its name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Waiting => "waiting",
-            Self::GivenUp => "given_up",
-            Self::Refused => "refused",
-            Self::Withdrawn => "withdrawn",
-        }
-    }
 }
 
 /// Records the result of sending these rows, in one transaction. Returns what happened to each row.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{BUSY_RETRY, Core, Failure, HomeserverError};
+use super::{Core, Failure, HomeserverError, busy};
 use crate::domain::{
     ids::UserId,
     network::Network,
@@ -68,7 +68,7 @@ async fn verify_one(
     let keys = keys.map_err(|error| match error {
         HomeserverError::Refused => Refusal::Forbidden("The homeserver does not publish its keys"),
         HomeserverError::Unreachable => Refusal::HomeserverUnreachable(authorization.origin.to_string()),
-        HomeserverError::Busy => Refusal::LimitExceeded { retry_after: BUSY_RETRY },
+        HomeserverError::Busy => busy(core),
     })?;
     // In requests to identity servers, Synapse names the member `destination_is`.
     let mut forms = destinations.iter().flat_map(|name| [("destination_is", *name), ("destination", *name)]);

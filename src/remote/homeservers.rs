@@ -3,7 +3,10 @@
 //!
 //! An answer is checked here for its form and its signature. `ops` decides what follows from it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::StatusCode;
@@ -28,6 +31,7 @@ use crate::{
         signing::{PublicKey, PublicKeys, SignedText},
         time::Millis,
     },
+    metrics::{HomeserverOutcome, Metrics},
     ops::{HomeserverError, Homeservers},
 };
 
@@ -59,6 +63,7 @@ pub struct RemoteHomeservers {
     keys: AnswerCache<Arc<PublicKeys>, HomeserverError>,
     /// Key documents are verified one at a time: a stranger can cause many, and each takes milliseconds.
     verifying: Semaphore,
+    metrics: OnceLock<Arc<Metrics>>,
 }
 
 impl RemoteHomeservers {
@@ -81,12 +86,29 @@ impl RemoteHomeservers {
             key_fetches: KeyFetches::default(),
             keys: AnswerCache::new(MAX_CACHED_SERVERS, Backoff { first: KEYS_INTERVAL, cap: KEYS_INTERVAL }),
             verifying: Semaphore::new(1),
+            metrics: OnceLock::new(),
         }
     }
 
     /// The standing of a server name.
     fn standing(&self, server: &ServerName) -> Standing {
         self.proven.standing(server, self.clock.now())
+    }
+
+    /// Counts the requests there from now on. The operations own the metrics, and are made after this.
+    pub fn count_in(&self, metrics: Arc<Metrics>) {
+        let _ = self.metrics.set(metrics);
+    }
+
+    fn count(&self, outcome: HomeserverOutcome) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.count_homeserver_request(outcome);
+        }
+    }
+
+    fn busy(&self) -> HomeserverError {
+        self.count(HomeserverOutcome::Busy);
+        HomeserverError::Busy
     }
 
     /// Sends `request` to each place of `server` in turn, until one answers. `Busy` if one of them could not be asked and
@@ -111,10 +133,19 @@ impl RemoteHomeservers {
             Err(failure)
         };
         let reason = match timeout(max_time, send).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(FetchError::Busy)) => return Err(HomeserverError::Busy),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "timeout".to_owned(),
+            Ok(Ok(response)) => {
+                self.count(HomeserverOutcome::Answered);
+                return Ok(response);
+            }
+            Ok(Err(FetchError::Busy)) => return Err(self.busy()),
+            Ok(Err(error)) => {
+                self.count(HomeserverOutcome::Unreachable);
+                error.to_string()
+            }
+            Err(_) => {
+                self.count(HomeserverOutcome::Timeout);
+                "timeout".to_owned()
+            }
         };
         log_failure(server, &reason);
         Err(HomeserverError::Unreachable)
@@ -127,7 +158,7 @@ impl RemoteHomeservers {
         caller: Network,
     ) -> Result<UserId, HomeserverError> {
         let place = self.owner_requests.take(server, self.standing(server), caller);
-        let _place = place.map_err(|_| HomeserverError::Busy)?;
+        let _place = place.map_err(|_| self.busy())?;
         let query = serde_urlencoded::to_string([("access_token", token.as_str())]);
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
@@ -162,9 +193,9 @@ impl RemoteHomeservers {
             }
         }
         let standing = self.standing(server);
-        let _place = self.key_requests.take(server, standing, caller).map_err(|_| HomeserverError::Busy)?;
+        let _place = self.key_requests.take(server, standing, caller).map_err(|_| self.busy())?;
         if standing == Standing::Unproven {
-            self.key_fetches.count(server, caller, now).map_err(|_| HomeserverError::Busy)?;
+            self.key_fetches.count(server, caller, now).map_err(|_| self.busy())?;
         }
         let fetched = self.fetch_keys(server, now).await.map(|(keys, expires)| (Arc::new(keys), expires));
         match (fetched, cached) {

@@ -41,6 +41,7 @@ use crate::{
         shown::ShownId,
         threepid::Address,
     },
+    metrics::{MailKind, MailOutcome, Metrics},
 };
 
 /// The mail that asks its reader to confirm an address.
@@ -135,6 +136,7 @@ pub struct Mailer {
     base_url: String,
     operator: Option<String>,
     contact: Option<String>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 enum Transport {
@@ -158,7 +160,26 @@ impl Mailer {
         let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let (operator, contact) = (said(&config.operator.name), said(&config.operator.contact));
         let reply_to = reply_to(config);
-        Ok(Self { transport, from, reply_to, texts, server_name, base_url, operator, contact })
+        Ok(Self { transport, from, reply_to, texts, server_name, base_url, operator, contact, metrics: None })
+    }
+
+    /// Counts the mails there.
+    #[must_use]
+    pub fn counted_in(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    fn count(&self, kind: MailKind, sent: Result<(), MailError>) {
+        let outcome = match sent {
+            Ok(()) => MailOutcome::Accepted,
+            Err(MailError::Temporary) => MailOutcome::Deferred,
+            Err(MailError::Permanent) => MailOutcome::Rejected,
+            Err(MailError::Unanswered) => MailOutcome::Unanswered,
+            Err(MailError::RelayUnreachable) => MailOutcome::Unreachable,
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.count_mail(kind, outcome);
+        }
     }
 
     /// See [`Relay::acquire_for_outbox`].
@@ -186,8 +207,8 @@ impl Mailer {
     pub async fn send_validation(&self, mail: &ValidationMail) -> Result<(), MailError> {
         let (message, terms) = (self.validation(mail)?, Terms::AskedBy(Asker::Account(&mail.account)));
         match &self.transport {
-            Transport::Smtp(relay) => until_recipient(relay.send(&message, terms).await),
-            Transport::Directory(_) => self.transmit(&message, terms).await,
+            Transport::Smtp(relay) => self.until_recipient(relay.send(&message, terms).await),
+            Transport::Directory(_) => self.transmit(MailKind::Validation, &message, terms).await,
         }
     }
 
@@ -199,9 +220,12 @@ impl Mailer {
         let message = self.validation(mail)?;
         match &self.transport {
             Transport::Smtp(relay) => {
-                until_recipient(relay.rehearse(&message, Asker::Account(&mail.account)).await)
+                self.until_recipient(relay.rehearse(&message, Asker::Account(&mail.account)).await)
             }
-            Transport::Directory(_) => Ok(()),
+            Transport::Directory(_) => {
+                self.count(MailKind::Validation, Ok(()));
+                Ok(())
+            }
         }
     }
 
@@ -232,7 +256,7 @@ impl Mailer {
             expire_days: mail.expire_days,
         });
         let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
-        self.transmit(&message, Terms::Queued(permit)).await
+        self.transmit(MailKind::Invitation, &message, Terms::Queued(permit)).await
     }
 
     /// Takes the turn of a queued mail, and sends nothing.
@@ -259,7 +283,7 @@ impl Mailer {
             BindingChange::Unbound => About::Unbound(account),
         };
         let message = self.message((&notice.address, stop), &self.me(), notice.language, None, about)?;
-        self.transmit(&message, Terms::Queued(permit)).await
+        self.transmit(MailKind::OwnerNotice, &message, Terms::Queued(permit)).await
     }
 
     /// Sends the mail with the link to its reader's own page.
@@ -269,7 +293,7 @@ impl Mailer {
     pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
         let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
         let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
-        self.transmit(&message, Terms::AskedBy(Asker::Visitor)).await
+        self.transmit(MailKind::PageLink, &message, Terms::AskedBy(Asker::Visitor)).await
     }
 
     /// The page on which anybody can ask for the link to their own page. It holds no secret.
@@ -305,13 +329,28 @@ impl Mailer {
         })
     }
 
-    async fn transmit(&self, message: &Message, terms: Terms<'_>) -> Result<(), MailError> {
-        match &self.transport {
+    async fn transmit(&self, kind: MailKind, message: &Message, terms: Terms<'_>) -> Result<(), MailError> {
+        let sent = match &self.transport {
             Transport::Smtp(relay) => relay.send(message, terms).await.map_err(|error| not_sent(&error)),
             Transport::Directory(spool) => spool.write(message.formatted()).await.map_err(|error| {
                 tracing::warn!(%error, "a mail could not be written into mail.directory");
                 MailError::Temporary
             }),
+        };
+        self.count(kind, sent);
+        sent
+    }
+
+    /// The result of a validation mail as far as its caller hears it. The metrics have the whole result.
+    fn until_recipient(&self, sent: Result<(), RelayError>) -> Result<(), MailError> {
+        let counted = sent.as_ref().copied().map_err(MailError::from);
+        self.count(MailKind::Validation, counted);
+        match sent {
+            Err(error) if error.is_after_recipient() => {
+                not_sent(&error);
+                Ok(())
+            }
+            sent => sent.map_err(|error| not_sent(&error)),
         }
     }
 
@@ -350,17 +389,6 @@ impl Mailer {
                 .multipart(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html)))?,
             None => message.singlepart(text)?,
         })
-    }
-}
-
-/// The result of a mail as far as its caller hears it.
-fn until_recipient(sent: Result<(), RelayError>) -> Result<(), MailError> {
-    match sent {
-        Err(error) if error.is_after_recipient() => {
-            not_sent(&error);
-            Ok(())
-        }
-        sent => sent.map_err(|error| not_sent(&error)),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
         network::Network,
         phone::PhoneNumber,
     },
+    metrics::{Metrics, SmsOutcome},
 };
 
 /// The message with a code.
@@ -73,6 +74,7 @@ pub struct SmsGateway {
     countries: Vec<String>,
     server_name: String,
     rehearsal: Rehearsal,
+    metrics: Option<Arc<Metrics>>,
 }
 
 enum Transport {
@@ -95,7 +97,7 @@ impl SmsGateway {
         let texts = texts(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (countries, server_name) = (config.sms.countries.clone(), config.server_name.clone());
         let rehearsal = Rehearsal::default();
-        let gateway = Self { transport, texts, countries, server_name, rehearsal };
+        let gateway = Self { transport, texts, countries, server_name, rehearsal, metrics: None };
         for language in Language::ALL {
             for (kind, values) in
                 [(Kind::Code, context! { code => "000000" }), (Kind::Visit, context! { link => "l" })]
@@ -105,6 +107,23 @@ impl SmsGateway {
             }
         }
         Ok(gateway)
+    }
+
+    /// Counts the messages there.
+    #[must_use]
+    pub fn counted_in(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    fn count(&self, sent: Result<(), SmsError>) {
+        let outcome = match sent {
+            Ok(()) => SmsOutcome::Accepted,
+            Err(SmsError::Refused) => SmsOutcome::Rejected,
+            Err(SmsError::GatewayUnavailable) => SmsOutcome::Unavailable,
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.count_sms(outcome);
+        }
     }
 
     /// Whether the operator allows messages to the country of this number.
@@ -134,7 +153,9 @@ impl SmsGateway {
                 SmsError::GatewayUnavailable
             })
         };
-        self.rehearsal.rehearse(reaching).await
+        let rehearsed = self.rehearsal.rehearse(reaching).await;
+        self.count(rehearsed);
+        rehearsed
     }
 
     /// Sends the message with the link to its reader's own page.
@@ -154,6 +175,18 @@ impl SmsGateway {
     }
 
     async fn send(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), SmsError> {
+        let sent = self.transmit(to, path, values, code).await;
+        self.count(sent);
+        sent
+    }
+
+    async fn transmit(
+        &self,
+        to: &PhoneNumber,
+        path: &str,
+        values: Value,
+        code: &str,
+    ) -> Result<(), SmsError> {
         let text = self.text(path, values).map_err(|error| {
             tracing::warn!(%error, "a message could not be composed");
             SmsError::GatewayUnavailable

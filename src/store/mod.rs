@@ -15,6 +15,7 @@ mod owner;
 mod progress;
 mod read_only;
 mod rewrite;
+mod room;
 mod rows;
 mod snapshot;
 mod table;
@@ -46,6 +47,7 @@ pub use self::{
     owner::require_own,
     progress::steps_done,
     read_only::ReadOnly,
+    room::Room,
     rows::{consent::AcceptedDocument, fact::Counts, pepper::FillCursor, token::StoredToken},
     snapshot::{Scan, Snapshot},
     table::Transaction,
@@ -53,7 +55,10 @@ pub use self::{
     writer::{MAX_BATCH, WRITER_PART},
     writes::Writes,
 };
-use crate::domain::{secret::Key32, server_name::ServerName, time::Millis};
+use crate::{
+    domain::{secret::Key32, server_name::ServerName, time::Millis},
+    metrics::Commits,
+};
 
 /// The file name of the database in the data directory.
 pub const DATABASE_FILE: &str = "bindery.redb";
@@ -93,6 +98,7 @@ pub fn is_missing(dir: &Path) -> bool {
 /// The open database.
 pub struct Store {
     writer: writer::Writer,
+    commits: Arc<Commits>,
     published: Arc<ArcSwap<Snapshot>>,
     path: Option<PathBuf>,
     _lock: Option<lock::Lock>,
@@ -181,8 +187,9 @@ impl Store {
         }
         let database = Arc::new(database);
         let published = Arc::new(ArcSwap::from_pointee(Snapshot::take(&database, 0)?));
-        let writer = writer::Writer::start(database, file, published.clone())?;
-        Ok(Self { writer, published, path, _lock: lock })
+        let commits = Arc::new(Commits::default());
+        let writer = writer::Writer::start(database, file, published.clone(), commits.clone())?;
+        Ok(Self { writer, commits, published, path, _lock: lock })
     }
 
     /// The latest committed state. Hold it during one request at most.
@@ -245,6 +252,19 @@ impl Store {
     /// If the disk fails. The database is unchanged then.
     pub async fn rewrite(&self, now: Millis) -> Result<(), StoreError> {
         self.writer.rewrite(now).await
+    }
+
+    /// The counts of the commits since it was opened.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// How large its file is, and how much is free for it in its file system. 0 for a database in memory.
+    ///
+    /// # Errors
+    /// If the file system cannot be asked.
+    pub fn room(&self) -> io::Result<Room> {
+        self.path.as_deref().map_or(Ok(Room::default()), Room::of)
     }
 
     /// When each copy of the database from before a migration was made.

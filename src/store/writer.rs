@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ use super::{
     rewrite::{self, Replacement},
     writes::{Writes, mark_uncommitted},
 };
-use crate::{domain::time::Millis, parts};
+use crate::{domain::time::Millis, metrics::Commits, parts};
 
 /// The name of the thread.
 pub const WRITER_PART: &str = "store writer";
@@ -67,10 +67,11 @@ impl Writer {
         database: Arc<Database>,
         file: Option<DatabaseFile>,
         published: Arc<ArcSwap<Snapshot>>,
+        commits: Arc<Commits>,
     ) -> Result<Self, StoreError> {
         let (queue, queued) = mpsc::channel(MAX_BATCH);
         let signals = Arc::new(Signals { has_failed: watch::Sender::new(false), outbox: Notify::new() });
-        let writing = Writing { database, file, published, signals: signals.clone() };
+        let writing = Writing { database, file, published, commits, signals: signals.clone() };
         let ended = signals.clone();
         let on_end = move || {
             ended.has_failed.send_replace(true);
@@ -139,6 +140,7 @@ struct Writing {
     database: Arc<Database>,
     file: Option<DatabaseFile>,
     published: Arc<ArcSwap<Snapshot>>,
+    commits: Arc<Commits>,
     signals: Arc<Signals>,
 }
 
@@ -222,6 +224,7 @@ impl Writing {
                     error
                 }
             };
+            self.commits.count_failure();
             tracing::error!(%error, operations = batch.len(), "a batch of writes was undone");
             error
         });
@@ -232,6 +235,8 @@ impl Writing {
 
     /// Runs the batch in one transaction, and publishes the new snapshot.
     fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+        #[expect(clippy::disallowed_methods, reason = "how long a commit takes is real time")]
+        let begun = Instant::now();
         let transaction = self.database.begin_write().map_err(disk)?;
         let run = catch_unwind(AssertUnwindSafe(|| {
             let mut tables = Writes::open(&transaction)?;
@@ -252,6 +257,7 @@ impl Writing {
             }
         };
         transaction.commit().map_err(disk)?;
+        self.commits.count(batch.len(), begun.elapsed());
         let authorization = self.published.load().authorization() + u64::from(has_revoked);
         let snapshot = Snapshot::take(&self.database, authorization).map_err(Failed::Disk)?;
         self.published.store(Arc::new(snapshot));

@@ -1,5 +1,5 @@
 //! What runs by itself for as long as the server does: sending the outbox and the links to people's own pages,
-//! deleting what has expired, replacing the pepper, saving lookup budgets.
+//! deleting what has expired, replacing the pepper, saving lookup budgets, summing up refusals.
 //!
 //! A task wakes at a tick or when it is notified, works in bounded steps, and may be stopped between any two of
 //! them. Its work is in the database, so the next start goes on. A task that ends by itself ends the server.
@@ -9,6 +9,7 @@ mod destinations;
 mod in_use;
 mod mail_lanes;
 mod outbox;
+mod refusals;
 mod relay_state;
 mod retention;
 mod rotation;
@@ -42,13 +43,14 @@ pub struct Tasks {
 
 impl Tasks {
     /// Every task with its name. Each runs until `stop` is true and its work under way is finished.
-    pub fn all(self, stop: &watch::Receiver<bool>) -> [(&'static str, BoxFuture<'static, ()>); 5] {
+    pub fn all(self, stop: &watch::Receiver<bool>) -> [(&'static str, BoxFuture<'static, ()>); 6] {
         let stop = || stop.clone();
         [
             ("outbox", outbox::run(self.clone(), stop()).boxed()),
             ("links to own pages", visits::run(self.clone(), stop()).boxed()),
             ("retention", retention::run(self.clone(), stop()).boxed()),
             ("pepper rotation", rotation::run(self.clone(), stop()).boxed()),
+            ("sums of refusals", refusals::run(self.clone(), stop()).boxed()),
             ("lookup budgets", budgets::run(self, stop()).boxed()),
         ]
     }

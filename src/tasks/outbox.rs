@@ -26,11 +26,15 @@ use super::{
     turn::{Sent, Try, Turn},
 };
 use crate::{
-    domain::{server_name::ServerName, time::Millis},
+    domain::{
+        outbox::{Kind, Settled},
+        server_name::ServerName,
+        time::Millis,
+    },
     ops::{
         Failure,
         address::suppression,
-        outbox::{self, Content, Due, DueBatch, Fate, InvitationContent, Settled},
+        outbox::{self, Content, Due, DueBatch, Fate, InvitationContent},
     },
     parts,
     remote::{
@@ -75,6 +79,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     // At the start, the clock may have been put back while the server was off.
     let mut latest = Millis(u64::MAX);
     loop {
+        tasks.core.monitor.beat();
         let now = tasks.core.clock.now();
         // If the clock was put back, rows may be scheduled too far ahead.
         let rescheduled = match now < latest {
@@ -346,13 +351,13 @@ async fn settle(tasks: &Tasks, rows: Vec<Due>, fate: Fate) -> Result<(), Failure
         tracing::error!(%error, "the result of sending a message could not be recorded");
     })?;
     for (kind, settled) in kinds.into_iter().zip(settled) {
+        tasks.core.metrics.count_outbox(kind, settled);
         let kind = kind.as_str();
         match settled {
             Settled::GivenUp => tracing::warn!(kind, "a message was given up after its last retry"),
             Settled::Refused => tracing::warn!(kind, "the other side refused a message; it is not retried"),
             Settled::Delivered | Settled::Waiting | Settled::Withdrawn => {}
         }
-        tasks.core.metrics.count_outbox(kind, settled.as_str());
     }
     Ok(())
 }

@@ -117,7 +117,7 @@ async fn round(tasks: &Tasks, now: Millis) {
     match deleted {
         Ok(deleted) if unlinked.is_ok() => {
             tracing::debug!(?deleted, "what had expired was deleted");
-            core.metrics.show_retention_round(now);
+            core.metrics.show_retention_success(now);
         }
         Ok(_) => {}
         Err(error) => {

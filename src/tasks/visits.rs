@@ -13,6 +13,7 @@ use tokio::{
 use super::{Tasks, tick};
 use crate::{
     domain::{backoff::Backoff, time::Millis},
+    metrics::VisitOutcome,
     ops::{
         address::suppression,
         person::own_page::{self, LinkOutcome, LinkRequest, Recipient},
@@ -45,7 +46,7 @@ struct Link {
 
 /// What became of a link, by its name in the metric. `Retry` if the relay may accept it later.
 enum Sent {
-    Ended(&'static str),
+    Ended(VisitOutcome),
     Retry,
 }
 
@@ -111,7 +112,7 @@ impl Links {
                 tracing::error!(
                     "the link to a person's own page was not sent, because of a panic: please report the line before"
                 );
-                (panic.id(), Sent::Ended("failed"))
+                (panic.id(), Sent::Ended(VisitOutcome::Failed))
             }
         };
         let link = self.busy.remove(&id);
@@ -121,9 +122,9 @@ impl Links {
                 let failures = link.failures + 1;
                 let until = tasks.core.clock.now().after(BACKOFF.wait(failures));
                 self.waiting.push((until, Link { failures, ..link }));
-                "waiting"
+                VisitOutcome::Waiting
             }
-            (Sent::Retry, _) => "not_sent",
+            (Sent::Retry, _) => VisitOutcome::NotSent,
         };
         tasks.core.metrics.count_visit(outcome);
     }
@@ -148,26 +149,26 @@ async fn send_link(tasks: &Tasks, request: LinkRequest) -> Sent {
                 Recipient::Mailbox(to) => {
                     let stop = suppression::stop_link(core, &to);
                     match tasks.mailer.send_page_link(&VisitMail { to, stop, link, language }).await {
-                        Ok(()) => Sent::Ended("sent"),
-                        Err(MailError::Permanent) => Sent::Ended("not_sent"),
+                        Ok(()) => Sent::Ended(VisitOutcome::Sent),
+                        Err(MailError::Permanent) => Sent::Ended(VisitOutcome::NotSent),
                         Err(_) => Sent::Retry,
                     }
                 }
                 // A retry would count against `sms.daily_ceiling` again, for known numbers only.
                 Recipient::Phone(to) => {
                     match tasks.sms.send_page_link(&VisitSms { to: &to, link: &link, language }).await {
-                        Ok(()) => Sent::Ended("sent"),
-                        Err(_) => Sent::Ended("not_sent"),
+                        Ok(()) => Sent::Ended(VisitOutcome::Sent),
+                        Err(_) => Sent::Ended(VisitOutcome::NotSent),
                     }
                 }
             };
         }
-        Ok(LinkOutcome::NothingStored) => "nothing_stored",
-        Ok(LinkOutcome::Suppressed) => "suppressed",
-        Ok(LinkOutcome::Ceiling) => return Sent::Ended("ceiling"),
+        Ok(LinkOutcome::NothingStored) => VisitOutcome::NothingStored,
+        Ok(LinkOutcome::Suppressed) => VisitOutcome::Suppressed,
+        Ok(LinkOutcome::Ceiling) => return Sent::Ended(VisitOutcome::Ceiling),
         Err(error) => {
             tracing::error!(%error, "the link to a person's own page could not be prepared; the person must ask again");
-            return Sent::Ended("failed");
+            return Sent::Ended(VisitOutcome::Failed);
         }
     };
     if let Recipient::Mailbox(_) = to {

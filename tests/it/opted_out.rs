@@ -93,7 +93,7 @@ impl Inviter {
             .headers
             .iter()
             // The name of the homeserver has a port, which is random.
-            .filter(|(name, _)| *name != "date" && *name != "content-length")
+            .filter(|(name, _)| !["date", "content-length", "x-request-id"].contains(&name.as_str()))
             .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
             .collect();
         headers.sort_unstable();

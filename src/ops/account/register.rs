@@ -8,7 +8,7 @@ use crate::{
         refusal::Refusal,
         server_name::ServerName,
     },
-    ops::{BUSY_RETRY, Core, Failure, HomeserverError, random},
+    ops::{Core, Failure, HomeserverError, busy, random},
 };
 
 /// The owner of an OpenID token, as its homeserver reports it.
@@ -28,7 +28,7 @@ pub async fn confirm_owner(
         core.homeservers.token_owner(server, openid_token, caller).await.map_err(|error| match error {
             HomeserverError::Refused => Refusal::OpenIdTokenRefused,
             HomeserverError::Unreachable => Refusal::HomeserverUnreachable(server.to_string()),
-            HomeserverError::Busy => Refusal::LimitExceeded { retry_after: BUSY_RETRY },
+            HomeserverError::Busy => busy(core),
         })?;
     if owner.is_on(server) { Ok(owner) } else { Err(Refusal::OpenIdTokenRefused.into()) }
 }

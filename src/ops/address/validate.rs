@@ -13,6 +13,7 @@ use crate::{
         threepid::{Address, Medium},
         time::Millis,
     },
+    metrics::RequestLimit,
     ops::{
         Core, Failure,
         account::tokens::Authenticated,
@@ -130,7 +131,7 @@ where
 
 /// Makes the code of a message that is due, and counts the message against the daily ceiling.
 async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
-    let (code, hash) = core.codes.make().await?;
+    let (code, hash) = core.codes.make().await.inspect_err(|failure| note_busy(core, failure))?;
     let (now, most) = (core.clock.now(), core.config.sms.daily_ceiling.get());
     let counted = core.write(move |tables| {
         let mut session = tables.session(&sid)?.ok_or(Refusal::NoValidSession)?;
@@ -138,8 +139,15 @@ async fn new_code(core: &Core, sid: Sid) -> Result<Token, Failure> {
         session.next_code(hash);
         Ok(tables.put_session(&sid, &session)?)
     });
-    counted.await.inspect_err(|failure| Ceiling::Sms.log_if_reached(failure, most))?;
+    counted.await.inspect_err(|failure| Ceiling::Sms.note_if_reached(&core.metrics, failure, most))?;
     Ok(code)
+}
+
+/// Counts a request for which no place was free to hash its code.
+fn note_busy(core: &Core, failure: &Failure) {
+    if let Failure::Refused(_) = failure {
+        core.metrics.count_limited(RequestLimit::Codes);
+    }
 }
 
 /// Records a delivered attempt. Only a greater attempt sends again.
@@ -204,7 +212,12 @@ pub async fn submit_token(
     let is_link = is_mail && token == Session::link_token(&sid, &core.session_key);
     let mut code = None;
     for candidate in session.codes() {
-        if core.codes.matches(candidate, token.clone()).await? {
+        if core
+            .codes
+            .matches(candidate, token.clone())
+            .await
+            .inspect_err(|failure| note_busy(core, failure))?
+        {
             code = Some(candidate);
             break;
         }

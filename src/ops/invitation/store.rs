@@ -89,7 +89,9 @@ pub async fn store(core: &Core, account: Authenticated, request: Request) -> Res
         tables.put_outgoing(&key, &Outgoing::new(payload, now))?;
         Ok(())
     });
-    written.await.inspect_err(|failure| Ceiling::Invitations.log_if_reached(failure, most))?;
+    written
+        .await
+        .inspect_err(|failure| Ceiling::Invitations.note_if_reached(&core.metrics, failure, most))?;
     Ok(stored)
 }
 

@@ -36,12 +36,27 @@ pub struct Take {
     pub is_shared: bool,
 }
 
+/// A bucket has too little left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// Which of the buckets refused first.
+    pub first: usize,
+    /// How long until none of them refuses.
+    pub retry_after: Duration,
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(Exhausted { retry_after, .. }: Exhausted) -> Self {
+        Self::LimitExceeded { retry_after }
+    }
+}
+
 impl Buckets {
     /// Takes from all of the buckets, or from none if one of them refuses.
     ///
     /// # Errors
-    /// `LimitExceeded` with the time until none of them refuses.
-    pub fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Refusal> {
+    /// If one of them refuses.
+    pub fn take(&self, now: Millis, takes: &[Take]) -> Result<(), Exhausted> {
         let refuses = |take: &Take| {
             let mut shard = self.shard(take.key);
             make_room(&mut shard, take.key, now);
@@ -51,7 +66,7 @@ impl Buckets {
         let Some(first) = takes.iter().position(refuses) else { return Ok(()) };
         self.give_back(&takes[..first]);
         let waits = takes[first..].iter().map(|take| self.wait(take, now));
-        Err(Refusal::LimitExceeded { retry_after: waits.max().unwrap_or_default() })
+        Err(Exhausted { first, retry_after: waits.max().unwrap_or_default() })
     }
 
     /// Gives back what [`Buckets::take`] took.
@@ -160,13 +175,13 @@ mod tests {
         let all = || [take(1, 3, 1, 1), take(2, 1, 60, 1), take(3, 1, 30, 1)];
         buckets.take(NOW, &all()).expect("all are full");
         let refusal = buckets.take(NOW, &all()).expect_err("two are empty");
-        assert_eq!(refusal, Refusal::LimitExceeded { retry_after: Duration::from_secs(120) });
+        assert_eq!(refusal, Exhausted { first: 1, retry_after: Duration::from_secs(120) });
         for _ in 0..2 {
             buckets.take(NOW, &[take(1, 3, 1, 1)]).expect("it was given back");
         }
         buckets.take(NOW, &[take(1, 3, 1, 1)]).expect_err("three and no more");
         let shared = Take { is_shared: true, ..take(3, 1, 30, 1) };
         let refusal = buckets.take(NOW, &[shared]).expect_err("it is empty");
-        assert_eq!(refusal, Refusal::LimitExceeded { retry_after: Duration::from_secs(300) });
+        assert_eq!(refusal, Exhausted { first: 0, retry_after: Duration::from_secs(300) });
     }
 }

@@ -6,6 +6,7 @@
 use super::day_shares::DayShare;
 use crate::{
     domain::{refusal::Refusal, time::Millis},
+    metrics::{Metrics, RequestLimit},
     ops::Failure,
     store::Writes,
 };
@@ -58,10 +59,19 @@ pub(in crate::ops) enum Ceiling {
 }
 
 impl Ceiling {
-    /// Logs for the operator that the ceiling was reached, if `failure` is due to it. Each ceiling has a line of its
-    /// own, because the log sums up repeated lines.
-    pub fn log_if_reached(self, failure: &Failure, ceiling: u32) {
+    /// Counts a request that the ceiling refused.
+    pub fn count(self, metrics: &Metrics) {
+        metrics.count_limited(match self {
+            Self::Sms => RequestLimit::SmsDailyCeiling,
+            Self::Invitations => RequestLimit::InvitesDailyCeiling,
+        });
+    }
+
+    /// Counts and logs for the operator that the ceiling was reached, if `failure` is due to it. Each ceiling has a
+    /// line of its own, because the log sums up repeated lines.
+    pub fn note_if_reached(self, metrics: &Metrics, failure: &Failure, ceiling: u32) {
         let Failure::Refused(Refusal::LimitExceeded { .. }) = failure else { return };
+        self.count(metrics);
         match self {
             Self::Sms => tracing::warn!(
                 ceiling,

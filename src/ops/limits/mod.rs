@@ -7,7 +7,10 @@ pub mod buckets;
 pub mod ceiling;
 mod day_shares;
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
+};
 
 use self::{
     buckets::{Buckets, Take},
@@ -27,6 +30,7 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
+    metrics::{Metrics, RequestLimit},
 };
 
 /// The part of the messages to phones that links to people's own pages may use up: anybody can request one for any
@@ -42,30 +46,34 @@ pub struct Limits {
     pub(in crate::ops) inviters: DayShares,
     hasher: RandomState,
     buckets: Buckets,
+    metrics: Arc<Metrics>,
 }
 
 impl Limits {
     /// All buckets full.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         Self {
             rates: config.limits.clone(),
             visit_sms_per_day: share(config.sms.daily_ceiling.get()),
             inviters: DayShares::new(config),
             hasher: RandomState::new(),
             buckets: Buckets::default(),
+            metrics,
         }
     }
 
     /// Counts an attempt to register.
     pub fn register(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("register ip", network, self.rates.register_per_ip).take(now)
+        self.takes().network(RequestLimit::RegisterPerIp, network, self.rates.register_per_ip).take(now)
     }
 
     /// Counts a registration that the homeserver confirmed. Unconfirmed ones do not count: otherwise anyone
     /// could use up the limit of a homeserver's users.
     pub fn registered(&self, server: &ServerName, now: Millis) -> Result<(), Refusal> {
         let domain = registrable_domain(server.as_str());
-        self.takes().shared("register domain", domain, self.rates.register_per_homeserver).take(now)
+        self.takes()
+            .shared(RequestLimit::RegisterPerHomeserver, domain, self.rates.register_per_homeserver)
+            .take(now)
     }
 
     /// Counts a request for a validation token to an address.
@@ -78,15 +86,19 @@ impl Limits {
     ) -> Result<(), Refusal> {
         let (rates, account_and_address) = (&self.rates, (account.as_str(), address.as_str()));
         self.takes()
-            .network("request ip", network, rates.request_token_per_ip)
-            .own("request account", account.as_str(), rates.request_token_per_account)
-            .shared("request domain", domain_of(account), rates.request_token_per_homeserver)
+            .network(RequestLimit::RequestTokenPerIp, network, rates.request_token_per_ip)
+            .own(RequestLimit::RequestTokenPerAccount, account.as_str(), rates.request_token_per_account)
+            .shared(
+                RequestLimit::RequestTokenPerHomeserver,
+                domain_of(account),
+                rates.request_token_per_homeserver,
+            )
             .own(
-                "request account and address",
+                RequestLimit::RequestTokenPerAccountAndAddress,
                 account_and_address,
                 rates.request_token_per_account_and_address,
             )
-            .shared("request address", address.as_str(), rates.request_token_per_address)
+            .shared(RequestLimit::RequestTokenPerAddress, address.as_str(), rates.request_token_per_address)
             .take(now)
     }
 
@@ -94,48 +106,58 @@ impl Limits {
     pub fn submit_token(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.takes()
-            .network("submit ip", network, rates.submit_token_per_ip)
-            .own("submit account", account.as_str(), rates.submit_token_per_account)
-            .shared("submit domain", domain_of(account), rates.submit_token_per_homeserver)
+            .network(RequestLimit::SubmitTokenPerIp, network, rates.submit_token_per_ip)
+            .own(RequestLimit::SubmitTokenPerAccount, account.as_str(), rates.submit_token_per_account)
+            .shared(
+                RequestLimit::SubmitTokenPerHomeserver,
+                domain_of(account),
+                rates.submit_token_per_homeserver,
+            )
             .take(now)
     }
 
     /// Counts a token that a person presents with a mailed link.
     pub fn submit_link(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("submit ip", network, self.rates.submit_token_per_ip).take(now)
+        self.takes()
+            .network(RequestLimit::SubmitTokenPerIp, network, self.rates.submit_token_per_ip)
+            .take(now)
     }
 
     /// Counts a bind, which may queue calls to homeservers.
     pub fn bind(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.takes()
-            .network("bind ip", network, rates.bind_per_ip)
-            .own("bind account", account.as_str(), rates.bind_per_account)
+            .network(RequestLimit::BindPerIp, network, rates.bind_per_ip)
+            .own(RequestLimit::BindPerAccount, account.as_str(), rates.bind_per_account)
             .take(now)
     }
 
     /// Counts an unbind, which may fetch the keys of a homeserver.
     pub fn unbind(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("unbind ip", network, self.rates.unbind_per_ip).take(now)
+        self.takes().network(RequestLimit::UnbindPerIp, network, self.rates.unbind_per_ip).take(now)
     }
 
     /// Counts a copy of an account's data, or its erasure.
     pub fn rights(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.takes()
-            .network("rights ip", network, rates.rights_per_ip)
-            .own("rights account", account.as_str(), rates.rights_per_account)
+            .network(RequestLimit::RightsPerIp, network, rates.rights_per_ip)
+            .own(RequestLimit::RightsPerAccount, account.as_str(), rates.rights_per_account)
             .take(now)
     }
 
     /// Counts a view of a person's own page, or a button pressed on it.
     pub fn own_page(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
-        self.takes().own("own page", address.as_str(), self.rates.own_page_per_address).take(now)
+        self.takes()
+            .own(RequestLimit::OwnPagePerAddress, address.as_str(), self.rates.own_page_per_address)
+            .take(now)
     }
 
     /// Counts a copy of what is stored about an address, for its owner.
     pub fn copy_of(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
-        self.takes().own("rights address", address.as_str(), self.rates.rights_per_account).take(now)
+        self.takes()
+            .own(RequestLimit::RightsPerAccount, address.as_str(), self.rates.rights_per_account)
+            .take(now)
     }
 
     /// Counts an invitation to an address. The answer reveals whether the address is bound, so it also costs a
@@ -152,17 +174,17 @@ impl Limits {
         budgets.take(account.budget_keys(), network, 1, now)?;
         let taken = self
             .takes()
-            .network("invite ip", network, rates.invite_per_ip)
-            .own("invite account", user_id.as_str(), rates.invite_per_account)
-            .shared("invite domain", domain_of(user_id), rates.invite_per_homeserver)
-            .shared("invite address", address.as_str(), rates.invite_per_address)
+            .network(RequestLimit::InvitePerIp, network, rates.invite_per_ip)
+            .own(RequestLimit::InvitePerAccount, user_id.as_str(), rates.invite_per_account)
+            .shared(RequestLimit::InvitePerHomeserver, domain_of(user_id), rates.invite_per_homeserver)
+            .shared(RequestLimit::InvitePerAddress, address.as_str(), rates.invite_per_address)
             .take(now);
         taken.inspect_err(|_| budgets.give_back_one(account.budget_keys(), network))
     }
 
     /// Counts a signature with an invitation's key.
     pub fn sign(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("sign ip", network, self.rates.sign_per_ip).take(now)
+        self.takes().network(RequestLimit::SignPerIp, network, self.rates.sign_per_ip).take(now)
     }
 
     /// Counts a request for a message to a phone, whether or not one is sent. `account` is `None` for a
@@ -177,11 +199,11 @@ impl Limits {
         let takes = match account {
             Some(account) => self
                 .takes()
-                .own("sms account", account.as_str(), rates.sms_per_account)
-                .shared("sms domain", domain_of(account), rates.sms_per_homeserver)
-                .network("sms ip", network, rates.sms_per_ip),
+                .own(RequestLimit::SmsPerAccount, account.as_str(), rates.sms_per_account)
+                .shared(RequestLimit::SmsPerHomeserver, domain_of(account), rates.sms_per_homeserver)
+                .network(RequestLimit::SmsPerIp, network, rates.sms_per_ip),
             // The homeserver asks for all its users from one IP address.
-            None => self.takes().network("sms delegate", network, rates.sms_per_homeserver),
+            None => self.takes().network(RequestLimit::SmsPerHomeserver, network, rates.sms_per_homeserver),
         };
         takes.take(now)
     }
@@ -192,14 +214,14 @@ impl Limits {
     pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
         let rates = &self.rates;
         self.takes()
-            .shared("sms number", number.address().as_str(), rates.sms_per_number)
-            .shared("sms country", country_of(number), rates.sms_per_country)
+            .shared(RequestLimit::SmsPerNumber, number.address().as_str(), rates.sms_per_number)
+            .shared(RequestLimit::SmsPerCountry, country_of(number), rates.sms_per_country)
             .take(now)
     }
 
     /// Counts a request for the link to a person's own page, for any address.
     pub fn visit(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("visit ip", network, self.rates.visit_per_ip).take(now)
+        self.takes().network(RequestLimit::VisitPerIp, network, self.rates.visit_per_ip).take(now)
     }
 
     /// Counts a link to this address, whether or not anything is stored about it: no limit may reveal that. So
@@ -207,22 +229,22 @@ impl Limits {
     /// do not count against the codes sent to the same number: otherwise anyone could use up that limit.
     pub fn visit_to(&self, network: Network, to: &Recipient, now: Millis) -> Result<(), Refusal> {
         let (rates, address) = (&self.rates, to.address().as_str());
-        let mut takes = self.takes().shared("visit address", address, rates.visit_per_address);
+        let mut takes = self.takes().shared(RequestLimit::VisitPerAddress, address, rates.visit_per_address);
         if let Recipient::Phone(number) = to {
             let Rate { burst, per_hour } = rates.sms_per_country;
             let of_links = Rate::new(share(burst.get()), share(per_hour.get()));
             let a_day = Pace::daily(self.visit_sms_per_day.into(), self.visit_sms_per_day.into());
             takes = takes
-                .network("sms ip", network, rates.sms_per_ip)
-                .shared("sms country", country_of(number), rates.sms_per_country)
-                .shared("visit country", country_of(number), of_links)
-                .shared("visit sms", (), a_day);
+                .network(RequestLimit::SmsPerIp, network, rates.sms_per_ip)
+                .shared(RequestLimit::SmsPerCountry, country_of(number), rates.sms_per_country)
+                .shared(RequestLimit::VisitSmsPerCountry, country_of(number), of_links)
+                .shared(RequestLimit::VisitSmsPerDay, (), a_day);
         }
         takes.take(now)
     }
 
     fn takes(&self) -> Takes<'_> {
-        Takes { limits: self, takes: Vec::with_capacity(8) }
+        Takes { limits: self, takes: Vec::with_capacity(8), names: Vec::with_capacity(8) }
     }
 }
 
@@ -230,35 +252,41 @@ impl Limits {
 struct Takes<'a> {
     limits: &'a Limits,
     takes: Vec<Take>,
+    /// The limit of each of them.
+    names: Vec<RequestLimit>,
 }
 
 impl Takes<'_> {
     /// Takes one from a bucket of the caller's own.
-    fn own(self, kind: &'static str, subject: impl Hash, pace: impl Into<Pace>) -> Self {
-        self.and(kind, subject, pace.into(), false)
+    fn own(self, limit: RequestLimit, subject: impl Hash, pace: impl Into<Pace>) -> Self {
+        self.and(limit, subject, pace.into(), false)
     }
 
     /// Takes one from a bucket that others use too.
-    fn shared(self, kind: &'static str, subject: impl Hash, pace: impl Into<Pace>) -> Self {
-        self.and(kind, subject, pace.into(), true)
+    fn shared(self, limit: RequestLimit, subject: impl Hash, pace: impl Into<Pace>) -> Self {
+        self.and(limit, subject, pace.into(), true)
     }
 
     /// Takes one from the bucket of the network, and from those of the networks around it. Each of them allows
     /// twice as much as the one before: more customers may be in it.
-    fn network(self, kind: &'static str, network: Network, rate: Rate) -> Self {
+    fn network(self, limit: RequestLimit, network: Network, rate: Rate) -> Self {
         let around = network.and_around().zip([1, 2, 4]);
         around
-            .fold(self, |takes, (network, times)| takes.shared(kind, network, Pace::from(rate).times(times)))
+            .fold(self, |takes, (network, times)| takes.shared(limit, network, Pace::from(rate).times(times)))
     }
 
-    fn and(mut self, kind: &'static str, subject: impl Hash, pace: Pace, is_shared: bool) -> Self {
-        let key = self.limits.hasher.hash_one((kind, subject));
+    fn and(mut self, limit: RequestLimit, subject: impl Hash, pace: Pace, is_shared: bool) -> Self {
+        let key = self.limits.hasher.hash_one((limit, subject));
+        self.names.push(limit);
         self.takes.push(Take { key, pace, cost: 1, reserve: 0, is_shared });
         self
     }
 
     fn take(self, now: Millis) -> Result<(), Refusal> {
-        self.limits.buckets.take(now, &self.takes)
+        self.limits.buckets.take(now, &self.takes).map_err(|exhausted| {
+            self.limits.metrics.count_limited(self.names[exhausted.first]);
+            exhausted.into()
+        })
     }
 }
 

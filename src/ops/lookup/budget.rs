@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     hash::Hasher,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,6 +28,7 @@ use crate::{
         server_name::host_key,
         time::Millis,
     },
+    metrics::{BudgetOf, Metrics},
     ops::{
         Core, Failure,
         limits::buckets::{Buckets, Take},
@@ -79,11 +80,17 @@ pub struct Budgets {
     small: Buckets,
     /// The budgets as they are stored.
     stored: Mutex<HashMap<u64, Bucket>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Budgets {
     /// Loads the stored budgets.
-    pub(in crate::ops) async fn load(rules: &Lookup, key: &Key32, store: &Store) -> Result<Self, StoreError> {
+    pub(in crate::ops) async fn load(
+        rules: &Lookup,
+        key: &Key32,
+        store: &Store,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
         let (burst, per_day) = (rules.max_addresses as u64, rules.daily_budget.get());
         let stored: HashMap<u64, Bucket> = store.scan(|scan| scan.budgets()).await?.into_iter().collect();
         let buckets = Buckets::default();
@@ -106,6 +113,7 @@ impl Budgets {
             buckets,
             small: Buckets::default(),
             stored: Mutex::new(stored),
+            metrics,
         })
     }
 
@@ -149,7 +157,15 @@ impl Budgets {
             (Ok(()), false) => self.small.drain(small.key, small.pace, now),
             (Err(_), true) => self.small.give_back(&[small]),
         }
-        taken
+        taken.map_err(|exhausted| {
+            // The order of `of`.
+            self.metrics.count_exhausted(match exhausted.first {
+                0 => BudgetOf::Account,
+                1 => BudgetOf::Homeserver,
+                _ => BudgetOf::Network,
+            });
+            exhausted.into()
+        })
     }
 
     /// Gives back one address that [`Budgets::take`] took. It cannot tell whether the lookup was a small one, so
@@ -158,6 +174,7 @@ impl Budgets {
         self.buckets.give_back(&self.of(account, network, 1, true));
     }
 
+    /// The budgets of the account, of its homeserver or domain, and of the networks, in this order.
     fn of(
         &self,
         account: &AccountBudgetKeys,

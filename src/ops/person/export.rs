@@ -31,6 +31,7 @@ use crate::{
         threepid::Address,
         time::Millis,
     },
+    metrics::RequestLimit,
     ops::{Core, Failure, address::suppression::suppressed_since},
     store::{AcceptedDocument, Snapshot, StoreError},
 };
@@ -82,7 +83,8 @@ impl Exports {
 /// # Errors
 /// `LimitExceeded` if others are being made.
 pub async fn of_address(core: &Core, address: &Address, by: By) -> Result<Export, Failure> {
-    let _place = core.exports.place(by).await?;
+    let _place =
+        core.exports.place(by).await.inspect_err(|_| core.metrics.count_limited(RequestLimit::Exports))?;
     note_export(core, subject_of(core, address), by).await?;
     let peppers = core.store.read().peppers().iter().map(|index| index.pepper.clone()).collect::<Vec<_>>();
     let (logs, asked) = (core.logs.clone(), address.clone());
@@ -130,7 +132,8 @@ pub fn about_address(core: &Core, address: &Address) -> Result<Export, Failure> 
 /// # Errors
 /// `LimitExceeded` if others are being made.
 pub async fn of_account(core: &Core, user: &UserId, by: By) -> Result<Export, Failure> {
-    let _place = core.exports.place(by).await?;
+    let _place =
+        core.exports.place(by).await.inspect_err(|_| core.metrics.count_limited(RequestLimit::Exports))?;
     let (subject, now) = (subject(&core.session_key, user.as_str()), core.clock.now());
     note_export(core, subject, by).await?;
     let shows_ip = by == By::Operator;

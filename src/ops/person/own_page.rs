@@ -16,7 +16,12 @@ use crate::{
         threepid::Address,
         visit::{Stage, Visit},
     },
-    ops::{Core, Failure, address::suppression::suppressed_since, limits::ceiling, random},
+    ops::{
+        Core, Failure,
+        address::suppression::suppressed_since,
+        limits::ceiling::{self, Ceiling},
+        random,
+    },
     store::{StoreError, Tables, Transaction},
 };
 
@@ -74,7 +79,11 @@ pub async fn begin_visit(core: &Core, to: Recipient) -> Result<LinkOutcome, Fail
         tables.put_visit(hash, &Visit::by_link(address, now))?;
         Ok(None)
     });
-    Ok(refused.await?.unwrap_or(LinkOutcome::Link(secret)))
+    let outcome = refused.await?.unwrap_or(LinkOutcome::Link(secret));
+    if let LinkOutcome::Ceiling = outcome {
+        Ceiling::Sms.count(&core.metrics);
+    }
+    Ok(outcome)
 }
 
 /// The reason why no link may be sent to an address, if there is one.

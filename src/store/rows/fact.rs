@@ -11,11 +11,15 @@ use crate::{
     },
 };
 
-/// The numbers of rows of the tables whose rows have no age.
+/// The numbers of rows of some tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
     /// Published addresses.
     pub associations: u64,
+    /// Access tokens.
+    pub tokens: u64,
+    /// Validation sessions.
+    pub sessions: u64,
     /// Accepted documents.
     pub consents: u64,
     /// Addresses that opted out.
@@ -62,14 +66,21 @@ impl<T: Transaction> Tables<T> {
         self.time("rewritten")
     }
 
+    /// When the last backup was finished.
+    pub fn backed_up(&self) -> Result<Option<Millis>, StoreError> {
+        self.time("backed_up")
+    }
+
     fn time(&self, fact: &str) -> Result<Option<Millis>, StoreError> {
         self.meta.get(fact)?.map(|row| decode(row.value())).transpose()
     }
 
-    /// The numbers of rows of the tables whose rows have no age.
+    /// The numbers of rows of some tables.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         Ok(Counts {
             associations: self.associations.len()?,
+            tokens: self.tokens.len()?,
+            sessions: self.sessions.len()?,
             consents: self.consents.len()?,
             suppressed: self.suppressed.len()?,
             budgets: self.budgets.len()?,

@@ -6,13 +6,13 @@ use bindery::{
     domain::{
         ids::{RoomId, UserId},
         invitation::Described,
-        outbox::{Kind, OutboxKey, Payload},
+        outbox::{Kind, OutboxKey, Payload, Settled},
         refusal::Refusal,
     },
     ops::{
         Core,
         invitation::store::{self, Request},
-        outbox::{self, Content, Fate, Settled},
+        outbox::{self, Content, Fate},
         retention,
     },
 };

@@ -28,7 +28,14 @@ fn any_part_that_panics_ends_the_program_with_its_name() {
     let mut first = Run::start(place.command());
     first.base();
     first.stop();
-    let tasks = ["outbox", "links to own pages", "retention", "pepper rotation", "lookup budgets"];
+    let tasks = [
+        "outbox",
+        "links to own pages",
+        "retention",
+        "pepper rotation",
+        "sums of refusals",
+        "lookup budgets",
+    ];
     let threads = ["lookup log", "access log", "store writer", "HTTP worker", "signals"];
     let servers = ["HTTP server", "control socket", "metrics listener", "health check"];
     for part in tasks.into_iter().chain(threads).chain(servers) {

@@ -18,6 +18,13 @@ impl Server {
         self.client.get(&self.metrics).send().await.expect("an answer").text().await.expect("text")
     }
 
+    /// The status and the body of another path of the listener of the metrics.
+    pub async fn monitoring(&self, path: &str) -> (u16, String) {
+        let url = self.metrics.replace("/metrics", path);
+        let reply = self.client.get(url).send().await.expect("an answer");
+        (reply.status().as_u16(), reply.text().await.expect("text"))
+    }
+
     /// Sends a command to the operator's socket; its answer, be it a refusal.
     pub async fn control(&self, path: &str, command: &Value) -> Value {
         self.control_text(path, command.to_string()).await.1

@@ -29,7 +29,9 @@ impl Server {
     /// When the last round was begun, in seconds.
     pub async fn last_round(&self) -> u64 {
         let metrics = self.metrics().await;
-        let line = metrics.lines().find_map(|line| line.strip_prefix("bindery_retention_round "));
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("bindery_retention_last_success_timestamp_seconds "));
         line.and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 }

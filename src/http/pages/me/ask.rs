@@ -14,6 +14,7 @@ use crate::{
         threepid::{Address, MAX_EMAIL_CHARS},
     },
     http::{State, body::Body, caller::Caller, pages::language},
+    metrics::VisitOutcome,
     ops::person::own_page::{LinkRequest, Recipient},
 };
 
@@ -64,13 +65,13 @@ fn enqueue(state: &Data<State>, caller: Caller, request: &HttpRequest, to: Recip
     if let Recipient::Phone(number) = &to
         && !state.sms.may_write_to(number)
     {
-        return state.core.metrics.count_visit("not_served");
+        return state.core.metrics.count_visit(VisitOutcome::NotServed);
     }
     if state.core.limits.visit_to(caller.network(), &to, state.core.clock.now()).is_err() {
-        return state.core.metrics.count_visit("limited");
+        return state.core.metrics.count_visit(VisitOutcome::Limited);
     }
     let asked = LinkRequest::new(to, language(state, request), caller.network());
     if !state.core.visits.put(asked) {
-        state.core.metrics.count_visit("queue_full");
+        state.core.metrics.count_visit(VisitOutcome::QueueFull);
     }
 }
