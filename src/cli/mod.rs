@@ -12,6 +12,8 @@ mod check;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "import")]
+mod import;
 mod invitations;
 mod log;
 mod logging;
@@ -82,6 +84,10 @@ enum TopCommand {
     /// Replace the pepper that addresses are hashed with
     #[command(subcommand)]
     Pepper(pepper::PepperCommand),
+    /// Take over the data of another identity server
+    #[cfg(feature = "import")]
+    #[command(subcommand)]
+    Import(import::ImportCommand),
 }
 
 #[derive(clap::Args)]
@@ -142,6 +148,8 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Invitations(command) => invitations::run(command),
         TopCommand::Log(command) => log::run(&command),
         TopCommand::Pepper(command) => pepper::run(command),
+        #[cfg(feature = "import")]
+        TopCommand::Import(command) => import::run(command),
     }
 }
 
