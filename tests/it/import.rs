@@ -130,7 +130,28 @@ async fn a_sydent_is_taken_over_with_its_tokens_its_keys_and_its_pepper() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     let (note, report) = rehearsed.split_once("\n\n").expect("a note and the report");
     assert!(note.contains("nothing was changed") && report == said, "{rehearsed}");
-    insta::assert_snapshot!("report", said.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+    for line in [
+        "addresses published at this server  1",
+        "addresses published at its peers    1",
+        "pending invitations                 1",
+        "access tokens                       2",
+        "consents                            1",
+        "signing key                         ed25519:0",
+        "lookup pepper                       its own, until the next rotation",
+    ] {
+        assert!(said.lines().any(|one| one == line), "{line}: {said}");
+    }
+    for part in [
+        "the URL is not in [terms]",
+        "its owner withdrew the address afterwards",
+        "a session lasts a day",
+        "(peer.test)",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for personal in ["example.org", "example.net", "hs.test", "TokenOf"] {
+        assert!(!said.contains(personal), "{personal}: {said}");
+    }
 
     let mut program = Program::start(&operator.config);
     let v1 = "/_matrix/identity/api/v1";

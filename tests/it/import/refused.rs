@@ -86,7 +86,7 @@ fn a_database_with_a_write_ahead_log_is_read_with_it() {
 #[test]
 fn a_damaged_database_is_refused_and_nothing_of_it_is_kept() {
     let sydent = Sydent::new(now());
-    for number in 0..2000 {
+    for number in 0..300 {
         sydent.publish(&format!("person{number}@example.org"), "@bob:hs.test", sydent.now.0);
     }
     let whole = fs::read(sydent.database()).expect("readable");

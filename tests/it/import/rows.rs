@@ -42,7 +42,8 @@ async fn of_two_that_fold_to_one_the_newest_counts() {
     assert_eq!(owner(&store, "both@example.org").as_deref(), Some("@there:other.test"));
     assert_eq!((report.local, report.replicated, store.read().published().expect("readable")), (2, 1, 3));
     let reason = "there is a newer association of the same address";
-    assert_eq!(left(&report, LOCAL), [(reason, vec![1, 4, 5])]);
+    // In the order of the addresses.
+    assert_eq!(left(&report, LOCAL), [(reason, vec![5, 1, 4])]);
     // The copies of the same rows in the other table.
     let [(of, rows)] = &left(&report, GLOBAL)[..] else { panic!("one reason") };
     assert_eq!((*of, rows.len()), (reason, 3));
@@ -72,10 +73,6 @@ async fn what_its_owner_withdrew_stays_withdrawn() {
         assert_eq!(owner(&store, address).as_deref(), expected, "{address}");
     }
     assert_eq!(left(&report, GLOBAL), [("its owner withdrew the address afterwards", vec![1, 2, 3])]);
-    assert!(
-        !store.read().has_removed().expect("readable") || report.pepper,
-        "no row was stored and removed again"
-    );
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ const SCHEMA: &str = "
 /// The pepper, as short as Sydent makes it.
 pub const PEPPER: &str = "aB3d9";
 
+/// When associations end: never, for a test.
+const END: i64 = 4_000_000_000_000;
+
 /// The key that Sydent signs with.
 pub fn signing_key() -> KeyPair {
     KeyPair::new("ed25519:0", &Key32::new([42; 32]))
@@ -89,18 +92,20 @@ impl Sydent {
 
     /// A row of the table of what was published here.
     pub fn local(&self, address: &str, mxid: Option<&str>, ts: u64) {
+        let ts = ts as i64;
         self.add(
             "INSERT INTO local_threepid_associations (medium, address, mxid, ts, notBefore, notAfter) VALUES ('email', ?, ?, ?, ?, ?)",
-            params![address, mxid, ts, mxid.map(|_| ts), mxid.map(|_| u64::from(u32::MAX) * 1000)],
+            params![address, mxid, ts, mxid.map(|_| ts), mxid.map(|_| END)],
         );
     }
 
     /// A row of the table of what was published anywhere.
     pub fn global(&self, address: &str, mxid: &str, ts: u64, origin: &str) {
+        let ts = ts as i64;
         self.add(
             "INSERT INTO global_threepid_associations (medium, address, mxid, ts, notBefore, notAfter, originServer, originId, sgAssoc) \
              VALUES ('email', ?, ?, ?, ?, ?, ?, 1, '{}')",
-            params![address, mxid, ts, ts, u64::from(u32::MAX) * 1000, origin],
+            params![address, mxid, ts, ts, END, origin],
         );
     }
 
@@ -114,7 +119,7 @@ impl Sydent {
     pub fn invite(&self, address: &str, token: &str) -> KeyPair {
         let seed = Key32::new([7; 32]).mac(&[token.as_bytes()]);
         let pair = KeyPair::new("ed25519:0", &Key32::new(seed));
-        let seconds = self.now.0 / 1000;
+        let seconds = (self.now.0 / 1000) as i64;
         self.add(
             "INSERT INTO ephemeral_public_keys (public_key, persistence_ts) VALUES (?, ?)",
             params![url_safe(&pair.public()), seconds],
@@ -129,7 +134,7 @@ impl Sydent {
 
     /// What Sydent writes when an account registers.
     pub fn register(&self, mxid: &str, token: &str) {
-        self.add("INSERT OR IGNORE INTO accounts VALUES (?, ?, NULL)", params![mxid, self.now.0]);
+        self.add("INSERT OR IGNORE INTO accounts VALUES (?, ?, NULL)", params![mxid, self.now.0 as i64]);
         self.add("INSERT INTO tokens VALUES (?, ?)", params![token, mxid]);
     }
 
