@@ -51,7 +51,7 @@ pub fn run(ImportCommand::Sydent(arguments): ImportCommand) -> anyhow::Result<()
         let bar = bar.clone();
         move |rows| bar.inc(rows)
     });
-    let source = Source::open(&sydent_config, database.as_deref(), step)?;
+    let source = Source::open(&config, &sydent_config, database.as_deref(), step)?;
     bar.set_length(source.steps()?);
     let base_url = source.settings().base_url.clone();
     let key_id = source.settings().key_id.clone();

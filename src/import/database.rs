@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ToSql};
 use sha2::{Digest, Sha256};
 
-use super::{ImportError, Report, Step, accounts, bindings, invitations};
+use super::{ImportError, PEPPER, Report, Step, accounts, bindings, invitations};
 use crate::{
     domain::{file_error::with_path, secret::Key32, time::Millis},
     ops::import::Incoming,
@@ -26,12 +26,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const HASHED_BYTES: usize = 1 << 20;
 
 /// The statements that read tables. Each must be possible.
-const READS: [&str; 5] = [
+const READS: [&str; 6] = [
     bindings::ASSOCIATIONS,
     invitations::INVITATIONS,
     invitations::KEYS,
     accounts::TOKENS,
     accounts::CONSENTS,
+    PEPPER,
 ];
 
 /// Sydent's database, open in a read transaction.

@@ -37,6 +37,9 @@ use crate::{
 /// Hears how many rows were read since the last call.
 pub type Step = Arc<dyn Fn(u64) + Send + Sync>;
 
+/// The pepper. Sydent has one row at most.
+const PEPPER: &str = "SELECT id, lookup_pepper FROM hashing_metadata ORDER BY id LIMIT 1";
+
 /// Why nothing was imported, for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -100,12 +103,21 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the files. Without `database`, it is the one that the configuration names.
+    /// Opens the files of a Sydent with this server's name. Without `database`, it is the one that its configuration names.
     ///
     /// # Errors
-    /// If one of them cannot be used.
-    pub fn open(config: &Path, database: Option<&Path>, step: Step) -> Result<Self, ImportError> {
+    /// If one of them cannot be used, or the name is another one.
+    pub fn open(
+        own: &Config,
+        config: &Path,
+        database: Option<&Path>,
+        step: Step,
+    ) -> Result<Self, ImportError> {
         let settings = Settings::read(config)?;
+        if settings.server_name != own.server_name {
+            let (sydent, own) = (settings.server_name, own.server_name.clone());
+            return Err(ImportError::OtherServerName { sydent, own });
+        }
         let named = settings.database.clone().ok_or_else(|| {
             ImportError::Settings(
                 config.to_owned(),
@@ -136,7 +148,7 @@ impl Source {
     /// Imports everything into a database that has not been used yet, or nothing.
     ///
     /// # Errors
-    /// If the server names differ, the database has been used, or one of the databases fails.
+    /// If the database has been used, or one of the databases fails.
     pub async fn import(
         self,
         store: &Store,
@@ -144,10 +156,6 @@ impl Source {
         now: Millis,
     ) -> Result<Outcome<Report>, ImportError> {
         let Self { settings, database, step } = self;
-        if settings.server_name != config.server_name {
-            let (sydent, own) = (settings.server_name, config.server_name.clone());
-            return Err(ImportError::OtherServerName { sydent, own });
-        }
         let pepper = pepper(&database)?;
         let has_pepper = pepper.is_some();
         let identity = Identity { key_id: settings.key_id, seed: settings.seed, pepper };
@@ -172,7 +180,7 @@ impl Source {
 /// The pepper, if it is a text without spaces, as every Sydent makes it. Clients ask for a new one otherwise.
 fn pepper(database: &Database) -> Result<Option<String>, ImportError> {
     let mut pepper = None;
-    database.each("SELECT id, lookup_pepper FROM hashing_metadata ORDER BY id LIMIT 1", &[], |row| {
+    database.each(PEPPER, &[], |row| {
         pepper = cells::text(row, 1).ok().flatten().map(str::to_owned);
         Ok(())
     })?;

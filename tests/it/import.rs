@@ -39,7 +39,7 @@ fn settings() -> Config {
 }
 
 async fn import_into(store: &Store, sydent: &Sydent) -> Result<Outcome<Report>, ImportError> {
-    let source = Source::open(&sydent.config(), Some(&sydent.database()), Arc::new(|_| {}))?;
+    let source = Source::open(&settings(), &sydent.config(), Some(&sydent.database()), Arc::new(|_| {}))?;
     source.import(store, &settings(), sydent.now).await
 }
 
@@ -207,7 +207,7 @@ async fn a_sydent_is_taken_over_with_its_tokens_its_keys_and_its_pepper() {
 }
 
 #[test]
-fn an_import_that_fails_leaves_no_database_behind() {
+fn a_sydent_with_another_name_is_refused_and_nothing_is_left_behind() {
     let (operator, sydent) = (Operator::new(), Sydent::new(now()));
     sydent.publish("carol@example.org", "@carol:hs.test", sydent.now.0);
     let config = std::fs::read_to_string(sydent.config()).expect("readable");
@@ -215,7 +215,7 @@ fn an_import_that_fails_leaves_no_database_behind() {
     let (status, _, errors) = operator.import(&sydent, &[]);
     assert_eq!(status, Some(1));
     assert!(errors.contains("server.name = other.test") && errors.contains("'id.test'"), "{errors}");
-    assert!(!operator.data().join("bindery.redb").exists());
+    assert!(!operator.data().exists());
     sydent.configure(&config);
     assert_eq!(operator.import(&sydent, &[]).0, Some(0), "nothing is in the way of the next one");
 }

@@ -8,11 +8,11 @@ use bindery::{
     ops::import::Outcome,
 };
 
-use super::{import, import_into, new_store, now};
+use super::{import, import_into, new_store, now, settings};
 use crate::support::sydent::Sydent;
 
 fn open(sydent: &Sydent, database: &Path) -> String {
-    let opened = Source::open(&sydent.config(), Some(database), Arc::new(|_| {}));
+    let opened = Source::open(&settings(), &sydent.config(), Some(database), Arc::new(|_| {}));
     opened.err().map_or_else(|| "it was opened".to_owned(), |error: ImportError| error.to_string())
 }
 
@@ -51,7 +51,7 @@ fn another_schema_is_refused_with_the_version_that_mends_it() {
         );
     }
     for (table, said_to_be_missing) in
-        [("tokens", "no such table: tokens"), ("invite_tokens", "no such table: invite_tokens")]
+        [("tokens", "no such table: tokens"), ("hashing_metadata", "no such table: hashing_metadata")]
     {
         let sydent = Sydent::new(now());
         sydent.rows.execute_batch(&format!("DROP TABLE {table}")).expect("SQL");
@@ -145,7 +145,7 @@ fn an_early_key_in_hexadecimal_digits_is_the_key_0() {
     let (before, after) = good.split_once("= ed25519 0 ").expect("a key");
     let (_, after) = after.split_once('\n').expect("a line");
     sydent.configure(&format!("{before}= {}\n{after}", "2a".repeat(32)));
-    let source = Source::open(&sydent.config(), None, Arc::new(|_| {})).expect("good files");
+    let source = Source::open(&settings(), &sydent.config(), None, Arc::new(|_| {})).expect("good files");
     assert_eq!(source.settings().key_id, "ed25519:0");
     assert!(source.settings().seed.expose() == &[42; 32]);
 }
