@@ -12,7 +12,7 @@
 //! | `main`, `cli` | the commands |
 //! | `app` | the running server: start, listeners, supervision, shutdown |
 //! | `http`, `tasks` | incoming requests: the API, the pages, the operator's control socket; background tasks: outbox, retention, pepper rotation, links to people's own pages, lookup budgets |
-//! | `admin` | the operator's commands |
+//! | `admin`, `import` | the operator's commands; the data of another identity server |
 //! | `remote` | outgoing requests: homeservers, mail, messages to phones |
 //! | `ops` | the operations, in folders by subject |
 //! | `store`, `logs` | the database; the log files of lookups and callers |
@@ -28,6 +28,8 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod logs;
 pub mod metrics;
 pub mod ops;

@@ -73,8 +73,6 @@ pub struct Environment {
     pub ports: Ports,
     /// How often tasks read the clock.
     pub tick: Duration,
-    /// The file that the configuration was read from, for the log.
-    pub configuration: Option<PathBuf>,
     /// Whether the server may begin with a new database where an earlier one is missing.
     pub allows_new_database: bool,
 }
@@ -86,7 +84,6 @@ impl Default for Environment {
             dns: None,
             ports: Ports::default(),
             tick: Duration::from_secs(1),
-            configuration: None,
             allows_new_database: false,
         }
     }
@@ -95,7 +92,6 @@ impl Default for Environment {
 /// A server that is bound and does not answer yet.
 pub struct Application {
     core: Arc<Core>,
-    configuration: Option<PathBuf>,
     servers: Vec<(&'static str, Server)>,
     workers: Workers,
     addresses: Vec<SocketAddr>,
@@ -112,7 +108,7 @@ impl Application {
     /// # Errors
     /// Whatever keeps the server from starting, in words for the operator.
     pub fn build(config: Config, environment: Environment) -> anyhow::Result<Self> {
-        let Environment { clock, dns, ports, tick, configuration, allows_new_database } = environment;
+        let Environment { clock, dns, ports, tick, allows_new_database } = environment;
         if !allows_new_database {
             require_database(&config.data_dir)?;
         }
@@ -161,7 +157,6 @@ impl Application {
         }
         Ok(Self {
             core,
-            configuration,
             servers,
             workers,
             addresses,
@@ -190,7 +185,6 @@ impl Application {
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
             core,
-            configuration,
             servers,
             workers,
             addresses,
@@ -218,7 +212,7 @@ impl Application {
                 parts::panic_if_asked(HEALTH_PART);
                 let control = core.config.data_dir.join(CONTROL_SOCKET);
                 listeners::require_answers(&listening, &control).await?;
-                log_start(&core, configuration.as_deref(), &addresses, &metrics_addresses);
+                log_start(&core, &addresses, &metrics_addresses);
                 announce(&core.config, &addresses);
                 systemd::feed_watchdog(core, workers).await;
                 pending().await
@@ -259,14 +253,12 @@ fn watch_threads(supervisor: &mut Supervisor, core: Arc<Core>, workers: Workers)
 /// Logs what runs here, with what.
 fn log_start(
     core: &Core,
-    configuration: Option<&Path>,
     listen: &[SocketAddr],
     metrics_listen: &[SocketAddr],
 ) {
-    let configuration = configuration.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        configuration,
+        configuration = %core.config.source,
         data_dir = %core.config.data_dir.display(),
         schema = store::SCHEMA,
         signing_key = ops::keys::current_id(core),

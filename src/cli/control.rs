@@ -18,7 +18,7 @@ use crate::{
         server_name::ServerName,
         signing::PublicKeys,
     },
-    ops::{self, Core, HomeserverError, Homeservers, monitoring::Readiness},
+    ops::{Core, HomeserverError, Homeservers, monitoring::Readiness},
     store::{self, Store},
 };
 
@@ -104,7 +104,8 @@ impl RunningServer {
 const OTHER_VERSION: &str =
     "the running server and this command do not understand each other; restart the server with this version";
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// The runtime of a command.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 

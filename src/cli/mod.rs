@@ -13,6 +13,8 @@ mod control;
 #[cfg(feature = "demo")]
 mod demo;
 mod health;
+#[cfg(feature = "import")]
+mod import;
 mod init;
 mod invitations;
 mod log;
@@ -109,6 +111,10 @@ enum TopCommand {
     Man(manual::ManArguments),
     /// Print the version
     Version(version::VersionArguments),
+    /// Take over the data of another identity server
+    #[cfg(feature = "import")]
+    #[command(subcommand)]
+    Import(import::ImportCommand),
 }
 
 #[derive(clap::Args)]
@@ -166,7 +172,7 @@ pub fn run() -> ExitCode {
 
 fn execute(command: TopCommand) -> anyhow::Result<()> {
     match command {
-        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, with.config, new),
+        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
         TopCommand::Init(arguments) => init::init(arguments),
@@ -184,6 +190,8 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Completions(arguments) => manual::completions(arguments),
         TopCommand::Man(arguments) => manual::man(arguments),
         TopCommand::Version(arguments) => version::version(&arguments),
+        #[cfg(feature = "import")]
+        TopCommand::Import(command) => import::run(command),
     }
 }
 

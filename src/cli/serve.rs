@@ -1,7 +1,5 @@
 //! `bindery serve`: logging, signals, and warnings about the configuration; the rest is in `app`.
 
-use std::path::{self, PathBuf};
-
 use super::{logging, signals::Signals};
 use crate::{
     app::{Application, Environment},
@@ -9,18 +7,13 @@ use crate::{
 };
 
 /// Runs the server until SIGTERM or SIGINT.
-pub fn serve(
-    config: Config,
-    configuration: Option<PathBuf>,
-    allows_new_database: bool,
-) -> anyhow::Result<()> {
+pub fn serve(config: Config, allows_new_database: bool) -> anyhow::Result<()> {
     let _flush = logging::start(&config.log)?;
     let signals = Signals::start()?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let configuration = configuration.map(|file| path::absolute(&file).unwrap_or(file));
-    let environment = Environment { configuration, allows_new_database, ..Environment::default() };
+    let environment = Environment { allows_new_database, ..Environment::default() };
     let application = Application::build(config, environment)?;
     signals.serving();
     let mut waited = Ok(());

@@ -86,9 +86,11 @@ impl Invitation {
         now >= self.created.after(lifetime)
     }
 
-    /// Whether `private_key`, in base64, is the one in the mail.
-    pub fn is_opened_by(&self, private_key: &str) -> bool {
-        PublicKey::of_private_base64(private_key).is_some_and(|public| public == self.ephemeral_key)
+    /// The key pair of `private_key`, in base64, if it is the one in the mail. That of an imported invitation does not
+    /// follow from the token.
+    pub fn opened_by(&self, private_key: &str) -> Option<KeyPair> {
+        let pair = KeyPair::from_private_base64(FIRST_KEY_ID, private_key);
+        pair.filter(|pair| pair.public() == self.ephemeral_key)
     }
 
     /// The JSON that Bindery signs for a homeserver: `user_id` holds the address of this invitation

@@ -30,6 +30,11 @@ impl KeyPair {
         Self { id: id.to_owned(), key: SigningKey::from_bytes(seed.expose()) }
     }
 
+    /// Reads a private key in either base64 alphabet, padded or not; `None` if it is not one.
+    pub fn from_private_base64(id: &str, text: &str) -> Option<Self> {
+        Some(Self::new(id, &seed_from_base64(text)?))
+    }
+
     /// `ed25519:...`
     pub fn id(&self) -> &str {
         &self.id
@@ -74,12 +79,6 @@ impl PublicKey {
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
         VerifyingKey::from_bytes(&bytes).ok().map(Self)
-    }
-
-    /// The public key of a private key, which may be in either base64 alphabet, padded or not.
-    pub fn of_private_base64(text: &str) -> Option<Self> {
-        let seed: [u8; 32] = decode_any_base64(text)?.try_into().ok()?;
-        Some(Self(SigningKey::from_bytes(&seed).verifying_key()))
     }
 
     /// The 32 bytes of the key.
@@ -127,6 +126,11 @@ fn decode_signature(text: &str) -> Option<Signature> {
 
 /// The public keys of a homeserver by identifier.
 pub type PublicKeys = BTreeMap<String, PublicKey>;
+
+/// Reads the seed of a key, 32 bytes in either base64 alphabet, padded or not.
+pub fn seed_from_base64(text: &str) -> Option<Key32> {
+    decode_any_base64(text)?.try_into().ok().map(Key32::new)
+}
 
 /// Reads base64 in the standard or URL-safe alphabet, padded or not.
 fn decode_any_base64(text: &str) -> Option<Vec<u8>> {

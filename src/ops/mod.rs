@@ -5,6 +5,8 @@
 
 pub mod account;
 pub mod address;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod invitation;
 pub mod keys;
 pub mod limits;

@@ -222,7 +222,7 @@ impl Known {
         if host.ends_with('.') || self.hosts.contains_key(&host.to_ascii_lowercase()) {
             return vec![host.to_owned()];
         }
-        let mut names: Vec<_> = self.search.iter().map(|domain| format!("{host}.{domain}")).collect();
+        let mut names: Vec<_> = self.search.iter().map(|domain| format!("{host}.{domain}.")).collect();
         let has_many_dots = host.matches('.').count() >= self.ndots;
         names.insert(if has_many_dots { 0 } else { names.len() }, host.to_owned());
         names
@@ -242,7 +242,8 @@ impl Files {
         let contents = self.contents();
         let resolver = self.resolver(&contents.0).inspect_err(|problem| tracing::warn!("{problem}"));
         let (config, options) = self.parse(&contents.0).unwrap_or_default();
-        let search = config.search().iter().map(|domain| domain.to_ascii()).filter(|domain| domain != ".");
+        let domains = config.search().iter().map(|domain| domain.to_ascii());
+        let search = domains.map(|domain| domain.trim_end_matches('.').to_owned()).filter(|domain| !domain.is_empty());
         Known {
             resolver: resolver.ok(),
             search: search.collect(),

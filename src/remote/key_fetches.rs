@@ -31,8 +31,8 @@ impl KeyFetches {
     pub fn count(&self, server: &ServerName, caller: Network, now: Millis) -> Result<(), Refusal> {
         let domain = owner_of(server.as_str());
         let of_caller = (&domain, prefix_48(caller.address()));
-        self.buckets
-            .take(now, &[self.one_of(of_caller, MAX_OF_CALLER_A_MINUTE), self.one_of(&domain, MAX_A_MINUTE)])
+        let takes = [self.one_of(of_caller, MAX_OF_CALLER_A_MINUTE), self.one_of(&domain, MAX_A_MINUTE)];
+        Ok(self.buckets.take(now, &takes)?)
     }
 
     fn one_of(&self, subject: impl Hash, a_minute: u32) -> Take {

@@ -36,6 +36,8 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 pub use redb::ReadTransaction;
+#[cfg(feature = "import")]
+use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 use tokio::task::spawn_blocking;
 
@@ -48,7 +50,12 @@ pub use self::{
     progress::steps_done,
     read_only::ReadOnly,
     room::Room,
-    rows::{consent::AcceptedDocument, fact::Counts, pepper::FillCursor, token::StoredToken},
+    rows::{
+        consent::AcceptedDocument,
+        fact::{Counts, Imported},
+        pepper::FillCursor,
+        token::StoredToken,
+    },
     snapshot::{Scan, Snapshot},
     table::Transaction,
     tables::Tables,
@@ -151,6 +158,38 @@ impl Store {
         let database = builder.set_cache_size(cache_bytes).create(&path)?;
         let file = writer::DatabaseFile { path, cache: cache_bytes };
         Self::start(database, Some(file), Some(lock), needed_repair.get(), prepare)
+    }
+
+    /// Opens a copy of the database in `dir`, or a new database if there is none, in a file without a name: for a rehearsal
+    /// that leaves nothing behind. Takes the directory's lock if there is a database in it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[cfg(feature = "import")]
+    pub fn rehearse(
+        dir: &Path,
+        cache_bytes: usize,
+        name: &ServerName,
+        genesis: impl FnOnce() -> Genesis,
+    ) -> Result<Self, OpenError> {
+        let is_new = is_missing(dir);
+        let folder = if is_new { std::env::temp_dir() } else { dir.to_owned() };
+        let mut lock = None;
+        if !is_new {
+            require_own(dir)?;
+            lock = Some(lock::Lock::take(dir)?);
+        }
+        let mut file = tempfile::tempfile_in(&folder).map_err(OpenError::at(&folder))?;
+        if !is_new {
+            let path = dir.join(DATABASE_FILE);
+            let copied = fs::File::open(&path).and_then(|mut database| io::copy(&mut database, &mut file));
+            copied.map_err(OpenError::at(&path))?;
+        }
+        let (mut builder, needed_repair) = builder_noticing_repair();
+        let database = builder.set_cache_size(cache_bytes).create_with_backend(FileBackend::new(file)?)?;
+        Self::start(database, None, lock, needed_repair.get(), |database, path| {
+            migrations::bring_up_to_date(database, path, migrations::ALL, name, genesis)
+        })
     }
 
     /// Opens a database on any storage backend, for tests that make it fail.

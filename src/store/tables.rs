@@ -14,7 +14,7 @@ type Bytes = &'static [u8];
 
 /// Facts about the database itself: `schema`, `server_name`, `session_key`. For the rewrite, `removed` (since
 /// when the file may hold removed or uncommitted bytes) and `rewritten` (the time of the last rewrite). `round`
-/// and `accounts_round` are when the last rounds of retention began.
+/// and `accounts_round` are when the last rounds of retention began. `imported` is the import that the data began with.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta", Holds::Server);
 /// Key identifier (`ed25519:0`) -> seed and time of creation. Retired keys stay.
 pub(super) const SIGNING_KEYS: Definition<&str, Bytes> = Definition::new("signing_keys", Holds::Server);

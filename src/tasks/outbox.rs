@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
-        outbox::{Kind, Settled},
+        outbox::Settled,
         server_name::ServerName,
         time::Millis,
     },

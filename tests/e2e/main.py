@@ -18,6 +18,7 @@ import certs
 import ending
 import invitations
 import me
+import moving
 import pages
 import phones
 import story
@@ -27,6 +28,7 @@ from javascript import JavaScript
 from mail import Mailbox
 from servers import Bindery, Nginx, Server, Synapse, adopt_orphans, end_children, free_ports
 from steps import Steps
+from sydent import Sydent
 from world import World
 
 LONGEST_RUN = 900
@@ -36,6 +38,7 @@ STORY = [
     phones.CHAPTER,
     me.CHAPTER,
     pages.CHAPTER,
+    moving.CHAPTER,
     ending.CHAPTER,
 ]
 
@@ -47,6 +50,7 @@ class Settings:
     program: Path
     shots: Path
     packages: Path
+    sydent_python: Path
 
     @classmethod
     def take(cls) -> "Settings":
@@ -61,7 +65,9 @@ class Settings:
         }
         shots = taken.get("BINDERY_E2E_SHOTS") or f"{taken['BINDERY_E2E_CACHE']}/shots"
         packages = Path(taken["BINDERY_E2E_JS"])
-        return cls(Path(taken["BINDERY_BIN"]).resolve(), Path(shots).resolve(), packages.resolve())
+        # Not resolved: an environment's Python is a link, and where it is decides what it imports.
+        python = Path(taken["BINDERY_E2E_SYDENT"]).absolute()
+        return cls(Path(taken["BINDERY_BIN"]).resolve(), Path(shots).resolve(), packages.resolve(), python)
 
 
 class Interrupted(BaseException):
@@ -105,6 +111,7 @@ def bring_up(
 ) -> World | None:
     """Starts everyone, each start a step; without any one of them there is no story."""
     synapse_port, bindery_port, public_port, mail_port, metrics_port, sms_port = free_ports(6)
+    moved_port, moved_public_port, moved_metrics_port, replication_port = free_ports(4)
     certificates = certs.issue(home)
 
     mailbox = Mailbox(mail_port)
@@ -113,16 +120,33 @@ def bring_up(
     synapse = Synapse(home / "synapse", synapse_port, certificates, identity_server)
     nginx = Nginx(home / "nginx", public_port, bindery_port, certificates)
     onward = f"https://localhost:{synapse_port}/_matrix/"
-    bindery = Bindery(
-        settings.program,
-        home / "bindery",
-        bindery_port,
-        public_port,
+
+    def new_bindery(name: str, port: int, public_port: int, metrics_port: int) -> Bindery:
+        return Bindery(
+            settings.program,
+            home / name,
+            port,
+            public_port,
+            mail_port,
+            metrics_port,
+            gateway.url,
+            certificates,
+            onward,
+        )
+
+    bindery = new_bindery("bindery", bindery_port, public_port, metrics_port)
+    # The last chapter moves Sydent's users over to this one, which is at the same address.
+    moved = new_bindery("moved", moved_port, moved_public_port, moved_metrics_port)
+    moved_nginx = Nginx(home / "moved-nginx", moved_public_port, moved_port, certificates)
+    sydent = Sydent(
+        settings.sydent_python,
+        home / "sydent",
+        moved_port,
+        replication_port,
+        moved_public_port,
         mail_port,
-        metrics_port,
-        gateway.url,
         certificates,
-        onward,
+        moved.policy,
     )
     javascript = JavaScript(settings.packages, certificates.authority)
     browsers: list[Browser] = []
@@ -135,7 +159,7 @@ def bring_up(
         cleanup.callback(gateway.stop)
         gateway.start()
 
-    def start(server: Synapse | Nginx | Bindery) -> None:
+    def start(server: Synapse | Nginx | Bindery | Sydent) -> None:
         cleanup.callback(server.stop)
         servers.append(server)
         server.run()
@@ -154,12 +178,18 @@ def bring_up(
         and steps.run("Synapse answers over TLS", partial(start, synapse))
         and steps.run("nginx listens", partial(start, nginx))
         and steps.run("Bindery answers through nginx", partial(start, bindery))
+        and steps.run("nginx listens where Sydent is", partial(start, moved_nginx))
+        and steps.run("Sydent answers through nginx", partial(start, sydent))
         and steps.run("Chromium starts, with and without JavaScript", start_browsers)
     )
     if not ready:
         return None
+    cleanup.callback(moved.stop)
+    servers.append(moved)
     private = {one for chapter in STORY for one in chapter.private}
-    return World(synapse, bindery, mailbox, gateway, browsers[0], browsers[1], javascript, private)
+    return World(
+        synapse, bindery, mailbox, gateway, browsers[0], browsers[1], javascript, private, sydent, moved
+    )
 
 
 def end_when_told() -> None:

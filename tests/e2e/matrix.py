@@ -122,12 +122,23 @@ class SigningKey:
             "destination": destination,
             "content": content,
         }
-        canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(canonical.encode())
+        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(signed_bytes(request))
         return (
             f'X-Matrix origin="{origin}",destination="{destination}",'
             f'key="{self.key_id}",sig="{_base64(signature)}"'
         )
+
+
+def signed_bytes(signed: dict[str, Any]) -> bytes:
+    """What a signature of a JSON object is made over."""
+    content = {name: value for name, value in signed.items() if name not in ("signatures", "unsigned")}
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of unpadded base64, in either alphabet."""
+    text = text.rstrip("=").translate(str.maketrans("+/", "-_"))
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _base64(data: bytes, url: bool = False) -> str:

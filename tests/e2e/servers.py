@@ -64,7 +64,7 @@ def _bind(address: str, port: int) -> socket.socket:
     return bound
 
 
-def _port_open(port: int) -> bool:
+def port_open(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -183,7 +183,7 @@ class Synapse(Server):
         )
 
     def run(self) -> None:
-        self.start(lambda: _answers(self.api, "/_matrix/client/versions"), seconds=90)
+        self.start(lambda: answers(self.api, "/_matrix/client/versions"), seconds=90)
 
 
 class Nginx(Server):
@@ -232,7 +232,7 @@ http {{
         )
 
     def run(self) -> None:
-        self.start(lambda: _port_open(self._port), seconds=10)
+        self.start(lambda: port_open(self._port), seconds=10)
 
 
 class Bindery(Server):
@@ -321,7 +321,7 @@ url = "{self.policy["de"]}"
         super().__init__("bindery", [str(program), "serve", "--config", str(configuration)], home)
 
     def run(self) -> None:
-        self.start(lambda: _port_open(self.port) and _answers(self.api, IDENTITY, {}), seconds=20)
+        self.start(lambda: port_open(self.port) and answers(self.api, IDENTITY, {}), seconds=20)
 
     def metrics(self) -> str:
         """What monitoring sees."""
@@ -331,15 +331,22 @@ url = "{self.policy["de"]}"
 
     def command(self, *arguments: str) -> str:
         """What a command of the operator says, which must succeed."""
+        done = self.try_command(*arguments)
+        if done.returncode != 0:
+            raise AssertionError(f"{' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def try_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What becomes of a command of the operator."""
         command = [str(self._program), *arguments, "--config", str(self._configuration)]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
 
 
 def _literal(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _answers(api: Api, path: str, body: dict[str, str] | None = None) -> bool:
+def answers(api: Api, path: str, body: dict[str, str] | None = None) -> bool:
     try:
         answer = api.get(path)
     except requests.ConnectionError:

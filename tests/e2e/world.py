@@ -14,6 +14,7 @@ from mail import Mail, Mailbox
 from matrix import CLIENT, IDENTITY, Person, register
 from servers import Bindery, Synapse
 from steps import expect, expect_json, poll
+from sydent import Sydent
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class World:
     browser_without_scripts: Browser
     javascript: JavaScript
     private: set[str]
+    sydent: Sydent
+    moved: Bindery
     people: dict[str, Person] = field(default_factory=dict)
     rooms: dict[str, str] = field(default_factory=dict)
     validations: dict[str, Validation] = field(default_factory=dict)

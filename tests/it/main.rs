@@ -15,6 +15,8 @@ mod discovery;
 mod endpoints;
 mod forbidden_addresses;
 mod homeservers;
+#[cfg(feature = "import")]
+mod import;
 mod invitations;
 mod layers;
 mod limits;

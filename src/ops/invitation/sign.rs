@@ -7,7 +7,6 @@ use super::is_pending;
 use crate::{
     domain::{
         ids::{Token, UserId},
-        invitation::Invitation,
         refusal::Refusal,
         signing::PublicKey,
     },
@@ -28,12 +27,10 @@ pub fn sign(
     let invitation = core.store.read().invitation(token)?;
     let invitation = invitation.filter(|invitation| is_pending(core, invitation));
     let invitation = invitation.ok_or(Refusal::UnknownInvitation)?;
-    if !invitation.is_opened_by(private_key) {
-        return Err(Refusal::Forbidden("This private key does not belong to this invitation").into());
-    }
+    let key = invitation.opened_by(private_key);
+    let key = key.ok_or(Refusal::Forbidden("This private key does not belong to this invitation"))?;
     let mut object = invitation.claim(user_id);
     object.insert("sender".to_owned(), json!(invitation.sender.as_str()));
-    let key = Invitation::key_pair(token, &core.session_key);
     let signed = key.sign_json(&core.config.server_name, &mut object);
     signed.expect("strings have a canonical form");
     Ok(object)

@@ -1,6 +1,7 @@
 //! Facts about the database itself, and the number of rows in some tables.
 
 use redb::{ReadableTable, ReadableTableMetadata};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{secret::Key32, time::Millis},
@@ -30,6 +31,15 @@ pub struct Counts {
     pub sms_days: u64,
     /// Days with a count of invitation mails.
     pub invite_days: u64,
+}
+
+/// When the data of another identity server was imported, and the SHA-256 of the database that it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The time of the import.
+    pub at: Millis,
+    /// The hash of the other server's database.
+    pub source: [u8; 32],
 }
 
 impl<T: Transaction> Tables<T> {
@@ -71,6 +81,25 @@ impl<T: Transaction> Tables<T> {
         self.time("backed_up")
     }
 
+    /// The import that the data began with, if there was one.
+    pub fn imported(&self) -> Result<Option<Imported>, StoreError> {
+        self.meta.get("imported")?.map(|row| decode(row.value())).transpose()
+    }
+
+    /// Whether the server has been used: there are rows about people, or entries of the audit, which stay for a year
+    /// after the last one.
+    pub fn has_served(&self) -> Result<bool, StoreError> {
+        Ok(!(self.tokens.is_empty()?
+            && self.consents.is_empty()?
+            && self.sessions.is_empty()?
+            && self.associations.is_empty()?
+            && self.invitations.is_empty()?
+            && self.outbox.is_empty()?
+            && self.visits.is_empty()?
+            && self.suppressed.is_empty()?
+            && self.audit.is_empty()?))
+    }
+
     fn time(&self, fact: &str) -> Result<Option<Millis>, StoreError> {
         self.meta.get(fact)?.map(|row| decode(row.value())).transpose()
     }
@@ -109,6 +138,12 @@ impl Writes<'_> {
         // A removal does not know the time, so use the start of the last round: it is never later.
         let since = self.last_round()?.unwrap_or(Millis(0));
         self.put_time("removed", since)
+    }
+
+    /// Records an import.
+    pub fn put_imported(&mut self, imported: Imported) -> Result<(), StoreError> {
+        self.tables.meta.insert("imported", encode(&imported)?.as_slice())?;
+        Ok(())
     }
 
     fn put_time(&mut self, fact: &str, time: Millis) -> Result<(), StoreError> {

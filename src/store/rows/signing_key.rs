@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{secret::Key32, time::Millis},
-    store::{StoreError, Tables, codec::decode, table::Transaction},
+    store::{
+        StoreError, Tables, Writes,
+        codec::{decode, encode},
+        table::Transaction,
+    },
 };
 
 /// A value of `signing_keys`.
@@ -27,5 +31,15 @@ impl<T: Transaction> Tables<T> {
         }
         keys.sort_by_key(|(created, ..)| std::cmp::Reverse(*created));
         Ok(keys.into_iter().map(|(_, id, seed)| (id, seed)).collect())
+    }
+}
+
+impl Writes<'_> {
+    /// Replaces every signing key by this one. No signature of theirs may be in use.
+    pub fn replace_signing_keys(&mut self, id: &str, seed: &Key32, now: Millis) -> Result<(), StoreError> {
+        self.tables.signing_keys.retain(|_, _| false)?;
+        let row = encode(&SigningKeyRow { seed: seed.clone(), created: now })?;
+        self.tables.signing_keys.insert(id, row.as_slice())?;
+        Ok(())
     }
 }

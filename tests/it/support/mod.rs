@@ -16,6 +16,8 @@ pub mod program;
 pub mod published;
 pub mod smtp;
 pub mod storage;
+#[cfg(feature = "import")]
+pub mod sydent;
 pub mod tls;
 pub mod words;
 
