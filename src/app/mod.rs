@@ -11,7 +11,7 @@ mod systemd;
 use std::{
     future::pending,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, SystemTime},

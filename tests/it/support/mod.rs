@@ -281,7 +281,6 @@ impl Server {
             dns: homeserver.dns().map(Arc::new),
             ports: homeserver.ports(),
             tick,
-            configuration: None,
             // Some tests put log files there first.
             allows_new_database: true,
         };
