@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::{State, body::Body, error::ApiError};
 use crate::{
     admin::{
-        CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, LiftSuppression,
-        NoteLogReading, PlanTerms, ReadAudit, RotatePepper, RunRetention,
+        CancelInvitations, CheckSuppression, Command, Erase, Export, GetBackupProgress, GetRetentionStatus,
+        LiftSuppression, MakeBackup, NoteLogReading, PlanTerms, ReadAudit, RotatePepper, RunRetention,
     },
     domain::refusal::Refusal,
     ops::Failure,
@@ -43,8 +43,10 @@ fn routes(app: &mut ServiceConfig) {
     add::<CheckSuppression>(app);
     add::<Erase>(app);
     add::<Export>(app);
+    add::<GetBackupProgress>(app);
     add::<GetRetentionStatus>(app);
     add::<LiftSuppression>(app);
+    add::<MakeBackup>(app);
     add::<NoteLogReading>(app);
     add::<PlanTerms>(app);
     add::<ReadAudit>(app);

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod backup;
 pub mod invitation;
 pub mod keys;
 pub mod limits;
@@ -13,6 +14,7 @@ pub mod outbox;
 mod pause;
 pub mod person;
 pub mod privacy_notice;
+pub mod restore;
 pub mod retention;
 pub mod x_matrix;
 
@@ -125,6 +127,8 @@ pub struct Core {
     pub budgets: lookup::budget::Budgets,
     /// Held during a pepper rotation, so that only one runs at a time.
     rotating: tokio::sync::Mutex<()>,
+    /// The backup that is being made.
+    pub backups: backup::Backups,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Halts retention while the clock is in doubt.
@@ -179,6 +183,7 @@ impl Core {
             limits,
             budgets,
             rotating: tokio::sync::Mutex::default(),
+            backups: backup::Backups::default(),
             metrics,
             retention: retention::Switch::default(),
             tokens: account::tokens::Tokens::default(),
