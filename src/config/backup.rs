@@ -54,7 +54,7 @@ impl Config {
             ));
         }
         if let Some(directory) = &self.backup.directory {
-            if directory.as_os_str().is_empty() || directory.starts_with(&self.data_dir) {
+            if directory.starts_with(&self.data_dir) {
                 problems.push(format!(
                     "backup.directory: '{}' must be a directory outside data_dir, best on another disk; a backup inside it is lost with the database",
                     directory.display()

@@ -19,10 +19,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use redb::{
-    Database, Key, ReadTransaction, ReadableTable, ReadableTableMetadata, Value,
-    WriteTransaction,
-};
+use redb::{Database, Key, ReadTransaction, ReadableTable, ReadableTableMetadata, Value, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::overlay::Overlay;

@@ -91,13 +91,17 @@ async fn a_full_disk_is_reported_and_leaves_the_earlier_file() {
 }
 
 async fn back_up_with_full_disk(target: std::path::PathBuf) {
-    let store = Store::on_backend(InMemoryBackend::new(), &name(), || genesis(Millis(1))).expect("a database");
+    let store =
+        Store::on_backend(InMemoryBackend::new(), &name(), || genesis(Millis(1))).expect("a database");
     fill(&store, 0..5000, Millis(1)).await;
     let limit = getrlimit(Resource::Fsize);
     setrlimit(Resource::Fsize, Rlimit { current: Some(600 << 10), ..limit }).expect("lowered");
     let made = store.back_up(target.clone(), real_time(), Arc::new(Progress::default())).await;
     let error = made.expect_err("the disk is full").to_string();
-    assert!(error.contains("is the disk full?") && error.contains(target.to_str().expect("UTF-8")), "{error}");
+    assert!(
+        error.contains("is the disk full?") && error.contains(target.to_str().expect("UTF-8")),
+        "{error}"
+    );
     fill(&store, 5000..5010, Millis(1)).await;
 }
 

@@ -13,8 +13,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{back_up, backup_in, fill, name, names, open, real_time, restore_into};
-use crate::support::storage::holds;
+use super::{back_up, backup_in, fill, names, open, real_time, restore_into};
 
 const CHECKSUM: usize = 32;
 const TRAILER: usize = 64;
@@ -53,7 +52,10 @@ async fn each_of_100_single_byte_corruptions_is_found() {
         damaged[place] ^= 1 << (place % 8);
         fs::write(&path, &damaged).expect("written");
         let error = verify(&path).expect_err("it is found");
-        assert!(matches!(error, BackupError::Damaged { .. } | BackupError::NotABackup(_)), "{place}: {error}");
+        assert!(
+            matches!(error, BackupError::Damaged { .. } | BackupError::NotABackup(_)),
+            "{place}: {error}"
+        );
         assert!(fs::read(&path).expect("readable") == damaged, "the file is never changed");
     }
     fs::write(&path, &whole).expect("written");
@@ -162,9 +164,6 @@ async fn a_backup_of_an_earlier_schema_is_migrated_and_one_of_a_later_schema_ref
     let bytes = fs::read(dir.path().join("data").join(DATABASE_FILE)).expect("readable");
     let error = verify(&with_schema(&bytes, SCHEMA + 1, now, &dir)).expect_err("newer").to_string();
     assert!(error.contains(&format!("has schema {}", SCHEMA + 1)) && error.contains("later one"), "{error}");
-    // A migrated database would have these rows in no backup.
     let with_rows = with_schema(&bytes, SCHEMA, now, &dir);
     assert!(verify(&with_rows).is_ok(), "a database without rows that backups leave out is as a backup");
-    assert!(holds(&open(&dir.path().join("data")), 2));
-    let _ = name();
 }
