@@ -20,7 +20,7 @@ use crate::{
         retention::old_copies,
         time::{DAY, Millis},
     },
-    ops::restore::{Restored, finish, require_restorable},
+    ops::restore::{Restored, finish, is_same_database, require_restorable},
     store::{
         DATABASE_FILE, OldDatabase,
         backup::{Contents, restore::Restoring},
@@ -102,7 +102,6 @@ fn build(
     require_restorable(config, &contents, now)
         .with_context(|| format!("cannot restore {}", file.display()))?;
     let store = restoring.open(&config.name(), now)?;
-    let key = store.read().session_key()?;
     let (mut knowing, mut unknown) = (Vec::new(), Vec::new());
     let since = contents.made.utc();
     for (path, old) in old {
@@ -111,7 +110,7 @@ fn build(
             None => {
                 unknown.push(format!("Warning: nothing in {path} can be read, so it tells of no removal."))
             }
-            Some(old) if old.session_key != key => unknown.push(format!(
+            Some(old) if !is_same_database(&store, old)? => unknown.push(format!(
                 "Warning: {path} is another database, with other keys, so it tells of no removal."
             )),
             Some(old) => {

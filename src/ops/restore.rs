@@ -140,8 +140,13 @@ impl<'a> Removals<'a> {
     }
 }
 
-/// Makes the restored database what the server may serve. `old` are the databases that know of removals: the replaced
-/// one, for example. They must have the same session key.
+/// Whether both databases have the same keys. Another one, begun anew for example, tells of no removal in this one.
+pub fn is_same_database(restored: &Store, old: &OldDatabase) -> Result<bool, StoreError> {
+    Ok(restored.read().session_key()? == old.session_key)
+}
+
+/// Makes the restored database what the server may serve. `old` are the databases that know of removals, such as the
+/// replaced one. Each must be [the same](is_same_database).
 pub async fn finish(
     store: &Store,
     old: &[&OldDatabase],

@@ -234,6 +234,30 @@ async fn a_restore_replaces_a_database_only_if_told_and_keeps_it() {
 }
 
 #[tokio::test]
+async fn a_replaced_database_that_tells_of_no_removal_is_said_to() {
+    let (place, _) = backed_up().await;
+    fs::remove_dir_all(place.data()).expect("removed");
+    // Begun anew, with other keys.
+    drop(open(&place.data()));
+    let said = place.ok(&["restore", "--replace", "one.backup"]);
+    assert!(said.contains("is another database, with other keys") && said.contains("cannot know"), "{said}");
+    for bytes in [vec![0x5a; 20_000], b"redb".to_vec()] {
+        fs::write(place.data().join("bindery.redb"), bytes).expect("written");
+        let said = place.ok(&["restore", "--replace", "one.backup"]);
+        assert!(said.contains("bindery.redb can be read") && said.contains("cannot know"), "{said}");
+        assert!(holds(&open(&place.data()), 19));
+    }
+    // An old data directory elsewhere.
+    let elsewhere = place.dir.path().join("elsewhere");
+    fs::rename(place.data(), &elsewhere).expect("moved");
+    let elsewhere = elsewhere.to_str().expect("UTF-8");
+    let said = place.ok(&["restore", "one.backup", "--erasures-from", elsewhere]);
+    assert!(!said.contains("Warning") && !said.contains("is kept as"), "{said}");
+    let said = place.refused(&["restore", "--replace", "one.backup", "--erasures-from", "/nowhere"]);
+    assert!(said.contains("cannot use /nowhere"), "{said}");
+}
+
+#[tokio::test]
 async fn a_backup_that_must_not_come_back_is_refused_and_the_database_stays() {
     const DAY: u64 = 24 * 3_600_000;
     let (place, _) = backed_up().await;
