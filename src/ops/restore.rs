@@ -94,7 +94,12 @@ impl<'a> Removals<'a> {
         let tables = restored.read();
         let mut entries = Vec::new();
         for (number, entry) in &old.audit {
-            if tables.audit_entry(*number)?.as_ref() != Some(entry) {
+            // An earlier restore may have given the entry another number.
+            let is_known = match &entry.subject {
+                Some(subject) => tables.audit_about(subject)?.contains(entry),
+                None => tables.audit_entry(*number)?.as_ref() == Some(entry),
+            };
+            if !is_known {
                 entries.push(*entry);
             }
         }

@@ -6,6 +6,7 @@ use bindery::{
     domain::{
         audit::{By, Deed},
         clock::Clock,
+        language::Language,
         outbox::{Kind, OutboxKey, Payload},
         secret::SecretHash,
         threepid::Address,
@@ -15,6 +16,7 @@ use bindery::{
         address::{suppression, withdraw::withdraw_by_owner},
         invitation::cancel::{Which, cancel},
         person::erasure,
+        restore::Restored,
     },
     store::{DATABASE_FILE, OldDatabase, backup::restore::Restoring},
 };
@@ -160,6 +162,16 @@ async fn what_was_removed_since_the_backup_stays_removed_if_the_old_directory_st
         assert!(memchr::memmem::find(&bytes, address.as_str().as_bytes()).is_none(), "{number}");
     }
     drop(store);
+
+    // The erased person publishes the address anew, and a backup of that is restored: it stays.
+    let store = open(&data);
+    store.write(|tables| tables.put_association(&association(1), Language::En)).await.expect("published");
+    let later = dir.path().join("later.backup");
+    back_up(&store, &later, now).await;
+    drop(store);
+    let old = OldDatabase::read(&data.join(DATABASE_FILE)).expect("there").expect("readable");
+    let (restored, _) = restore_into(&dir.path().join("later"), &later, &[&old], now).await;
+    assert_eq!(restored, Restored { queued: restored.queued, ..Restored::default() });
 
     // A second restore learns the same from the database that the first one made.
     let old = OldDatabase::read(&data.join(DATABASE_FILE)).expect("there").expect("readable");
