@@ -14,7 +14,7 @@ use crate::{
 
 /// The path of the database at `path` after a restore has replaced it.
 pub(in crate::store) fn before_restore(path: &Path, now: Millis) -> PathBuf {
-    path.with_extension(format!("redb.before-restore-{}", now.0 / 1000))
+    path.with_extension(format!("redb.before-restore-{}", now.0))
 }
 
 /// The copies of the database at `path`, and when each was made.

@@ -26,6 +26,7 @@ use super::{back_up, backup_in, fill, invitation, open, real_time, restore_into,
 use crate::support::{
     Server, TestClock,
     core::core_on,
+    homeserver::Answer,
     storage::{association, holds},
 };
 
@@ -51,12 +52,12 @@ async fn a_restored_server_answers_lookups_knows_tokens_and_goes_on_with_invitat
     });
     assert_eq!(server.find(&bob, "alice@example.org").await.as_deref(), Some(alice.id.as_str()));
     assert_eq!(server.get("/account", &alice).await.status, 200, "her token and her consent are there");
+    server.homeserver.answer("/_matrix/federation/v1/3pid/onbind", Answer::Json(200, serde_json::json!({})));
     let sid = server.validate(&bob, "bob@example.org", "secret2").await;
     let body = serde_json::json!({ "sid": sid, "client_secret": "secret2", "mxid": bob.id });
     server.post("/3pid/bind", &bob, &body).await.ok();
-    server
-        .until("the homeserver is told of the invitation", async || server.homeserver.told().len() == 1)
-        .await;
+    let told = server.homeserver.until_told(1).await;
+    assert_eq!(told.len(), 1, "the invitation goes on");
 }
 
 #[tokio::test]
