@@ -193,7 +193,7 @@ async fn only_live_rows_that_a_restore_needs_are_in_it() {
     assert!(!holds(secret), "nothing of the outbox is in it");
 }
 
-/// Prints what docs/backup.md says: `cargo test --release --test it a_million -- --ignored --nocapture`.
+/// Prints how long each takes, and how much memory: `cargo test --release --test it a_million -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "it takes minutes, and measures"]
 async fn a_million_bindings_are_backed_up_verified_and_restored() {
