@@ -7,6 +7,7 @@
 //! To add one: a file here, a line in `http/control.rs`, and its arguments and output in `cli`.
 
 mod audit;
+mod backup_make;
 mod erase;
 mod export;
 pub mod input;
@@ -25,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     audit::ReadAudit,
+    backup_make::{BackupProgress, GetBackupProgress, MakeBackup},
     erase::{Erase, PreviewErasure},
     export::Export,
     invitations_cancel::{CancelInvitations, Cancelled},

@@ -33,10 +33,33 @@ const READY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Runs a command.
 pub fn execute<C: Command>(config: Config, command: C) -> anyhow::Result<C::Answer> {
-    if let Some(server) = RunningServer::find(&config)? {
-        return server.execute(&command);
+    runtime()?.block_on(async { Database::find(config).await?.run(command).await })
+}
+
+/// Who has the database.
+pub enum Database {
+    /// The running server.
+    Server(RunningServer),
+    /// This process.
+    Own(Box<Core>),
+}
+
+impl Database {
+    /// The running server, or this process, which then keeps a server from starting.
+    pub async fn find(config: Config) -> anyhow::Result<Self> {
+        Ok(match RunningServer::find(&config)? {
+            Some(server) => Self::Server(server),
+            None => Self::Own(Box::new(open(config).await?)),
+        })
     }
-    runtime()?.block_on(async { Ok(command.run(&open(config).await?).await?) })
+
+    /// Runs a command there.
+    pub async fn run<C: Command>(&self, command: C) -> anyhow::Result<C::Answer> {
+        match self {
+            Self::Server(server) => server.ask(&command).await,
+            Self::Own(core) => Ok(command.run(core).await?),
+        }
+    }
 }
 
 /// The server that runs on this data directory.
@@ -84,11 +107,13 @@ impl RunningServer {
     /// # Errors
     /// The server's own error message.
     pub fn execute<C: Command>(&self, command: &C) -> anyhow::Result<C::Answer> {
+        runtime()?.block_on(self.ask(command))
+    }
+
+    async fn ask<C: Command>(&self, command: &C) -> anyhow::Result<C::Answer> {
         let request = self.0.post(format!("http://control{}", C::PATH)).body(serde_json::to_vec(command)?);
-        let (status, body) = runtime()?.block_on(async {
-            let response = request.send().await.context("the server does not answer on its socket")?;
-            anyhow::Ok((response.status(), response.bytes().await?))
-        })?;
+        let response = request.send().await.context("the server does not answer on its socket")?;
+        let (status, body) = (response.status(), response.bytes().await?);
         if status.is_success() {
             return serde_json::from_slice(&body).context(OTHER_VERSION);
         }

@@ -8,6 +8,7 @@
 //! with 130 or 143, the statuses that a shell shows for a process that those signals ended.
 
 mod audit;
+mod backup;
 mod check;
 mod control;
 #[cfg(feature = "demo")]
@@ -23,6 +24,7 @@ mod logging;
 mod manual;
 mod pepper;
 mod person;
+mod restore;
 mod retention;
 mod serve;
 mod signals;
@@ -90,6 +92,10 @@ enum TopCommand {
     Erase(person::EraseArguments),
     /// Show when data was exported or erased, and by whom
     Audit(audit::AuditArguments),
+    /// Make a backup beside the running server or without one, or check one
+    Backup(backup::BackupArguments),
+    /// Put a backup in the place of the database
+    Restore(restore::RestoreArguments),
     /// Show how long data is kept, or delete now what has expired
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
@@ -182,6 +188,8 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Export(arguments) => person::export(arguments),
         TopCommand::Erase(arguments) => person::erase(arguments),
         TopCommand::Audit(arguments) => audit::audit(arguments),
+        TopCommand::Backup(arguments) => backup::backup(arguments),
+        TopCommand::Restore(arguments) => restore::restore(arguments),
         TopCommand::Retention(command) => retention::run(command),
         TopCommand::Suppression(command) => suppression::run(command),
         TopCommand::Invitations(command) => invitations::run(command),

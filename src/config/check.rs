@@ -123,6 +123,7 @@ impl Config {
             }
         }
         self.wrong_periods().for_each(|problem| require(false, problem));
+        self.wrong_backups().into_iter().for_each(|problem| require(false, problem));
         self.operator.problems().into_iter().for_each(|problem| require(false, problem));
         self.check_invites(&mut require);
         self.check_sms(&mut require);

@@ -3,6 +3,7 @@
 //! `example` prints the documentation comments below as `bindery config example`. `load` reads files and the
 //! environment, and `check` validates the values. All other code gets its settings from here.
 
+mod backup;
 mod check;
 mod document;
 mod example;
@@ -27,6 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    backup::Backup,
     example::example,
     invites::Invites,
     limits::Limits,
@@ -79,6 +81,8 @@ pub struct Config {
     pub limits: Limits,
     /// The database.
     pub store: StoreSettings,
+    /// Where backups go, and how long one may be kept.
+    pub backup: Backup,
     /// The log on standard error; it never contains an address, a token or a client IP.
     pub log: Log,
     /// The documents that accounts must accept: for each ID a version and, by language, a name and a URL.
@@ -262,6 +266,7 @@ impl Default for Config {
             operator: Operator::default(),
             limits: Limits::default(),
             store: StoreSettings::default(),
+            backup: Backup::default(),
             log: Log::default(),
             terms: Terms::new(),
             source: Source::default(),

@@ -240,6 +240,7 @@ impl Config {
             lookups_at_once: self.lookup.max_addresses,
             lookups_a_day: self.lookup.daily_budget.get(),
             notify_owners: privacy.notify_owners,
+            backup_days: self.backup.keep_days.get(),
         }
     }
 }

@@ -299,4 +299,6 @@ pub struct Notice {
     pub lookups_a_day: u64,
     /// Whether Bindery mails the owner of an address when it is published or withdrawn.
     pub notify_owners: bool,
+    /// How many days a backup is kept. No fact: a backup is always gone before the period for removed data is over.
+    pub backup_days: u32,
 }

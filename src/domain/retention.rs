@@ -152,10 +152,10 @@ pub const SPOOL: Duration = Duration::from_secs(7 * DAY.as_secs());
 /// (P9).
 pub const REWRITE: Duration = DAY;
 
-/// The longest time that Bindery keeps the copy of the database from before a migration, see [`old_copies`].
+/// The longest time that Bindery keeps the copy of the database from before a migration or restore, see [`old_copies`].
 const OLD_COPIES: Duration = Duration::from_secs(7 * DAY.as_secs());
 
-/// How long Bindery keeps the copy of the database from before a migration, if removed data must be gone within
+/// How long Bindery keeps the copy of the database from before a migration or restore, if removed data must be gone within
 /// `deleted_binding` (P9).
 ///
 /// When the file was copied, removed rows in it may have been waiting for the rewrite, and a notice for its
@@ -163,6 +163,19 @@ const OLD_COPIES: Duration = Duration::from_secs(7 * DAY.as_secs());
 pub fn old_copies(deleted_binding: Duration) -> Duration {
     OLD_COPIES.min(deleted_binding.saturating_sub(GIVE_UP_OWNER_MAIL + REWRITE + 2 * ROUND))
 }
+
+/// The longest that the operator may keep a backup, in days, if removed data must be gone within
+/// `deleted_binding_days` (P9).
+///
+/// A backup has the address of a row that was removed just after it was made. The notice to its owner may keep the
+/// address in the database for a day ([`GIVE_UP_OWNER_MAIL`]), and the round that deletes the backup comes later
+/// than its time.
+pub const fn most_backup_days(deleted_binding_days: u32) -> u32 {
+    deleted_binding_days.saturating_sub(1)
+}
+
+/// Bindery warns if the last backup is older than this and `backup.directory` is set.
+pub const BACKUP_OVERDUE: Duration = Duration::from_secs(2 * DAY.as_secs());
 
 #[cfg(test)]
 mod tests {
@@ -188,5 +201,14 @@ mod tests {
             assert!(!kept.is_zero() && GIVE_UP_OWNER_MAIL + REWRITE + ROUND + kept + ROUND <= deleted);
         }
         assert_eq!(old_copies(30 * DAY), 7 * DAY);
+    }
+
+    #[test]
+    fn a_backup_goes_before_what_is_in_it_is_too_old() {
+        for days in Period::DeletedBinding.limit().least_days..=30 {
+            assert!(DAY * most_backup_days(days) + ROUND < DAY * days && most_backup_days(days) > 0);
+            assert!(DAY * most_backup_days(days) + GIVE_UP_OWNER_MAIL <= DAY * days);
+        }
+        assert_eq!(most_backup_days(30), 29);
     }
 }

@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::{State, body::Body, error::ApiError, health};
 use crate::{
     admin::{
-        CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, GetStatus,
-        LiftSuppression, NoteLogReading, PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
+        CancelInvitations, CheckSuppression, Command, Erase, Export, GetBackupProgress, GetRetentionStatus,
+        GetStatus, LiftSuppression, MakeBackup, NoteLogReading, PlanTerms, PreviewErasure, ReadAudit,
+        RotatePepper, RunRetention,
     },
     domain::refusal::Refusal,
     ops::Failure,
@@ -43,9 +44,11 @@ fn routes(app: &mut ServiceConfig) {
     add::<CheckSuppression>(app);
     add::<Erase>(app);
     add::<Export>(app);
+    add::<GetBackupProgress>(app);
     add::<GetRetentionStatus>(app);
     add::<GetStatus>(app);
     add::<LiftSuppression>(app);
+    add::<MakeBackup>(app);
     add::<NoteLogReading>(app);
     add::<PlanTerms>(app);
     add::<PreviewErasure>(app);

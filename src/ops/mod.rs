@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod backup;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod invitation;
@@ -16,6 +17,7 @@ pub mod outbox;
 mod pause;
 pub mod person;
 pub mod privacy_notice;
+pub mod restore;
 pub mod retention;
 pub mod x_matrix;
 
@@ -134,6 +136,8 @@ pub struct Core {
     pub budgets: lookup::budget::Budgets,
     /// Held during a pepper rotation, so that only one runs at a time.
     rotating: tokio::sync::Mutex<()>,
+    /// The backup that is being made.
+    pub backups: backup::Backups,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Halts retention while the clock is in doubt.
@@ -194,6 +198,7 @@ impl Core {
             limits,
             budgets,
             rotating: tokio::sync::Mutex::default(),
+            backups: backup::Backups::default(),
             metrics,
             retention: retention::Switch::default(),
             tokens: account::tokens::Tokens::default(),

@@ -12,7 +12,7 @@ use super::{
     StoreError,
     changes::Writing,
     codec::{decode, encode},
-    table::{Definition, EachTable, Holds, Transaction},
+    table::{Definition, EachTable, Holds, InBackup, Transaction},
 };
 use crate::domain::{
     ids::UserId,
@@ -33,7 +33,7 @@ impl IndexName {
 
     /// Lookup hash -> Matrix ID.
     pub(super) fn definition(&self) -> Definition<'_, &'static [u8; 32], Bytes> {
-        Definition::new(&self.0, Holds::People)
+        Definition::new(&self.0, Holds::People, InBackup::Yes)
     }
 }
 

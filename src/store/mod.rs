@@ -3,6 +3,7 @@
 //! This is the only layer that names redb, and its `codec` is the only file that names the codec. It stores
 //! what it is given; `ops` decides who may do what.
 
+pub mod backup;
 mod changes;
 mod codec;
 mod corrupt_rows;
@@ -11,6 +12,7 @@ mod job;
 mod lock;
 mod lookup_index;
 mod migrations;
+mod old_database;
 mod owner;
 mod progress;
 mod read_only;
@@ -41,11 +43,15 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 use tokio::task::spawn_blocking;
 
-use self::migrations::copies;
+use self::{
+    backup::{BackupError, Contents},
+    migrations::copies,
+};
 pub use self::{
     error::{OpenError, StoreError},
     lookup_index::Index,
     migrations::SCHEMA,
+    old_database::OldDatabase,
     owner::require_own,
     progress::steps_done,
     read_only::ReadOnly,
@@ -65,6 +71,7 @@ pub use self::{
 use crate::{
     domain::{secret::Key32, server_name::ServerName, time::Millis},
     metrics::Commits,
+    parts::OnDrop,
 };
 
 /// The file name of the database in the data directory.
@@ -219,7 +226,7 @@ impl Store {
         prepare(&database, path.as_deref())?;
         for (copy, _) in path.as_deref().map(copies::list).unwrap_or_default() {
             let copy = copy.display();
-            tracing::info!(%copy, "a copy of the database from before an update is kept for a week at most; it holds personal data");
+            tracing::info!(%copy, "a copy of the database from before an update or a restore is kept for a week at most; it holds personal data");
         }
         if needed_repair {
             writes::mark_uncommitted(&database)?;
@@ -306,13 +313,30 @@ impl Store {
         self.path.as_deref().map_or(Ok(Room::default()), Room::of)
     }
 
-    /// When each copy of the database from before a migration was made.
+    /// Makes a backup of the latest committed state into the file `path`, on the blocking pool. Neither readers nor
+    /// writers wait. If the future is dropped, the backup stops.
+    ///
+    /// # Errors
+    /// See [`BackupError`]. An earlier backup with this name is unchanged then.
+    pub async fn back_up(
+        &self,
+        path: PathBuf,
+        now: Millis,
+        progress: Arc<backup::Progress>,
+    ) -> Result<Contents, BackupError> {
+        let (snapshot, cancelled) = (self.published.load_full(), progress.clone());
+        let _cancel = OnDrop::new(move || cancelled.cancel());
+        let written = spawn_blocking(move || backup::write(&snapshot, &path, now, &progress)).await;
+        written.unwrap_or_else(|_| Err(StoreError::Inconsistent("the backup panicked").into()))
+    }
+
+    /// When each copy of the database from before a migration or a restore was made.
     pub fn old_copies(&self) -> Vec<Millis> {
         let copies = self.path.as_deref().map(copies::list).unwrap_or_default();
         copies.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// Removes the copies from before migrations that are older than `kept`.
+    /// Removes the copies from before migrations and restores that are older than `kept`.
     ///
     /// # Errors
     /// If the disk fails.

@@ -13,20 +13,25 @@ pub struct Snapshot {
     tables: Tables<ReadTransaction>,
     authorization: u64,
     /// Keeps the database open for the tables, even after a rewrite has replaced it.
-    _database: Arc<Database>,
+    database: Arc<Database>,
 }
 
 impl Snapshot {
     /// The latest committed state.
     pub(super) fn take(database: &Arc<Database>, authorization: u64) -> Result<Self, StoreError> {
         let tables = Tables::open(&database.begin_read()?)?;
-        Ok(Self { tables, authorization, _database: database.clone() })
+        Ok(Self { tables, authorization, database: database.clone() })
     }
 
     /// A number that grows with every commit that revokes a token or a consent. While it is unchanged, cached
     /// tokens are valid.
     pub fn authorization(&self) -> u64 {
         self.authorization
+    }
+
+    /// A read transaction on the database of this state, for work that copies tables as they are.
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(self.database.begin_read()?)
     }
 }
 

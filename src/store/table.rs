@@ -21,16 +21,26 @@ pub enum Holds {
     Queue,
 }
 
-/// The definition of a table: its name, the types of its rows, and what they are about.
+/// Whether backups carry the rows of a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum InBackup {
+    /// A restored server needs them.
+    Yes,
+    /// They expire within a week, or a restored server makes them again. In a backup the table is empty.
+    No,
+}
+
+/// The definition of a table: its name, the types of its rows, what they are about, and whether backups carry them.
 #[derive(Clone, Copy)]
 pub struct Definition<'a, K: Key + 'static, V: Value + 'static> {
     redb: TableDefinition<'a, K, V>,
     holds: Holds,
+    in_backup: InBackup,
 }
 
 impl<'a, K: Key + 'static, V: Value + 'static> Definition<'a, K, V> {
-    pub(super) const fn new(name: &'a str, holds: Holds) -> Self {
-        Self { redb: TableDefinition::new(name), holds }
+    pub(super) const fn new(name: &'a str, holds: Holds, in_backup: InBackup) -> Self {
+        Self { redb: TableDefinition::new(name), holds, in_backup }
     }
 
     pub(super) fn redb(&self) -> TableDefinition<'a, K, V> {
@@ -39,6 +49,10 @@ impl<'a, K: Key + 'static, V: Value + 'static> Definition<'a, K, V> {
 
     pub(super) fn holds(&self) -> Holds {
         self.holds
+    }
+
+    pub(super) fn is_in_backup(&self) -> bool {
+        self.in_backup == InBackup::Yes
     }
 }
 

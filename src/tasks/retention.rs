@@ -14,7 +14,7 @@ use crate::{
         retention::ROUND,
         time::{DAY, Millis},
     },
-    ops::{Core, account::tokens, retention},
+    ops::{Core, account::tokens, backup, retention},
     remote::spool,
 };
 
@@ -25,6 +25,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
     let core = &tasks.core;
     let mut next = core.clock.now();
     let mut guard = ClockGuard::at_start(core);
+    let mut backups = BackupAlarm::default();
     loop {
         let now = core.clock.now();
         guard.check(core, now, time_since_boot());
@@ -41,6 +42,7 @@ pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             next = core.clock.now().after(ROUND);
+            backups.check(core, now);
         }
         // A clock that went back a little must not put off the next round.
         next = next.min(now.after(ROUND));
@@ -96,6 +98,30 @@ impl ClockGuard {
     fn is_plausible(&self, now: Millis, since_boot: Duration) -> bool {
         let expected = self.clock.after(since_boot.saturating_sub(self.since_boot));
         now.after(DAY) >= expected && now <= expected.after(self.tolerance)
+    }
+}
+
+/// Warns once a day if no backup was made for two days.
+#[derive(Default)]
+struct BackupAlarm {
+    warned: Option<Millis>,
+}
+
+impl BackupAlarm {
+    fn check(&mut self, core: &Core, now: Millis) {
+        let is_due = self.warned.is_none_or(|warned| now < warned || now >= warned.after(DAY));
+        match backup::is_overdue(core, now) {
+            Ok(true) if is_due => {
+                tracing::warn!(
+                    "backup.directory is set, and the last backup is over two days old: does the timer run ('systemctl list-timers'), and what does 'bindery backup' say?"
+                );
+                self.warned = Some(now);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "the database could not be asked when the last backup was made")
+            }
+        }
     }
 }
 

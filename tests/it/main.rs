@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test that panics has failed, and that is what it is for")]
 #![allow(clippy::disallowed_methods, reason = "tests measure real time and set file times")]
 
+mod backup;
 mod bad_input;
 mod budgets;
 mod commands;

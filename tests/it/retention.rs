@@ -140,7 +140,7 @@ async fn the_operator_sees_what_is_held_and_when_it_goes() {
     let goes = |after: Duration| json!(now + after.as_millis() as u64);
     assert_eq!(rule("invitations and their keys").await["goes"], goes(30 * DAY));
     assert_eq!(rule("access tokens").await["goes"], goes(365 * DAY + 16 * HOUR), "the day counts to its end");
-    let copies = rule("copies of the database from before a migration").await;
+    let copies = rule("copies of the database from before a migration or restore").await;
     assert_eq!(
         (&copies["rows"], &copies["rule"], &copies["goes"]),
         (&json!(1), &json!("7 days"), &goes(7 * DAY))
@@ -213,8 +213,11 @@ async fn a_token_that_is_used_while_the_clock_is_wrong_is_not_idle() {
 
 #[tokio::test]
 async fn a_rewrite_that_fails_for_too_long_is_an_alarm() {
-    let (server, data) =
-        only_files(|config| config.privacy.deleted_binding_days = crate::support::at_least_one(3)).await;
+    let (server, data) = only_files(|config| {
+        config.privacy.deleted_binding_days = crate::support::at_least_one(3);
+        config.backup.keep_days = crate::support::at_least_one(2);
+    })
+    .await;
     let (leaver, stayer) = (server.user("leaver").await, server.user("stayer").await);
     server.round_is_done().await;
     // The path of the new file of a rewrite.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Failure};
+use super::{Core, Failure, backup};
 use crate::{
     domain::{
         retention::{REWRITE, old_copies},
@@ -116,14 +116,16 @@ pub async fn delete(core: &Core) -> Result<Deleted, Failure> {
 async fn delete_expired(core: &Core, now: Millis, with_accounts: bool) -> Result<Deleted, Failure> {
     let kept = old_copies(core.config.privacy.deleted_binding());
     let copies = core.store.remove_old_copies(kept, now);
+    let backups = backup::remove_old(core, now);
     let deleted = match purge_tables(core, now, with_accounts).await {
         Err(Failure::Store(error)) if error.is_unreadable_row() => {
             retry_without_unreadable(core, now, with_accounts, error).await
         }
         answer => answer,
     };
-    // Checked last: a copy that cannot be removed must not stop the purge.
+    // Checked last: a copy or backup that cannot be removed must not stop the purge.
     copies?;
+    backups?;
     deleted
 }
 

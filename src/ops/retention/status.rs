@@ -21,7 +21,7 @@ use crate::{
         time::{DAY, HOUR, Millis},
         visit::{Stage, Visit},
     },
-    ops::{Core, Failure},
+    ops::{Core, Failure, backup},
     store::{Scan, Snapshot, StoreError},
 };
 
@@ -76,6 +76,7 @@ pub async fn statuses(core: &Core) -> Result<Vec<RuleStatus>, Failure> {
             ..until("counts of invitation mails", "until the first invitation of the next day")
         },
         copies(core),
+        backups(core),
     ];
     let snapshot = core.store.read();
     let goes = rewrite_due(&snapshot, core.clock.now())?;
@@ -208,8 +209,15 @@ async fn audit(core: &Core) -> Result<RuleStatus, Failure> {
 
 fn copies(core: &Core) -> RuleStatus {
     let kept = old_copies(core.config.privacy.deleted_binding());
-    let mut count = Count::of("copies of the database from before a migration", &words(kept));
+    let mut count = Count::of("copies of the database from before a migration or restore", &words(kept));
     core.store.old_copies().into_iter().for_each(|made| count.add(made, made.after(kept)));
+    count.0
+}
+
+fn backups(core: &Core) -> RuleStatus {
+    let kept = core.config.backup.kept();
+    let mut count = Count::of("backups in backup.directory", &words(kept));
+    backup::list(core).into_iter().for_each(|made| count.add(made, made.after(kept)));
     count.0
 }
 

@@ -1,5 +1,7 @@
 //! Published associations, found by their address, their account, and their hash in every lookup index.
 
+use std::ops::Bound;
+
 use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use super::{account_number, read_medium, read_user_id};
 use crate::{
     domain::{association::Association, ids::UserId, language::Language, threepid::Address, time::Millis},
     store::{
-        StoreError, Tables, Writes,
+        Scan, StoreError, Tables, Writes,
         codec::{decode, encode},
         table::Transaction,
     },
@@ -58,6 +60,26 @@ impl<T: Transaction> Tables<T> {
             associations.extend(found.filter(|association| association.user_id == *user));
         }
         Ok(associations)
+    }
+}
+
+impl Scan<'_> {
+    /// At most `limit` associations after the one of `after`, in the order of their addresses.
+    pub fn associations_after(
+        &self,
+        after: Option<&Address>,
+        limit: usize,
+    ) -> Result<Vec<Association>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, |address| Bound::Excluded(key(address)));
+        let rows = self.associations.range::<(u8, &str)>((from, Bound::Unbounded))?.take(limit);
+        rows.map(|row| {
+            let (key, row) = row?;
+            let (medium, text) = key.value();
+            let AssociationRow { user_id, ts, .. } = decode(row.value())?;
+            let address = Address::kept(read_medium(medium)?, text);
+            Ok(Association { address, user_id: read_user_id(&user_id)?, ts: Millis(ts) })
+        })
+        .collect()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     domain::{secret::Key32, time::Millis},
     store::{
         StoreError, Tables, Writes,
+        backup::BACKUP_FACT,
         codec::{decode, encode},
         table::Transaction,
     },
@@ -76,7 +77,7 @@ impl<T: Transaction> Tables<T> {
         self.time("rewritten")
     }
 
-    /// When the last backup was finished.
+    /// When the last backup was made.
     pub fn backed_up(&self) -> Result<Option<Millis>, StoreError> {
         self.time("backed_up")
     }
@@ -128,6 +129,16 @@ impl Writes<'_> {
     /// Stores when a round of retention that also purges tokens and consents began.
     pub fn put_round_of_accounts(&mut self, begun: Millis) -> Result<(), StoreError> {
         self.put_time("accounts_round", begun)
+    }
+
+    /// Stores when a backup was made.
+    pub fn put_backed_up(&mut self, made: Millis) -> Result<(), StoreError> {
+        self.put_time("backed_up", made)
+    }
+
+    /// Removes what a backup says of itself, because this is a database again.
+    pub fn forget_backup(&mut self) -> Result<(), StoreError> {
+        self.tables.meta.remove(BACKUP_FACT).map(drop)
     }
 
     /// Records that the file may hold removed bytes, unless that is recorded already.

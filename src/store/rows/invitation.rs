@@ -178,7 +178,7 @@ impl Writes<'_> {
 
 /// The key in `invited`. An invitation without an address has one too, so that storing and removing it take as many
 /// writes as for any other; no medium has the number 0.
-fn invited_key<'a>(invited: &'a Invited, token: &'a str) -> (u8, &'a str, &'a str) {
+pub(in crate::store) fn invited_key<'a>(invited: &'a Invited, token: &'a str) -> (u8, &'a str, &'a str) {
     let (medium, address) =
         invited.address().map_or((0, ""), |address| (address.medium().number(), address.as_str()));
     (medium, address, token)

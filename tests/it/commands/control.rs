@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bindery::{
     admin::{
-        CancelInvitations, CheckSuppression, Command, Erase, Export, GetRetentionStatus, LiftSuppression,
-        PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
+        CancelInvitations, CheckSuppression, Command, Erase, Export, GetBackupProgress, GetRetentionStatus,
+        LiftSuppression, MakeBackup, PlanTerms, PreviewErasure, ReadAudit, RotatePepper, RunRetention,
     },
     domain::{audit::By, server_name::ServerName, threepid::Address, time::Millis},
     ops::{address::suppression::suppress, genesis},
@@ -169,8 +169,10 @@ async fn the_socket_says_what_is_wrong_with_a_command() {
         CheckSuppression::PATH,
         Erase::PATH,
         Export::PATH,
+        GetBackupProgress::PATH,
         GetRetentionStatus::PATH,
         LiftSuppression::PATH,
+        MakeBackup::PATH,
         PlanTerms::PATH,
         PreviewErasure::PATH,
         ReadAudit::PATH,
@@ -198,6 +200,9 @@ async fn the_socket_says_what_is_wrong_with_a_command() {
         ("/audit", json!({ "since": "0" }), "invalid type: string \"0\", expected u64"),
         ("/erase", with("mxid", json!("@alice:hs.test")), "expected map with a single key"),
         ("/erase", json!({ "address": "nobody" }), "'nobody' is neither an email address nor a phone number"),
+        ("/backup", json!({ "file": "one.backup" }), "one.backup names no file: write the whole path"),
+        ("/backup", json!({ "file": "/" }), "/ names no file"),
+        ("/backup", json!({ "file": null }), "name a file for the backup"),
         ("/audit", json!({ "since": 0, "about": { "mxid": "alice" } }), "'alice' is not a Matrix ID"),
     ] {
         let answer = server.control(path, &command).await;

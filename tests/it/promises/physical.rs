@@ -86,6 +86,7 @@ async fn p9_an_erased_account() {
 async fn p9_within_three_days_with_a_dead_relay_and_a_copy_from_before_a_migration() {
     let (server, data) = only_files(|config| {
         config.privacy.deleted_binding_days = crate::support::at_least_one(3);
+        config.backup.keep_days = crate::support::at_least_one(2);
     })
     .await;
     let leaver = server.user("leaver").await;
