@@ -13,7 +13,10 @@ use actix_web::{
     web::Data,
 };
 
-use super::{State, caller::Caller};
+use super::{
+    State,
+    caller::{Caller, warn_of_silent_proxy},
+};
 use crate::{
     domain::day::Day,
     logs::{Counter, RequestKind, agent},
@@ -43,7 +46,8 @@ impl Counting {
     /// Counts a request on arrival.
     pub fn arrived(&self, request: &ServiceRequest) -> Arrived {
         let core = &self.state.core;
-        let ip = Caller::of(request.peer_addr(), request.headers(), &core.config).ip();
+        warn_of_silent_proxy(request.request(), &core.config);
+        let ip = Caller::of(request.request(), &core.config).ip();
         let day = Day::of(core.clock.now());
         let program = request.headers().get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
         self.counter.arrived(day, ip, &agent(program), kind(request.path()));

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod fetch;
 pub mod homeservers;
 mod lengths;
+pub mod letterhead;
 pub mod mail;
 mod mail_headers;
 mod mail_lines;

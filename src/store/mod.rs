@@ -43,7 +43,7 @@ pub use self::{
     error::{OpenError, StoreError},
     lookup_index::Index,
     migrations::SCHEMA,
-    owner::require_own,
+    owner::{group_name, name_of, require_own},
     progress::steps_done,
     read_only::ReadOnly,
     rows::{consent::AcceptedDocument, fact::Counts, pepper::FillCursor, token::StoredToken},

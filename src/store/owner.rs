@@ -27,12 +27,21 @@ pub fn require_own(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The name of a user in /etc/passwd, or `#` and the number, as `sudo -u` takes it.
-fn name_of(user: u32) -> String {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
+pub fn name_of(user: u32) -> String {
+    name_in("/etc/passwd", user)
+}
+
+/// The name of a group in /etc/group, or `#` and the number.
+pub fn group_name(group: u32) -> String {
+    name_in("/etc/group", group)
+}
+
+fn name_in(file: &str, id: u32) -> String {
+    let lines = fs::read_to_string(file).unwrap_or_default();
+    let name = lines.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
     });
-    name.unwrap_or_else(|| format!("#{user}"))
+    name.unwrap_or_else(|| format!("#{id}"))
 }

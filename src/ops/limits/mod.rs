@@ -6,7 +6,12 @@
 pub mod buckets;
 pub mod ceiling;
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
 
 use self::buckets::{Buckets, Take};
 use super::{account::tokens::Authenticated, lookup::budget::Budgets, person::own_page::Recipient};
@@ -31,7 +36,7 @@ const VISIT_SHARE: u32 = 4;
 
 /// All rate limits, and the state of their buckets.
 pub struct Limits {
-    rates: config::Limits,
+    rates: ArcSwap<config::Limits>,
     /// How many links to people's own pages may be requested for phones in a day.
     visit_sms_per_day: u32,
     hasher: RandomState,
@@ -42,23 +47,28 @@ impl Limits {
     /// All buckets full.
     pub fn new(config: &Config) -> Self {
         Self {
-            rates: config.limits.clone(),
+            rates: ArcSwap::from_pointee(config.limits.clone()),
             visit_sms_per_day: share(config.sms.daily_ceiling.get()),
             hasher: RandomState::new(),
             buckets: Buckets::default(),
         }
     }
 
+    /// Sets other rates. What was taken from a bucket stays taken.
+    pub fn set_rates(&self, rates: config::Limits) {
+        self.rates.store(Arc::new(rates));
+    }
+
     /// Counts an attempt to register.
     pub fn register(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("register ip", network, self.rates.register_per_ip).take(now)
+        self.takes().network("register ip", network, self.rates.load().register_per_ip).take(now)
     }
 
     /// Counts a registration that the homeserver confirmed. Unconfirmed ones do not count: otherwise anyone
     /// could use up the limit of a homeserver's users.
     pub fn registered(&self, server: &ServerName, now: Millis) -> Result<(), Refusal> {
         let domain = registrable_domain(server.as_str());
-        self.takes().shared("register domain", domain, self.rates.register_per_homeserver).take(now)
+        self.takes().shared("register domain", domain, self.rates.load().register_per_homeserver).take(now)
     }
 
     /// Counts a request for a validation token to an address.
@@ -69,7 +79,7 @@ impl Limits {
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let (rates, account_and_address) = (&self.rates, (account.as_str(), address.as_str()));
+        let (rates, account_and_address) = (self.rates.load(), (account.as_str(), address.as_str()));
         self.takes()
             .network("request ip", network, rates.request_token_per_ip)
             .own("request account", account.as_str(), rates.request_token_per_account)
@@ -85,7 +95,7 @@ impl Limits {
 
     /// Counts a token that an account presents.
     pub fn submit_token(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .network("submit ip", network, rates.submit_token_per_ip)
             .own("submit account", account.as_str(), rates.submit_token_per_account)
@@ -95,12 +105,12 @@ impl Limits {
 
     /// Counts a token that a person presents with a mailed link.
     pub fn submit_link(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("submit ip", network, self.rates.submit_token_per_ip).take(now)
+        self.takes().network("submit ip", network, self.rates.load().submit_token_per_ip).take(now)
     }
 
     /// Counts a bind, which may queue calls to homeservers.
     pub fn bind(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .network("bind ip", network, rates.bind_per_ip)
             .own("bind account", account.as_str(), rates.bind_per_account)
@@ -109,12 +119,12 @@ impl Limits {
 
     /// Counts an unbind, which may fetch the keys of a homeserver.
     pub fn unbind(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("unbind ip", network, self.rates.unbind_per_ip).take(now)
+        self.takes().network("unbind ip", network, self.rates.load().unbind_per_ip).take(now)
     }
 
     /// Counts a copy of an account's data, or its erasure.
     pub fn rights(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .network("rights ip", network, rates.rights_per_ip)
             .own("rights account", account.as_str(), rates.rights_per_account)
@@ -123,12 +133,12 @@ impl Limits {
 
     /// Counts a view of a person's own page, or a button pressed on it.
     pub fn own_page(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
-        self.takes().own("own page", address.as_str(), self.rates.own_page_per_address).take(now)
+        self.takes().own("own page", address.as_str(), self.rates.load().own_page_per_address).take(now)
     }
 
     /// Counts a copy of what is stored about an address, for its owner.
     pub fn copy_of(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
-        self.takes().own("rights address", address.as_str(), self.rates.rights_per_account).take(now)
+        self.takes().own("rights address", address.as_str(), self.rates.load().rights_per_account).take(now)
     }
 
     /// Counts an invitation to an address. The answer reveals whether the address is bound, so it also costs a
@@ -141,7 +151,7 @@ impl Limits {
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let (rates, user_id) = (&self.rates, account.user_id());
+        let (rates, user_id) = (self.rates.load(), account.user_id());
         budgets.take(account.budget_keys(), network, 1, now)?;
         let taken = self
             .takes()
@@ -155,7 +165,7 @@ impl Limits {
 
     /// Counts a signature with an invitation's key.
     pub fn sign(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("sign ip", network, self.rates.sign_per_ip).take(now)
+        self.takes().network("sign ip", network, self.rates.load().sign_per_ip).take(now)
     }
 
     /// Counts a request for a message to a phone, whether or not one is sent. `account` is `None` for a
@@ -166,7 +176,7 @@ impl Limits {
         account: Option<&UserId>,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         let takes = match account {
             Some(account) => self
                 .takes()
@@ -183,7 +193,7 @@ impl Limits {
     /// not count: otherwise they would use up the limit of the number or the country. A number that has opted out
     /// counts like any other.
     pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .shared("sms number", number.address().as_str(), rates.sms_per_number)
             .shared("sms country", country_of(number), rates.sms_per_country)
@@ -192,14 +202,14 @@ impl Limits {
 
     /// Counts a request for the link to a person's own page, for any address.
     pub fn visit(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network("visit ip", network, self.rates.visit_per_ip).take(now)
+        self.takes().network("visit ip", network, self.rates.load().visit_per_ip).take(now)
     }
 
     /// Counts a link to this address, whether or not anything is stored about it: no limit may reveal that. So
     /// numbers that get nothing count too, but all of them together can use up only a share of what codes need. They
     /// do not count against the codes sent to the same number: otherwise anyone could use up that limit.
     pub fn visit_to(&self, network: Network, to: &Recipient, now: Millis) -> Result<(), Refusal> {
-        let (rates, address) = (&self.rates, to.address().as_str());
+        let (rates, address) = (self.rates.load(), to.address().as_str());
         let mut takes = self.takes().shared("visit address", address, rates.visit_per_address);
         if let Recipient::Phone(number) = to {
             let Rate { burst, per_hour } = rates.sms_per_country;
