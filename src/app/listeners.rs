@@ -1,11 +1,12 @@
 //! The sockets: binding them, and finding out whether requests to them are answered.
 
 use std::{
+    fmt,
     fs::Permissions,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixListener},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -16,6 +17,9 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::{sleep, timeout},
 };
+
+use super::{activation::PassedSockets, unix_socket::SocketFile};
+use crate::config::{Http, ListenOn};
 
 /// The name of the operator's socket in the data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -32,27 +36,107 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 /// nothing would keep its connection, and its place, for ever.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request that the HTTP library itself answers with 400. It shows that workers run, and no log counts it.
+/// A request that the HTTP library itself answers with 400, and the TLS library with an alert. It shows that workers
+/// run, and no log counts it.
 const PROBE: &[u8] = b"?\r\n\r\n";
 
-/// Listens on what a setting names. A connection is closed when its client takes nothing for [`WRITE_TIMEOUT`].
+/// The sockets on which clients are served.
+pub struct Listeners {
+    /// Without TLS.
+    pub tcp: Vec<TcpListener>,
+    /// Behind a reverse proxy on this machine.
+    pub unix: Vec<UnixListener>,
+    /// With TLS.
+    pub tls: Vec<TcpListener>,
+    /// Removed when the server has ended.
+    pub files: Vec<SocketFile>,
+}
+
+impl Listeners {
+    /// Takes the sockets that were passed, or listens on what the configuration names.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on.
+    pub fn open(http: &Http, passed: PassedSockets) -> anyhow::Result<Self> {
+        let mut opened = Self { tcp: passed.tcp, unix: passed.unix, tls: passed.tls, files: Vec::new() };
+        if opened.is_empty() {
+            for address in &http.listen {
+                match ListenOn::parse(address) {
+                    Some(ListenOn::Unix(path)) => {
+                        let (listener, file) = SocketFile::bind(path)?;
+                        opened.unix.push(listener);
+                        opened.files.push(file);
+                    }
+                    _ => opened.tcp.push(listen("http.listen", address)?),
+                }
+            }
+            opened.tls = bind("http.tls.listen", &http.tls.listen)?;
+        }
+        opened.tcp.iter().chain(&opened.tls).try_for_each(cut_off_silent_clients)?;
+        Ok(opened)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.unix.is_empty() && self.tls.is_empty()
+    }
+
+    /// Where they listen: first in the clear, then on sockets, then with TLS.
+    pub fn addresses(&self) -> Vec<Address> {
+        let tcp = addresses_of(&self.tcp).into_iter().map(Address::Tcp);
+        let path = |listener: &UnixListener| listener.local_addr().ok()?.as_pathname().map(Path::to_owned);
+        let unix = self.unix.iter().filter_map(path).map(Address::Unix);
+        tcp.chain(unix).chain(addresses_of(&self.tls).into_iter().map(Address::Tls)).collect()
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// In the clear.
+    Tcp(SocketAddr),
+    /// On a Unix socket.
+    Unix(PathBuf),
+    /// With TLS.
+    Tls(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) | Self::Tls(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Listens on the addresses that a setting names. A connection is closed when its client takes nothing for
+/// [`WRITE_TIMEOUT`].
 ///
 /// # Errors
 /// If an address cannot be listened on.
 pub fn bind(key: &str, addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
     let bind = |address: &String| {
-        let cannot = || {
-            format!(
-                "cannot listen on {address}: if another program uses it, stop that program or change {key}"
-            )
-        };
-        let listener = TcpListener::bind(address).with_context(cannot)?;
-        // Connections inherit it. Linux also counts the time in which a client acknowledges, but has no room.
-        set_tcp_user_timeout(&listener, WRITE_TIMEOUT.as_millis() as u32)
-            .with_context(|| format!("cannot set TCP_USER_TIMEOUT on {address}"))?;
-        Ok(listener)
+        let listener = listen(key, address)?;
+        cut_off_silent_clients(&listener).map(|()| listener)
     };
     addresses.iter().map(bind).collect()
+}
+
+fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "a port below 1024 needs a permission: AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, or a socket unit".to_owned()
+            }
+            _ => format!("if another program uses it, stop that program or change {key}"),
+        };
+        anyhow::Error::from(error).context(format!("cannot listen on {address}: {advice}"))
+    })
+}
+
+fn cut_off_silent_clients(listener: &TcpListener) -> anyhow::Result<()> {
+    // Connections inherit it. Linux also counts the time in which a client acknowledges, but has no room.
+    set_tcp_user_timeout(listener, WRITE_TIMEOUT.as_millis() as u32).context("cannot set TCP_USER_TIMEOUT")
 }
 
 /// Where they listen.
@@ -79,11 +163,17 @@ pub fn bind_control(data_dir: &Path) -> anyhow::Result<UnixListener> {
 ///
 /// # Errors
 /// If one answers nothing.
-pub async fn require_answers(addresses: &[SocketAddr], control: &Path) -> anyhow::Result<()> {
+pub async fn require_answers(addresses: &[Address]) -> anyhow::Result<()> {
     for address in addresses {
-        require_answer(|| TcpStream::connect(reachable(*address)), &address.to_string()).await?;
+        let name = address.to_string();
+        match address {
+            Address::Tcp(address) | Address::Tls(address) => {
+                require_answer(|| TcpStream::connect(reachable(*address)), &name).await?;
+            }
+            Address::Unix(path) => require_answer(|| UnixStream::connect(path), &name).await?,
+        }
     }
-    require_answer(|| UnixStream::connect(control), &control.display().to_string()).await
+    Ok(())
 }
 
 async fn require_answer<S, C>(connect: impl Fn() -> C, listener: &str) -> anyhow::Result<()>

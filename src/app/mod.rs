@@ -3,14 +3,18 @@
 //!
 //! Everything is bound and checked in `build`; `run_until` only waits. No rule lives here.
 
+mod activation;
+mod certificate;
 mod descriptors;
 mod listeners;
+mod reload;
 mod supervisor;
 mod systemd;
+mod unix_socket;
 
 use std::{
     future::pending,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
     thread,
@@ -20,12 +24,18 @@ use std::{
 use actix_web::{dev::Server, web};
 use anyhow::{Context, bail, ensure};
 use futures_util::{FutureExt, future::join_all};
-use tokio::runtime::Runtime;
+use rustls::ServerConfig;
+use tokio::{runtime::Runtime, sync::watch};
 
-pub use self::listeners::CONTROL_SOCKET;
-use self::supervisor::Supervisor;
+pub use self::{activation::PassedSockets, listeners::CONTROL_SOCKET, reload::Reload, systemd::Reloading};
+use self::{
+    certificate::Certificate,
+    listeners::{Address, Listeners},
+    supervisor::Supervisor,
+    unix_socket::SocketFile,
+};
 use crate::{
-    config::Config,
+    config::{Config, ConfigError, MAX_SOCKET_PATH},
     domain::{clock::Clock, time::Millis},
     http::{self, WORKER_PART, Workers},
     logs,
@@ -75,6 +85,8 @@ pub struct Environment {
     pub tick: Duration,
     /// Whether the server may begin with a new database where an earlier one is missing.
     pub allows_new_database: bool,
+    /// The sockets that the service manager has opened.
+    pub sockets: PassedSockets,
 }
 
 impl Default for Environment {
@@ -85,6 +97,7 @@ impl Default for Environment {
             ports: Ports::default(),
             tick: Duration::from_secs(1),
             allows_new_database: false,
+            sockets: PassedSockets::default(),
         }
     }
 }
@@ -94,8 +107,11 @@ pub struct Application {
     core: Arc<Core>,
     servers: Vec<(&'static str, Server)>,
     workers: Workers,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     metrics_addresses: Vec<SocketAddr>,
+    socket_files: Vec<SocketFile>,
+    certificate: Option<Arc<Certificate>>,
+    is_serving: watch::Sender<bool>,
     tasks: Tasks,
     supervisor: Supervisor,
     background: Runtime,
@@ -108,11 +124,12 @@ impl Application {
     /// # Errors
     /// Whatever keeps the server from starting, in words for the operator.
     pub fn build(config: Config, environment: Environment) -> anyhow::Result<Self> {
-        let Environment { clock, dns, ports, tick, allows_new_database } = environment;
+        let Environment { clock, dns, ports, tick, allows_new_database, sockets } = environment;
         if !allows_new_database {
             require_database(&config.data_dir)?;
         }
         let descriptors = descriptors::share_out(http::worker_threads(&config))?;
+        let certificate = certificate::read(&config.http.tls)?.map(Certificate::new);
         let config = Arc::new(config);
         let background = background_runtime()?;
         let supervisor = Supervisor::new(background.handle().clone());
@@ -139,33 +156,62 @@ impl Application {
         let state = http::State::new(core.clone(), mailer.clone(), sms.clone(), background.handle().clone())?;
         let state = web::Data::new(state);
         let tasks = Tasks { core: core.clone(), homeservers, mailer, sms, tick };
-        let listeners = listeners::bind("http.listen", &config.http.listen)?;
+        let listeners = Listeners::open(&config.http, sockets)?;
         let metrics = listeners::bind("http.metrics_listen", &config.http.metrics_listen)?;
         let control = listeners::bind_control(&config.data_dir)?;
-        let (addresses, metrics_addresses) =
-            (listeners::addresses_of(&listeners), listeners::addresses_of(&metrics));
+        let (addresses, metrics_addresses) = (listeners.addresses(), listeners::addresses_of(&metrics));
         let workers = Workers::default();
+        let Listeners { tcp, unix, tls, files: socket_files } = listeners;
+        let served = http::Listeners { tcp, unix, tls: with_tls(tls, certificate.as_ref())? };
         let mut servers = vec![
             (
                 "HTTP server",
-                http::serve(state.clone(), listeners, workers.clone(), descriptors.connections_per_worker)?,
+                http::serve(state.clone(), served, workers.clone(), descriptors.connections_per_worker)?,
             ),
             ("control socket", http::control::serve(state.clone(), control)?),
         ];
         if !metrics.is_empty() {
             servers.push(("metrics listener", http::metrics::serve(state, metrics)?));
         }
-        Ok(Self { core, servers, workers, addresses, metrics_addresses, tasks, supervisor, background })
+        Ok(Self {
+            core,
+            servers,
+            workers,
+            addresses,
+            metrics_addresses,
+            socket_files,
+            certificate,
+            is_serving: watch::Sender::new(false),
+            tasks,
+            supervisor,
+            background,
+        })
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where it listens with TCP, in the clear and then with TLS.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let tcp = |address: &Address| match address {
+            Address::Tcp(address) | Address::Tls(address) => Some(*address),
+            Address::Unix(_) => None,
+        };
+        self.addresses.iter().filter_map(tcp).collect()
     }
 
     /// Where it shows what monitoring may count.
     pub fn metrics_addresses(&self) -> &[SocketAddr] {
         &self.metrics_addresses
+    }
+
+    /// What puts a changed configuration into effect while the server runs.
+    pub fn reload(&self) -> Reload {
+        Reload {
+            in_force: Config::clone(&self.core.config),
+            core: self.core.clone(),
+            mailer: self.tasks.mailer.clone(),
+            sms: self.tasks.sms.clone(),
+            certificate: self.certificate.clone(),
+            is_serving: self.is_serving.subscribe(),
+        }
     }
 
     /// Answers requests until `stop` is ready or a part ends, then finishes the requests that have begun and
@@ -174,8 +220,19 @@ impl Application {
     /// # Errors
     /// If a part ends before `stop` is ready, so that the service manager notices and starts the server again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, servers, workers, addresses, metrics_addresses, tasks, mut supervisor, background } =
-            self;
+        let Self {
+            core,
+            servers,
+            workers,
+            addresses,
+            metrics_addresses,
+            socket_files,
+            certificate,
+            is_serving,
+            tasks,
+            mut supervisor,
+            background,
+        } = self;
         let handles: Vec<_> = servers.iter().map(|(_, server)| server.handle()).collect();
         for (name, server) in servers {
             supervisor.watch(name, async {
@@ -184,19 +241,25 @@ impl Application {
                     .context("it cannot run; is the limit of open files (ulimit -n, LimitNOFILE=) too low?")
             });
         }
+        if let Some(certificate) = certificate {
+            let watch = certificate::watch(certificate, core.clock.clone(), tasks.tick);
+            supervisor.watch_until_drain(certificate::PART, watch.map(Ok));
+        }
         for (name, task) in tasks.all(&supervisor.stop()) {
             supervisor.watch(name, task.map(Ok));
         }
         watch_threads(&mut supervisor, core.clone(), workers.clone());
-        let listening = [addresses.clone(), metrics_addresses.clone()].concat();
+        let control = Address::Unix(core.config.data_dir.join(CONTROL_SOCKET));
+        let others = metrics_addresses.iter().copied().map(Address::Tcp).chain([control]);
+        let listening: Vec<Address> = addresses.iter().cloned().chain(others).collect();
         supervisor.watch_until_drain(HEALTH_PART, {
             let core = core.clone();
             async move {
                 parts::panic_if_asked(HEALTH_PART);
-                let control = core.config.data_dir.join(CONTROL_SOCKET);
-                listeners::require_answers(&listening, &control).await?;
+                listeners::require_answers(&listening).await?;
                 log_start(&core, &addresses, &metrics_addresses);
                 announce(&core.config, &addresses);
+                is_serving.send_replace(true);
                 systemd::feed_watchdog(core, workers).await;
                 pending().await
             }
@@ -214,10 +277,32 @@ impl Application {
             // The relay gets time to acknowledge a mail, or the next start would send it again.
             outcome.and(supervisor.drain(requests, limit).await)
         });
+        drop(socket_files);
         background.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
         core.logs.close();
         close_database(core);
         outcome
+    }
+}
+
+/// The listeners with TLS, and the TLS that they use.
+fn with_tls(
+    listeners: Vec<TcpListener>,
+    certificate: Option<&Arc<Certificate>>,
+) -> anyhow::Result<Option<(Vec<TcpListener>, ServerConfig)>> {
+    match (certificate, listeners.is_empty()) {
+        (None, true) => Ok(None),
+        (Some(certificate), false) => Ok(Some((listeners, certificate.tls()?))),
+        (None, false) => Err(ConfigError(vec![
+            "the service manager passes a socket with the name 'tls': set http.tls.certificate_file and http.tls.key_file".to_owned(),
+        ])
+        .into()),
+        (Some(_), true) => {
+            tracing::warn!(
+                "http.tls.certificate_file is set, but the server listens nowhere with TLS: set http.tls.listen"
+            );
+            Ok(None)
+        }
     }
 }
 
@@ -234,7 +319,7 @@ fn watch_threads(supervisor: &mut Supervisor, core: Arc<Core>, workers: Workers)
 }
 
 /// Logs what runs here, with what.
-fn log_start(core: &Core, listen: &[SocketAddr], metrics_listen: &[SocketAddr]) {
+fn log_start(core: &Core, listen: &[Address], metrics_listen: &[SocketAddr]) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = %core.config.source,
@@ -248,10 +333,11 @@ fn log_start(core: &Core, listen: &[SocketAddr], metrics_listen: &[SocketAddr]) 
 }
 
 /// Tells the operator and the service manager that requests are answered.
-fn announce(config: &Config, addresses: &[SocketAddr]) {
+fn announce(config: &Config, addresses: &[Address]) {
     let (server_name, public_base_url) = (&config.server_name, &config.public_base_url);
     for address in addresses {
-        tracing::info!(server_name, public_base_url, %address, "serving");
+        let tls = matches!(address, Address::Tls(_));
+        tracing::info!(server_name, public_base_url, tls, %address, "serving");
     }
     systemd::ready();
 }
@@ -279,12 +365,12 @@ fn tasks_shutdown_timeout(config: &Config) -> Duration {
 /// What is wrong.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let socket = config.data_dir.join(CONTROL_SOCKET);
-    // `sun_path` in unix(7).
     ensure!(
-        socket.as_os_str().len() < 108,
-        "data_dir: {} is too long for the operator's socket in it, whose path may have 107 bytes; choose a shorter one",
+        socket.as_os_str().len() <= MAX_SOCKET_PATH,
+        "data_dir: {} is too long for the operator's socket in it, whose path may have {MAX_SOCKET_PATH} bytes; choose a shorter one",
         config.data_dir.display()
     );
+    certificate::read(&config.http.tls)?;
     Clients::new(config, &Arc::new(Dns::system()), 1).map(|_| ())
 }
 

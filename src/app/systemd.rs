@@ -35,6 +35,26 @@ pub fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }
 
+/// Says that the configuration is being reloaded, until it is dropped.
+pub struct Reloading(());
+
+impl Reloading {
+    /// Says so. Must be said only by a server that is ready.
+    pub fn begin() -> Self {
+        // `Type=notify-reload` wants the time, to know that this is about its signal.
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+        }
+        Self(())
+    }
+}
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        ready();
+    }
+}
+
 /// Runs `open`, and extends the start timeout whenever a step of a repair or migration is over.
 pub fn extend_start_timeout<T>(open: impl FnOnce() -> T) -> T {
     let (opened, waiting) = mpsc::channel::<()>();

@@ -10,7 +10,7 @@ use std::{
     io::{self, Write},
     os::fd::AsFd,
     panic::PanicHookInfo,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -58,12 +58,36 @@ pub fn start(log: &Log) -> anyhow::Result<Flush> {
         .log_internal_errors(false)
         .with_writer(QueueWriters(format));
     match format {
-        LogFormat::Text => subscriber.with_ansi(false).init(),
-        LogFormat::Json => subscriber.json().init(),
-        LogFormat::Journald => subscriber.with_ansi(false).without_time().init(),
+        LogFormat::Text => {
+            let subscriber = subscriber.with_ansi(false).with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter).map_err(Into::into)));
+            subscriber.init();
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter).map_err(Into::into)));
+            subscriber.init();
+        }
+        LogFormat::Journald => {
+            let subscriber = subscriber.with_ansi(false).without_time().with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter).map_err(Into::into)));
+            subscriber.init();
+        }
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(Flush)
+}
+
+/// Changes what the log shows. The type of a subscriber depends on its format, so this is a closure.
+static SET_FILTER: OnceLock<Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>> = OnceLock::new();
+
+/// Shows another level from now on.
+pub fn set_level(log: &Log) -> anyhow::Result<()> {
+    let filter = filter(log)?;
+    SET_FILTER.get().map_or(Ok(()), |set| set(filter))
 }
 
 /// Logs where a panic was, but not its message, which may quote an address.

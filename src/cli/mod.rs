@@ -178,7 +178,7 @@ pub fn run() -> ExitCode {
 
 fn execute(command: TopCommand) -> anyhow::Result<()> {
     match command {
-        TopCommand::Serve { with, new } => serve::serve(with.load_for_server()?, new),
+        TopCommand::Serve { with, new } => serve::serve(&with, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
         TopCommand::Init(arguments) => init::init(arguments),

@@ -1,5 +1,5 @@
-//! What signals do: SIGTERM and SIGINT drain a running server and abort one that starts or drains. SIGHUP and
-//! SIGUSR1 only leave a line in the log.
+//! What signals do: SIGTERM and SIGINT drain a running server and abort one that starts or drains. SIGHUP has the
+//! configuration reloaded. SIGUSR1 only leaves a line in the log.
 
 use std::{
     process,
@@ -15,7 +15,7 @@ use tokio::{
     runtime::Builder,
     select,
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
 };
 
 use super::logging;
@@ -31,6 +31,7 @@ const EXIT_BY_SIGNAL: i32 = 128;
 pub struct Signals {
     is_serving: Arc<AtomicBool>,
     stopped: oneshot::Receiver<()>,
+    hangups: mpsc::Receiver<()>,
 }
 
 impl Signals {
@@ -41,8 +42,10 @@ impl Signals {
     pub fn start() -> anyhow::Result<Self> {
         let is_serving = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = oneshot::channel();
+        // One that arrives during a reload asks for another one, and so do ten.
+        let (hangup, hangups) = mpsc::channel(1);
         let runtime = Builder::new_current_thread().enable_io().build().context("cannot wait for signals")?;
-        let (ignored, ending) = {
+        let (others, ending) = {
             let _entered = runtime.enter();
             (
                 [signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?],
@@ -54,17 +57,24 @@ impl Signals {
             let is_serving = is_serving.clone();
             move || {
                 parts::panic_if_asked(PART);
-                runtime.block_on(async { join!(ignore(ignored), stop_or_abort(ending, &is_serving, stop)) });
+                runtime.block_on(async {
+                    join!(reload_or_ignore(others, hangup), stop_or_abort(ending, &is_serving, stop))
+                });
             }
         };
         parts::spawn_thread(PART, || {}, wait)?;
-        Ok(Self { is_serving, stopped })
+        Ok(Self { is_serving, stopped, hangups })
     }
 
     /// From now on, the first SIGTERM or SIGINT drains the server. Called before the server answers anything:
     /// whoever has heard from it may stop it.
     pub fn serving(&self) {
         self.is_serving.store(true, Ordering::Release);
+    }
+
+    /// Gets an item for each SIGHUP. Can be called once.
+    pub fn hangups(&mut self) -> mpsc::Receiver<()> {
+        std::mem::replace(&mut self.hangups, mpsc::channel(1).1)
     }
 
     /// Waits for the first SIGTERM or SIGINT. The second one ends the process at once.
@@ -76,11 +86,11 @@ impl Signals {
     }
 }
 
-async fn ignore([mut hangup, mut user_defined]: [Signal; 2]) {
+async fn reload_or_ignore([mut hangup, mut user_defined]: [Signal; 2], reload: mpsc::Sender<()>) {
     loop {
         select! {
             _ = hangup.recv() => {
-                tracing::warn!("SIGHUP reloads nothing yet; restart to read the configuration again");
+                let _ = reload.try_send(());
             }
             _ = user_defined.recv() => tracing::info!("SIGUSR1 does nothing"),
         }

@@ -3,10 +3,7 @@
 //! Each problem names the key and says what to do. `app` reads the files that the configuration names when the
 //! server starts.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{net::IpAddr, path::Path};
 
 use super::{Config, ConfigError, SmtpSecurity, is_brand};
 use crate::domain::{ids::RoomId, invitation::MAX_SHOWN_CHARACTERS, server_name::ServerName};
@@ -109,19 +106,7 @@ impl Config {
                 "log.level: '{level}' is not a level; write error, warn, info, debug, trace or off, or filters such as 'info,bindery::remote=debug'"
             ),
         );
-        require(
-            !self.http.listen.is_empty(),
-            "http.listen: name at least one address, like '127.0.0.1:8090'".to_owned(),
-        );
-        let listening =
-            [("http.listen", &self.http.listen), ("http.metrics_listen", &self.http.metrics_listen)];
-        for (key, addresses) in listening {
-            for address in addresses {
-                let problem =
-                    format!("{key}: '{address}' is not an address with a port, like '127.0.0.1:8090'");
-                require(address.parse::<SocketAddr>().is_ok(), problem);
-            }
-        }
+        self.http.listen_problems().into_iter().for_each(|problem| require(false, problem));
         self.wrong_periods().for_each(|problem| require(false, problem));
         self.wrong_backups().into_iter().for_each(|problem| require(false, problem));
         self.operator.problems().into_iter().for_each(|problem| require(false, problem));

@@ -4,12 +4,14 @@
 //! environment, and `check` validates the values. All other code gets its settings from here.
 
 mod backup;
+mod changes;
 mod check;
 mod document;
 mod example;
 mod invites;
 mod kinds;
 mod limits;
+mod listen;
 mod load;
 mod lookup;
 mod privacy;
@@ -29,9 +31,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     backup::Backup,
+    changes::{Changes, RELOADABLE},
     example::example,
     invites::Invites,
     limits::Limits,
+    listen::{ListenOn, MAX_SOCKET_PATH, Tls},
     load::load,
     lookup::{HomeserverBudget, Lookup, NetworkBudget},
     privacy::{LookupLog, Operator, Privacy, Processor},
@@ -97,15 +101,17 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Addresses and ports to listen on; put a reverse proxy with TLS in front of them.
+    /// Addresses and ports to listen on, or sockets like "unix:/run/bindery/http.sock"; put a reverse proxy with TLS in front of them.
     pub listen: Vec<String>,
     /// The number of threads that answer requests; 0 means one for each processor.
     pub workers: usize,
-    /// Networks of the reverse proxies whose X-Forwarded-For header this server trusts.
+    /// Networks of the reverse proxies whose X-Forwarded-For header this server trusts; it also trusts whoever can use a Unix socket.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Addresses and ports that serve GET /metrics in the Prometheus format, /health and /ready, for your monitoring only; none by default.
     pub metrics_listen: Vec<String>,
+    /// TLS without a reverse proxy.
+    pub tls: Tls,
 }
 
 /// The homeservers whose users may use this server, and how this server connects to them.
@@ -282,6 +288,7 @@ impl Default for Http {
             workers: 0,
             trusted_proxies: loopback.into(),
             metrics_listen: Vec::new(),
+            tls: Tls::default(),
         }
     }
 }

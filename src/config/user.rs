@@ -1,4 +1,4 @@
-//! The users in `/etc/passwd`: for messages about access, and for files that root gives away.
+//! The users and groups in `/etc/passwd` and `/etc/group`: for messages about access, and for files that root gives away.
 
 use std::fs;
 
@@ -18,6 +18,17 @@ pub fn ids_of(user: &str) -> Option<(u32, u32)> {
 pub fn name_of(user: u32) -> String {
     let found = users().into_iter().find(|(_, uid, _)| *uid == user);
     found.map_or_else(|| format!("#{user}"), |(name, ..)| name)
+}
+
+/// The name of a group, or `#` and the number.
+pub fn group_name(group: u32) -> String {
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(group)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("#{group}"))
 }
 
 /// Each user with its number and that of its group. The C library's functions would load the name service of the

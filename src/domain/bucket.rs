@@ -48,6 +48,11 @@ impl Pace {
         Duration::from_micros(self.micros(self.burst))
     }
 
+    /// How many microseconds it takes to refill one.
+    pub fn micros_for_one(self) -> f64 {
+        self.period as f64 / self.refill as f64
+    }
+
     /// A third of the bucket, see [`Bucket::take_leaving`].
     pub fn third(self) -> u64 {
         self.burst / 3
@@ -136,6 +141,13 @@ impl Bucket {
     pub fn no_emptier_than(self, to_fill: Duration, now: Millis) -> Self {
         let to_fill = u64::try_from(to_fill.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.min(micros(now).saturating_add(to_fill)))
+    }
+
+    /// The same bucket if filling it takes `times` as long from now on.
+    pub fn stretched(self, times: f64, now: Millis) -> Self {
+        let now = micros(now);
+        let missing = self.0.saturating_sub(now) as f64 * times;
+        Self(now.saturating_add(missing as u64))
     }
 
     /// Whether it is full. A full bucket need not be kept: it equals a new one.

@@ -4,14 +4,17 @@
 //! accepted terms.
 
 use std::{
+    any::Any,
     future::{Ready, ready},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use actix_web::{
     FromRequest, HttpRequest,
-    dev::Payload,
-    http::header::{AUTHORIZATION, HeaderMap, HeaderValue, X_FORWARDED_FOR},
+    dev::{Extensions, Payload},
+    http::header::{AUTHORIZATION, HeaderValue, X_FORWARDED_FOR},
+    rt::net::UnixStream,
     web::Data,
 };
 use serde::Deserialize;
@@ -30,13 +33,60 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Caller(IpAddr);
 
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+enum Peer {
+    /// A client, or a proxy.
+    Address(IpAddr),
+    /// A proxy: the mode of the socket decides who can connect.
+    UnixSocket,
+    /// A client that has closed its connection, so that the system no longer knows its address.
+    Gone,
+}
+
+/// Marks the connections that came through a Unix socket.
+struct ThroughUnixSocket;
+
+/// Called with each new connection and its data.
+pub fn mark_unix_socket(connection: &dyn Any, data: &mut Extensions) {
+    if connection.is::<UnixStream>() {
+        data.insert(ThroughUnixSocket);
+    }
+}
+
+impl Peer {
+    fn of(request: &HttpRequest) -> Self {
+        match request.peer_addr() {
+            Some(address) => Self::Address(address.ip()),
+            None if request.conn_data::<ThroughUnixSocket>().is_some() => Self::UnixSocket,
+            None => Self::Gone,
+        }
+    }
+
+    fn is_trusted(self, config: &Config) -> bool {
+        match self {
+            Self::Address(address) => config.trusts(address),
+            Self::UnixSocket => true,
+            Self::Gone => false,
+        }
+    }
+
+    fn address(self) -> IpAddr {
+        match self {
+            Self::Address(address) => address,
+            Self::UnixSocket => Ipv4Addr::LOCALHOST.into(),
+            Self::Gone => Ipv4Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
 impl Caller {
-    /// The caller of a request from `peer` with these headers.
-    pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, config: &Config) -> Self {
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    /// The caller of a request.
+    pub fn of(request: &HttpRequest, config: &Config) -> Self {
+        let peer = Peer::of(request);
         // Read bytes, because a client can put anything in front of the proxy's own entry, and it need not be
         // text.
-        let mut lines = headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let mut lines = request.headers().get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes);
         let first = lines.next().unwrap_or_default();
         let Some(second) = lines.next() else { return Self(client_address(peer, first, config)) };
         // Several header lines are one list (RFC 9110 section 5.3).
@@ -60,23 +110,41 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self::of(request.peer_addr(), request.headers(), config(request))))
+        ready(Ok(Self::of(request, config(request))))
     }
 }
 
 /// The rightmost address that is not a trusted proxy. The peer itself is the rightmost of all.
-fn client_address(peer: IpAddr, forwarded: &[u8], config: &Config) -> IpAddr {
-    let mut client = peer;
+fn client_address(peer: Peer, forwarded: &[u8], config: &Config) -> IpAddr {
+    let (mut client, mut is_proxy) = (peer.address(), peer.is_trusted(config));
     for entry in forwarded.rsplit(|byte| *byte == b',') {
-        if !config.trusts(client) {
+        if !is_proxy {
             break;
         }
         let Some(address) = std::str::from_utf8(entry.trim_ascii()).ok().and_then(forwarded_address) else {
             break;
         };
-        client = address;
+        (client, is_proxy) = (address, config.trusts(address));
     }
     client
+}
+
+/// Warns once of a proxy that does not send X-Forwarded-For. A server whose URL is http, or that has TLS of its own,
+/// need not have a proxy.
+pub fn warn_of_silent_proxy(request: &HttpRequest, config: &Config) {
+    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+    if HAS_WARNED.load(Ordering::Relaxed)
+        || request.headers().contains_key(X_FORWARDED_FOR)
+        || request.app_config().secure()
+        || !config.public_base_url.starts_with("https://")
+        || !Peer::of(request).is_trusted(config)
+        || HAS_WARNED.swap(true, Ordering::Relaxed)
+    {
+        return;
+    }
+    tracing::warn!(
+        "a request came from a trusted proxy without X-Forwarded-For: if the proxy does not send it, all callers share the rate limits of one address, so set it there; ignore this line if you sent the request on this machine yourself"
+    );
 }
 
 /// Parses an entry of X-Forwarded-For. Some proxies add the port; then an IPv6 address is in brackets.
@@ -191,9 +259,28 @@ fn config(request: &HttpRequest) -> &Config {
 mod tests {
     use super::*;
 
+    fn behind(peer: Peer, forwarded: &str) -> String {
+        client_address(peer, forwarded.as_bytes(), &Config::default()).to_string()
+    }
+
     fn client(peer: &str, forwarded: &str) -> String {
-        client_address(peer.parse().expect("an address"), forwarded.as_bytes(), &Config::default())
-            .to_string()
+        behind(Peer::Address(peer.parse().expect("an address")), forwarded)
+    }
+
+    #[test]
+    fn a_unix_socket_is_a_proxy_and_a_client_that_is_gone_is_not() {
+        let with = |peer, networks: &[&str]| {
+            let mut config = Config::default();
+            config.http.trusted_proxies =
+                networks.iter().map(|net| net.parse().expect("a network")).collect();
+            client_address(peer, b"198.51.100.1", &config).to_string()
+        };
+        assert_eq!(behind(Peer::UnixSocket, "198.51.100.1"), "198.51.100.1");
+        assert_eq!(behind(Peer::UnixSocket, "6.6.6.6, 198.51.100.1"), "198.51.100.1");
+        assert_eq!(behind(Peer::UnixSocket, ""), "127.0.0.1");
+        assert_eq!(with(Peer::UnixSocket, &[]), "198.51.100.1");
+        assert_eq!(behind(Peer::Gone, "198.51.100.1"), "0.0.0.0");
+        assert_eq!(with(Peer::Gone, &["0.0.0.0/0"]), "0.0.0.0");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use actix_web::{
 
 use super::{
     State,
-    caller::Caller,
+    caller::{Caller, warn_of_silent_proxy},
     request_id::{RequestId, RequestIds},
 };
 use crate::{
@@ -54,7 +54,8 @@ impl Counting {
     /// Counts a request on arrival.
     pub fn arrived(&self, request: &ServiceRequest) -> Arrived {
         let core = &self.state.core;
-        let ip = Caller::of(request.peer_addr(), request.headers(), &core.config).ip();
+        warn_of_silent_proxy(request.request(), &core.config);
+        let ip = Caller::of(request.request(), &core.config).ip();
         let day = Day::of(core.clock.now());
         let program = request.headers().get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
         let kind = kind(request.path());

@@ -16,13 +16,14 @@ mod request_id;
 mod routes;
 mod workers;
 
-use std::{net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{net::TcpListener, os::unix::net::UnixListener, sync::Arc, thread, time::Duration};
 
 use actix_web::{
     App, HttpServer,
     dev::{Server, Service},
     web,
 };
+use rustls::ServerConfig;
 
 use self::{counting::Counting, error::ApiError, pages::Pages};
 pub use self::{
@@ -82,13 +83,26 @@ pub fn worker_threads(config: &Config) -> usize {
     }
 }
 
+/// The head of a request may take this long, and before it a TLS handshake.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The sockets on which clients are served.
+pub struct Listeners {
+    /// In the clear.
+    pub tcp: Vec<TcpListener>,
+    /// For a reverse proxy on this machine.
+    pub unix: Vec<UnixListener>,
+    /// With this TLS.
+    pub tls: Option<(Vec<TcpListener>, ServerConfig)>,
+}
+
 /// Makes the server that answers on `listeners` while it is polled. Its workers join `workers` when they start.
 ///
 /// # Errors
 /// If a listener cannot be used.
 pub fn serve(
     state: web::Data<State>,
-    listeners: Vec<TcpListener>,
+    Listeners { tcp, unix, tls }: Listeners,
     workers: Workers,
     connections_per_worker: usize,
 ) -> std::io::Result<Server> {
@@ -117,13 +131,25 @@ pub fn serve(
     let mut server = HttpServer::new(app)
         .workers(threads)
         .max_connections(connections_per_worker)
-        .client_request_timeout(Duration::from_secs(10))
+        // A handshake takes a place like any other connection. A lower limit here would make all listeners wait.
+        .max_connection_rate(connections_per_worker)
+        .tls_handshake_timeout(HEAD_TIMEOUT)
+        .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(Duration::from_secs(2))
         .keep_alive(Duration::from_secs(75))
         .shutdown_timeout(30)
+        .on_connect(caller::mark_unix_socket)
         .disable_signals();
-    for listener in listeners {
+    for listener in tcp {
         server = server.listen(listener)?;
+    }
+    for listener in unix {
+        server = server.listen_uds(listener)?;
+    }
+    if let Some((listeners, tls)) = tls {
+        for listener in listeners {
+            server = server.listen_rustls_0_23(listener, tls.clone())?;
+        }
     }
     Ok(server.run())
 }

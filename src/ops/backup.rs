@@ -116,7 +116,7 @@ pub fn last_success(core: &Core) -> Result<Option<Millis>, Failure> {
 /// Whether `backup.directory` is set and the last backup is over two days old. A server without any has two days from
 /// its first start.
 pub fn is_overdue(core: &Core, now: Millis) -> Result<bool, Failure> {
-    let first_start = || core.editions.first().map(|edition| edition.published);
+    let first_start = || core.in_force().editions.first().map(|edition| edition.published);
     let since = last_success(core)?.or_else(first_start);
     let is_late = since.is_some_and(|since| now >= since.after(BACKUP_OVERDUE));
     Ok(core.config.backup.directory.is_some() && is_late)

@@ -23,11 +23,12 @@ pub mod x_matrix;
 
 use std::{io, sync::Arc, time::Duration};
 
+use arc_swap::{ArcSwap, Guard};
 use futures_util::future::BoxFuture;
 
 use self::address::session_locks::SessionLocks;
 use crate::{
-    config::Config,
+    config::{Config, Operator},
     domain::{
         clock::Clock,
         edition::Edition,
@@ -109,9 +110,31 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What a reload replaces, as a whole.
+pub struct InForce {
+    /// Who is responsible for the server.
+    pub operator: Operator,
+    /// The editions of the privacy notice. The last one is in force.
+    pub editions: Vec<Edition>,
+    /// The documents that an account must accept.
+    pub terms: Vec<Required>,
+}
+
+impl InForce {
+    fn by(config: &Config, editions: Vec<Edition>) -> Self {
+        let terms = privacy_notice::Planned::by(config).required(&editions);
+        Self { operator: config.operator.clone(), editions, terms }
+    }
+
+    /// The number of the latest edition. The required documents change only with it.
+    fn edition(&self) -> u64 {
+        self.editions.last().map_or(0, |latest| latest.number)
+    }
+}
+
 /// The parts that operations share.
 pub struct Core {
-    /// The configuration.
+    /// The configuration at the start. What a reload changes is not read here ([`crate::config::RELOADABLE`]).
     pub config: Arc<Config>,
     /// The database.
     pub store: Store,
@@ -119,10 +142,7 @@ pub struct Core {
     pub logs: Arc<Logs>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The editions of the privacy notice. The last one is in force.
-    pub editions: Vec<Edition>,
-    /// The documents that an account must accept.
-    pub terms: Vec<Required>,
+    in_force: ArcSwap<InForce>,
     homeservers: Arc<dyn Homeservers>,
     names: Vec<String>,
     session_key: Key32,
@@ -171,7 +191,7 @@ impl Core {
         let budgets =
             lookup::budget::Budgets::load(&config.lookup, &session_key, &store, metrics.clone()).await?;
         let editions = store.read().editions()?;
-        let terms = privacy_notice::Planned::by(&config).required(&editions);
+        let in_force = ArcSwap::from_pointee(InForce::by(&config, editions));
         let on_lost: OnLost = {
             let metrics = metrics.clone();
             Box::new(move |log, rows| metrics.count_lost_log_rows(log.as_str(), rows))
@@ -186,8 +206,7 @@ impl Core {
             store,
             logs,
             clock,
-            editions,
-            terms,
+            in_force,
             homeservers,
             names,
             session_key,
@@ -217,6 +236,11 @@ impl Core {
         work: impl FnOnce(&mut Writes<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         self.store.try_write(work).await
+    }
+
+    /// What is in force now. A request that needs it twice keeps it, because a reload may come in between.
+    pub fn in_force(&self) -> Guard<Arc<InForce>> {
+        self.in_force.load()
     }
 
     /// Waits until the store accepts no more writes, see [`Store::failed`].

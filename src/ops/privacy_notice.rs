@@ -1,6 +1,8 @@
 //! The privacy notice: publishing a changed one, and which documents accounts must accept (design, P17).
 //! [`crate::domain::edition`] decides which change requires a new consent.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
         terms::{Document, Required, Terms, Text},
         time::Millis,
     },
-    ops::{Core, Failure},
+    ops::{Core, Failure, InForce},
     store::{ReadOnly, Scan, Store, StoreError, Tables, Transaction},
 };
 
@@ -26,7 +28,8 @@ const ACCOUNTS_BATCH: usize = 1000;
 /// Publishes the notice. Adds an edition if the facts or the texts differ from the latest one.
 pub async fn publish(store: &Store, facts: Facts, texts: Texts, now: Millis) -> Result<(), StoreError> {
     let history = store.read().editions()?;
-    // Only a start publishes, so this check cannot race. A start that changes nothing need not write.
+    // The start publishes, then one reload after the other, so this check cannot race. What changes nothing need not
+    // write.
     if let Some(latest) = history.last()
         && latest.facts == facts
         && store.read().edition_texts(latest.number)? == texts
@@ -35,6 +38,13 @@ pub async fn publish(store: &Store, facts: Facts, texts: Texts, now: Millis) -> 
     }
     let edition = Edition::following(&history, facts, now);
     store.write(move |tables| tables.put_edition(&edition, &texts)).await
+}
+
+/// Publishes the notice of a changed configuration on the running server. Accounts must accept it from now on.
+pub async fn republish(core: &Core, config: &Config, texts: Texts) -> Result<(), Failure> {
+    publish(&core.store, config.notice().facts, texts, core.clock.now()).await?;
+    core.in_force.store(Arc::new(InForce::by(config, core.store.read().editions()?)));
+    Ok(())
 }
 
 /// The texts of an edition. Empty if there is no such edition.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use lettre::{
     Message,
     address::Envelope,
@@ -21,8 +22,9 @@ use tokio_rustls::TlsConnector;
 pub use super::relay::ConnectionPermit;
 use super::{
     dns::Dns,
-    mail_headers::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, reply_to, sender},
-    mail_text::{About, Account, Invitation, Rendered, Texts, Validation, Variables, Visit},
+    letterhead::Letterhead,
+    mail_headers::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost},
+    mail_text::{About, Account, Invitation, Rendered, Validation, Variables, Visit},
     password::read_password,
     relay::{Asker, Connector, Relay, RelayError, Security, Stage, Terms},
     spool::Spool,
@@ -129,13 +131,9 @@ impl From<&RelayError> for MailError {
 /// Composes and sends mails.
 pub struct Mailer {
     transport: Transport,
-    from: Mailbox,
-    reply_to: Option<Mailbox>,
-    texts: Texts,
+    letterhead: ArcSwap<Letterhead>,
     server_name: String,
     base_url: String,
-    operator: Option<String>,
-    contact: Option<String>,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -150,17 +148,18 @@ impl Mailer {
     /// # Errors
     /// If a file cannot be read, a template does not render, or the sender is not a mailbox.
     pub fn new(config: &Config, dns: Arc<Dns>) -> anyhow::Result<Self> {
-        let from = sender(config)?;
+        let letterhead = ArcSwap::from_pointee(Letterhead::load(config)?);
         let transport = match config.mail.transport {
             MailTransport::Smtp => Transport::Smtp(Box::new(smtp(config, dns)?)),
             MailTransport::Directory => Transport::Directory(Spool::new(config.mail_directory(), "eml")),
         };
-        let texts = Texts::load(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
         let (server_name, base_url) = (config.server_name.clone(), config.public_base_url.clone());
-        let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let (operator, contact) = (said(&config.operator.name), said(&config.operator.contact));
-        let reply_to = reply_to(config);
-        Ok(Self { transport, from, reply_to, texts, server_name, base_url, operator, contact, metrics: None })
+        Ok(Self { transport, letterhead, server_name, base_url, metrics: None })
+    }
+
+    /// Writes with this letterhead from now on.
+    pub fn set_letterhead(&self, letterhead: Letterhead) {
+        self.letterhead.store(Arc::new(letterhead));
     }
 
     /// Counts the mails there.
@@ -309,7 +308,8 @@ impl Mailer {
         brand: Option<&str>,
         about: About<'_>,
     ) -> Result<Message, MailError> {
-        let (from, me) = (self.from.to_string(), self.me());
+        let letterhead = self.letterhead.load();
+        let (from, me) = (letterhead.from.to_string(), self.me());
         let variables = Variables {
             to: to.as_str(),
             from: &from,
@@ -318,12 +318,12 @@ impl Mailer {
             stop,
             privacy: &format!("{}/privacy/{}", self.base_url, language.as_str()),
             server_name: &self.server_name,
-            operator: self.operator.as_deref(),
-            contact: self.contact.as_deref(),
+            operator: letterhead.operator.as_deref(),
+            contact: letterhead.contact.as_deref(),
             about,
         };
-        let rendered = self.texts.render(brand, language, &variables);
-        rendered.and_then(|rendered| self.compose(to, rendered, stop)).map_err(|error| {
+        let rendered = letterhead.texts.render(brand, language, &variables);
+        rendered.and_then(|rendered| compose(&letterhead, to, rendered, stop)).map_err(|error| {
             tracing::warn!(%error, "a mail could not be composed");
             MailError::Permanent
         })
@@ -353,43 +353,45 @@ impl Mailer {
             sent => sent.map_err(|error| not_sent(&error)),
         }
     }
+}
 
-    /// A `Message-ID` with the sender's domain, because the name of the machine may not be public.
-    fn message_id(&self) -> anyhow::Result<String> {
-        let mut unique = [0; 16];
-        getrandom::fill(&mut unique).context("the operating system has no random numbers")?;
-        Ok(format!("<{}@{}>", url_text(&unique), self.from.email.domain()))
-    }
+/// A `Message-ID` with the sender's domain, because the name of the machine may not be public.
+fn message_id(from: &Mailbox) -> anyhow::Result<String> {
+    let mut unique = [0; 16];
+    getrandom::fill(&mut unique).context("the operating system has no random numbers")?;
+    Ok(format!("<{}@{}>", url_text(&unique), from.email.domain()))
+}
 
-    fn compose(&self, to: &Address, rendered: Rendered, stop: &str) -> anyhow::Result<Message> {
-        let (local, domain) = to.smtp().context("the address has no form for mail")?;
-        // The mail library would refuse marks and symbols that RFC 6531 allows. Our own grammar is checked already.
-        let to = lettre::Address::new_dangerous(local, domain);
-        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.clone()])?;
-        #[expect(clippy::disallowed_methods, reason = "mail programs sort by real time")]
-        let date = SystemTime::now();
-        let mut message = Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(None, to))
-            .envelope(envelope)
-            .subject(rendered.subject)
-            .date(date)
-            .message_id(Some(self.message_id()?))
-            .header(AutoSubmitted);
-        if let Some(reply_to) = &self.reply_to {
-            message = message.reply_to(reply_to.clone());
-        }
-        // RFC 8058 wants https.
-        if stop.starts_with("https://") {
-            message = message.header(ListUnsubscribe(stop.to_owned())).header(ListUnsubscribePost);
-        }
-        let text = SinglePart::plain(rendered.text);
-        Ok(match rendered.html {
-            Some(html) => message
-                .multipart(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html)))?,
-            None => message.singlepart(text)?,
-        })
+fn compose(letterhead: &Letterhead, to: &Address, rendered: Rendered, stop: &str) -> anyhow::Result<Message> {
+    let Letterhead { from, reply_to, .. } = letterhead;
+    let (local, domain) = to.smtp().context("the address has no form for mail")?;
+    // The mail library would refuse marks and symbols that RFC 6531 allows. Our own grammar is checked already.
+    let to = lettre::Address::new_dangerous(local, domain);
+    let envelope = Envelope::new(Some(from.email.clone()), vec![to.clone()])?;
+    #[expect(clippy::disallowed_methods, reason = "mail programs sort by real time")]
+    let date = SystemTime::now();
+    let mut message = Message::builder()
+        .from(from.clone())
+        .to(Mailbox::new(None, to))
+        .envelope(envelope)
+        .subject(rendered.subject)
+        .date(date)
+        .message_id(Some(message_id(from)?))
+        .header(AutoSubmitted);
+    if let Some(reply_to) = reply_to {
+        message = message.reply_to(reply_to.clone());
     }
+    // RFC 8058 wants https.
+    if stop.starts_with("https://") {
+        message = message.header(ListUnsubscribe(stop.to_owned())).header(ListUnsubscribePost);
+    }
+    let text = SinglePart::plain(rendered.text);
+    Ok(match rendered.html {
+        Some(html) => {
+            message.multipart(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html)))?
+        }
+        None => message.singlepart(text)?,
+    })
 }
 
 fn not_sent(error: &RelayError) -> MailError {

@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod homeservers;
 mod key_fetches;
 mod lengths;
+pub mod letterhead;
 pub mod mail;
 mod mail_headers;
 mod mail_lines;

@@ -5,6 +5,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::{
@@ -70,9 +71,8 @@ pub enum SmsError {
 /// Composes and sends messages.
 pub struct SmsGateway {
     transport: Transport,
-    texts: Environment<'static>,
+    texts: ArcSwap<SmsTexts>,
     countries: Vec<String>,
-    server_name: String,
     rehearsal: Rehearsal,
     metrics: Option<Arc<Metrics>>,
 }
@@ -94,19 +94,19 @@ impl SmsGateway {
             SmsTransport::Directory => Transport::Directory(Spool::new(config.sms_directory(), "txt")),
             SmsTransport::Http => Transport::Http(Box::new(HttpGateway::new(&config.sms, dns)?)),
         };
-        let texts = texts(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
-        let (countries, server_name) = (config.sms.countries.clone(), config.server_name.clone());
-        let rehearsal = Rehearsal::default();
-        let gateway = Self { transport, texts, countries, server_name, rehearsal, metrics: None };
-        for language in Language::ALL {
-            for (kind, values) in
-                [(Kind::Code, context! { code => "000000" }), (Kind::Visit, context! { link => "l" })]
-            {
-                let path = path(kind, language);
-                gateway.text(path, values).with_context(|| format!("{path} is wrong"))?;
-            }
-        }
-        Ok(gateway)
+        let texts = ArcSwap::from_pointee(SmsTexts::load(config)?);
+        Ok(Self {
+            transport,
+            texts,
+            countries: config.sms.countries.clone(),
+            rehearsal: Rehearsal::default(),
+            metrics: None,
+        })
+    }
+
+    /// Writes with these texts from now on.
+    pub fn set_texts(&self, texts: SmsTexts) {
+        self.texts.store(Arc::new(texts));
     }
 
     /// Counts the messages there.
@@ -187,7 +187,7 @@ impl SmsGateway {
         values: Value,
         code: &str,
     ) -> Result<(), SmsError> {
-        let text = self.text(path, values).map_err(|error| {
+        let text = self.texts.load().render(path, values).map_err(|error| {
             tracing::warn!(%error, "a message could not be composed");
             SmsError::GatewayUnavailable
         })?;
@@ -212,10 +212,36 @@ impl SmsGateway {
             }
         }
     }
+}
 
-    fn text(&self, path: &str, values: Value) -> anyhow::Result<String> {
+/// The texts of messages.
+pub struct SmsTexts {
+    templates: Environment<'static>,
+    server_name: String,
+}
+
+impl SmsTexts {
+    /// Reads and renders every template.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a template is wrong.
+    pub fn load(config: &Config) -> anyhow::Result<Self> {
+        let templates = templates(config.mail.templates_dir.as_deref(), &config.mail.default_brand)?;
+        let texts = Self { templates, server_name: config.server_name.clone() };
+        for language in Language::ALL {
+            for (kind, values) in
+                [(Kind::Code, context! { code => "000000" }), (Kind::Visit, context! { link => "l" })]
+            {
+                let path = path(kind, language);
+                texts.render(path, values).with_context(|| format!("{path} is wrong"))?;
+            }
+        }
+        Ok(texts)
+    }
+
+    fn render(&self, path: &str, values: Value) -> anyhow::Result<String> {
         let values = context! { server_name => self.server_name.as_str(), ..values };
-        let text = self.texts.get_template(path)?.render(values)?;
+        let text = self.templates.get_template(path)?.render(values)?;
         Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }
@@ -233,7 +259,7 @@ fn path(kind: Kind, language: Language) -> &'static str {
     }
 }
 
-fn texts(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environment<'static>> {
+fn templates(directory: Option<&Path>, brand: &str) -> anyhow::Result<Environment<'static>> {
     let mut texts = Environment::new();
     texts.set_undefined_behavior(UndefinedBehavior::Strict);
     for (language, kind) in Language::ALL.iter().flat_map(|l| [(*l, Kind::Code), (*l, Kind::Visit)]) {

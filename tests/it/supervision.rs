@@ -22,18 +22,18 @@ use tempfile::TempDir;
 use crate::support::{homeserver::Homeserver, program::config_file};
 
 /// Nothing here takes so long, however busy the machine is.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A place to run the program in, beside a homeserver double and a service manager's socket.
-struct Place {
+pub struct Place {
     dir: TempDir,
-    config: PathBuf,
-    homeserver: Homeserver,
+    pub config: PathBuf,
+    pub homeserver: Homeserver,
     notifications: mpsc::Receiver<String>,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (dir, homeserver) = (TempDir::new().expect("a directory"), Homeserver::start());
         let config = config_file(dir.path(), &homeserver);
         let socket = UnixDatagram::bind(dir.path().join("notify")).expect("a socket");
@@ -48,16 +48,16 @@ impl Place {
         Self { dir, config, homeserver, notifications }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         self.configure(Command::new(env!("CARGO_BIN_EXE_bindery")))
     }
 
     /// The program behind a line of shell that ends with `exec "$0" "$@"`.
-    fn shell(&self, line: &str) -> Command {
+    pub fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", line, env!("CARGO_BIN_EXE_bindery")]);
         self.configure(command)
@@ -78,7 +78,7 @@ impl Place {
 
     /// Waits for a message to the service manager that begins with this; gives every message until then.
     #[track_caller]
-    fn hear(&self, expected: &str) -> Vec<String> {
+    pub fn hear(&self, expected: &str) -> Vec<String> {
         let mut heard = Vec::new();
         loop {
             let message = self.notifications.recv_timeout(LIMIT);
@@ -90,21 +90,21 @@ impl Place {
     }
 
     /// Whether a message that begins with this has come.
-    fn has_heard(&self, expected: &str) -> bool {
+    pub fn has_heard(&self, expected: &str) -> bool {
         self.notifications.try_iter().any(|message| message.starts_with(expected))
     }
 }
 
 /// The running program.
-struct Run {
+pub struct Run {
     child: Child,
     lines: mpsc::Receiver<String>,
-    log: String,
+    pub log: String,
 }
 
 impl Run {
     /// Starts it with its log on a pipe that is read all the time.
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let (send, lines) = mpsc::channel();
@@ -122,7 +122,7 @@ impl Run {
 
     /// The next line of the log that has these words.
     #[track_caller]
-    fn line(&mut self, words: &str) -> String {
+    pub fn line(&mut self, words: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(LIMIT);
             let line = line.unwrap_or_else(|_| panic!("no line with '{words}' in the log:\n{}", self.log));
@@ -136,19 +136,19 @@ impl Run {
 
     /// Waits until it serves; gives its base URL.
     #[track_caller]
-    fn base(&mut self) -> String {
+    pub fn base(&mut self) -> String {
         let line = self.line("address=");
         let (_, address) = line.split_once("address=").expect("an address");
         format!("http://{}", address.trim())
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
     /// Waits until it has ended by itself; gives its status and everything it has logged.
     #[track_caller]
-    fn end(mut self) -> (ExitStatus, String) {
+    pub fn end(mut self) -> (ExitStatus, String) {
         let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a status") {
@@ -170,7 +170,7 @@ impl Run {
 
     /// Ends it as a service manager does.
     #[track_caller]
-    fn stop(self) -> String {
+    pub fn stop(self) -> String {
         self.signal(Signal::TERM);
         let (status, log) = self.end();
         assert!(status.success(), "{status}:\n{log}");
@@ -186,13 +186,13 @@ impl Drop for Run {
 }
 
 /// A port that was free a moment ago, for a program whose log cannot be read.
-fn free_address() -> String {
+pub fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
 }
 
 /// Whether the server at this address answers.
-async fn answers(base: &str) -> bool {
+pub async fn answers(base: &str) -> bool {
     let url = format!("{base}{}", crate::support::v2(""));
     crate::support::client().get(url).send().await.is_ok_and(|reply| reply.status() == 200)
 }

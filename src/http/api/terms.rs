@@ -17,7 +17,8 @@ use crate::{
 
 /// `GET /terms`
 pub async fn terms(state: Data<State>) -> Answer {
-    let policies = state.core.terms.iter().map(|Required { id, document, .. }| {
+    let in_force = state.core.in_force();
+    let policies = in_force.terms.iter().map(|Required { id, document, .. }| {
         let mut policy = Map::new();
         policy.insert("version".to_owned(), json!(document.version));
         for (language, text) in &document.languages {

@@ -20,7 +20,8 @@ use crate::{
 
 /// `GET /privacy`
 pub async fn editions(state: Data<State>, request: HttpRequest) -> HttpResponse {
-    let editions = &state.core.editions;
+    let in_force = state.core.in_force();
+    let editions = &in_force.editions;
     let before = std::iter::once(None).chain(editions.iter().map(Some));
     let mut rows: Vec<Value> =
         editions.iter().zip(before).map(|(edition, before)| row(edition, before)).collect();
@@ -53,7 +54,8 @@ fn change(change: &FactChange) -> Value {
 
 /// `GET /privacy/{language}`: the text that is in force. Mails link to it.
 pub async fn in_force(state: Data<State>, request: HttpRequest, code: Path<String>) -> HttpResponse {
-    let found = state.core.editions.last().zip(Language::parse(&code));
+    let in_force = state.core.in_force();
+    let found = in_force.editions.last().zip(Language::parse(&code));
     show(&state, &request, found, |language| format!("/privacy/{language}"))
 }
 
@@ -61,7 +63,8 @@ pub async fn in_force(state: Data<State>, request: HttpRequest, code: Path<Strin
 pub async fn text(state: Data<State>, request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
     let (name, code) = path.into_inner();
     let wanted = Language::ALL.into_iter().find(|language| language.as_str() == code);
-    let edition = Name::parse(&name).and_then(|name| name.find(&state.core.editions));
+    let in_force = state.core.in_force();
+    let edition = Name::parse(&name).and_then(|name| name.find(&in_force.editions));
     if let (Some(language), None) = (wanted, edition) {
         return outcome(&state, StatusCode::NOT_FOUND, language, "unknown_edition");
     }
@@ -86,7 +89,7 @@ fn show(
             return outcome(state, StatusCode::INTERNAL_SERVER_ERROR, language, "failed");
         }
     };
-    let latest = state.core.editions.last().map_or(edition.number, |latest| latest.number);
+    let latest = state.core.in_force().editions.last().map_or(edition.number, |latest| latest.number);
     let page = json!({
         "title": privacy_notice::title(language),
         "number": edition.number,

@@ -13,7 +13,7 @@ const VALID_DAYS: u32 = 300;
 /// `GET /.well-known/security.txt`
 pub async fn security_txt(state: Data<State>) -> Result<HttpResponse, ApiError> {
     let config = &state.core.config;
-    let contact = config.operator.security_contact().ok_or(ApiError::UnknownPath)?;
+    let contact = state.core.in_force().operator.security_contact().ok_or(ApiError::UnknownPath)?;
     let expires = Day::of(state.core.clock.now().after(DAY * VALID_DAYS));
     let mut languages = vec![config.mail.default_language];
     languages.extend((languages[0] != Language::En).then_some(Language::En));

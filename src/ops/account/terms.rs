@@ -13,14 +13,15 @@ use crate::{
 /// # Errors
 /// `TermsNotSigned`.
 pub fn require_accepted(core: &Core, account: &Authenticated) -> Result<(), Failure> {
-    if account.is_known_to_have_accepted() {
+    let in_force = core.in_force();
+    if account.is_known_to_have_accepted(in_force.edition()) {
         return Ok(());
     }
     let snapshot = core.store.read();
-    if !has_accepted_all(&snapshot, account.user_id(), &core.terms)? {
+    if !has_accepted_all(&snapshot, account.user_id(), &in_force.terms)? {
         return Err(Refusal::TermsNotSigned.into());
     }
-    core.tokens.cache_acceptance(account, snapshot.authorization());
+    core.tokens.cache_acceptance(account, in_force.edition(), snapshot.authorization());
     Ok(())
 }
 
@@ -30,8 +31,10 @@ pub fn require_accepted(core: &Core, account: &Authenticated) -> Result<(), Fail
 /// # Errors
 /// `UnknownToken`.
 pub async fn accept(core: &Core, account: Authenticated, urls: &[String]) -> Result<(), Failure> {
-    let accepted: Vec<Required> =
-        core.terms.iter().filter(|required| required.is_accepted_by(urls)).cloned().collect();
+    let in_force = core.in_force();
+    let accepted = in_force.terms.iter().filter(|required| required.is_accepted_by(urls));
+    let accepted: Vec<Required> = accepted.cloned().collect();
+    drop(in_force);
     let now = core.clock.now();
     let accept = move |tables: &mut Writes<'_>| {
         account.check(tables)?;

@@ -44,9 +44,9 @@ pub struct Authenticated {
 struct CachedToken {
     user_id: UserId,
     budget_keys: AccountBudgetKeys,
-    /// Whether the account has accepted all required documents. `false` means unknown: it may have accepted
-    /// them since.
-    has_accepted: bool,
+    /// The edition of the notice with which the account has accepted all required documents. `None` means unknown:
+    /// it may have accepted them since.
+    accepted_with: Option<u64>,
     /// The UTC day on which this entry is valid. The first use on each day must be recorded.
     day: u64,
     /// The state in which this entry is valid, see [`crate::store::Snapshot::authorization`].
@@ -84,9 +84,9 @@ impl Authenticated {
         Ok(())
     }
 
-    /// Whether the cache says that the account has accepted all required documents.
-    pub(in crate::ops) fn is_known_to_have_accepted(&self) -> bool {
-        self.cached.has_accepted
+    /// Whether the cache says that the account has accepted all documents that are required with this edition.
+    pub(in crate::ops) fn is_known_to_have_accepted(&self, edition: u64) -> bool {
+        self.cached.accepted_with == Some(edition)
     }
 }
 
@@ -111,11 +111,12 @@ impl Tokens {
         Authenticated { token, cached }
     }
 
-    /// Caches that the account has accepted all required documents, in the state `authorization`.
-    pub(in crate::ops) fn cache_acceptance(&self, account: &Authenticated, authorization: u64) {
+    /// Caches that the account has accepted all documents that are required with this edition, in the state
+    /// `authorization`.
+    pub(in crate::ops) fn cache_acceptance(&self, account: &Authenticated, edition: u64, authorization: u64) {
         let cached = CachedToken::clone(&account.cached);
         if cached.authorization == authorization {
-            self.cache(account.token, CachedToken { has_accepted: true, ..cached });
+            self.cache(account.token, CachedToken { accepted_with: Some(edition), ..cached });
         }
     }
 
@@ -143,7 +144,7 @@ pub fn authenticate(core: &Core, token: &Token) -> Result<Authenticated, Failure
                 core.tokens.used().insert(hash.0);
             }
             let budget_keys = core.budgets.keys_of(&user_id);
-            let cached = CachedToken { user_id, budget_keys, has_accepted: false, day, authorization };
+            let cached = CachedToken { user_id, budget_keys, accepted_with: None, day, authorization };
             core.tokens.cache(hash, cached)
         }
     };

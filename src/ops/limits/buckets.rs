@@ -15,12 +15,35 @@ use crate::domain::{
 };
 
 const SHARDS: usize = 16;
-/// At 16 bytes for each bucket, sixteen shards take a few MiB at most.
+/// At 24 bytes for each bucket, sixteen shards take a few MiB at most.
 const MAX_BUCKETS_PER_SHARD: usize = 8192;
 
 /// All buckets. A bucket that is not stored is full.
 #[derive(Default)]
-pub struct Buckets([Mutex<HashMap<u64, Bucket>>; SHARDS]);
+pub struct Buckets([Mutex<HashMap<u64, Paced>>; SHARDS]);
+
+/// A bucket, and how many microseconds it takes to refill one. A changed rate changes that, and must not change how
+/// many are missing: otherwise a stricter limit would forgive those who are the reason for it.
+#[derive(Clone, Copy, Default)]
+struct Paced {
+    bucket: Bucket,
+    /// Zero if it is unknown, for a bucket that was stored.
+    micros_for_one: f64,
+}
+
+impl Paced {
+    /// The bucket, with as many missing at this pace as at the previous one.
+    fn at(&mut self, pace: Pace, now: Millis) -> &mut Bucket {
+        let micros_for_one = pace.micros_for_one();
+        if self.micros_for_one != micros_for_one {
+            if self.micros_for_one > 0.0 {
+                self.bucket = self.bucket.stretched(micros_for_one / self.micros_for_one, now);
+            }
+            self.micros_for_one = micros_for_one;
+        }
+        &mut self.bucket
+    }
+}
 
 /// A bucket to take from, and how much.
 pub struct Take {
@@ -60,7 +83,7 @@ impl Buckets {
         let refuses = |take: &Take| {
             let mut shard = self.shard(take.key);
             make_room(&mut shard, take.key, now);
-            let bucket = shard.entry(take.key).or_default();
+            let bucket = shard.entry(take.key).or_default().at(take.pace, now);
             bucket.take_leaving(take.pace, take.cost, take.reserve, now).is_err()
         };
         let Some(first) = takes.iter().position(refuses) else { return Ok(()) };
@@ -73,7 +96,7 @@ impl Buckets {
     pub fn give_back(&self, takes: &[Take]) {
         for take in takes {
             if let Some(bucket) = self.shard(take.key).get_mut(&take.key) {
-                bucket.give_back(take.pace, take.cost, take.reserve);
+                bucket.bucket.give_back(take.pace, take.cost, take.reserve);
             }
         }
     }
@@ -82,13 +105,14 @@ impl Buckets {
     pub(in crate::ops) fn drain(&self, key: u64, pace: Pace, now: Millis) {
         let mut shard = self.shard(key);
         make_room(&mut shard, key, now);
-        shard.entry(key).or_default().drain(pace, now);
+        shard.entry(key).or_default().at(pace, now).drain(pace, now);
     }
 
     /// How long until the bucket allows the request.
     fn wait(&self, take: &Take, now: Millis) -> Duration {
         let mut shard = self.shard(take.key);
         let Some(bucket) = shard.get_mut(&take.key) else { return Duration::ZERO };
+        let bucket = bucket.at(take.pace, now);
         let Err(wait) = bucket.take_leaving(take.pace, take.cost, take.reserve, now) else {
             bucket.give_back(take.pace, take.cost, take.reserve);
             return Duration::ZERO;
@@ -102,7 +126,7 @@ impl Buckets {
         let mut in_use = HashMap::new();
         for shard in &self.0 {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|key, bucket| {
+            shard.retain(|key, Paced { bucket, .. }| {
                 *bucket = bucket.no_emptier_than(to_fill, now);
                 let keep = !bucket.is_full(now);
                 if keep {
@@ -118,27 +142,27 @@ impl Buckets {
     pub(in crate::ops) fn put(&self, key: u64, bucket: Bucket) {
         let mut shard = self.shard(key);
         if shard.len() < MAX_BUCKETS_PER_SHARD {
-            shard.insert(key, bucket);
+            shard.insert(key, Paced { bucket, micros_for_one: 0.0 });
         }
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Bucket>> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Paced>> {
         self.0[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Evicts buckets if the shard is full: those that are full again, and if that is not enough, the fullest
 /// eighth. Losing a full bucket forgives the least. An eighth at a time, so that scanning all of them is rare.
-fn make_room(shard: &mut HashMap<u64, Bucket>, key: u64, now: Millis) {
+fn make_room(shard: &mut HashMap<u64, Paced>, key: u64, now: Millis) {
     if shard.len() < MAX_BUCKETS_PER_SHARD || shard.contains_key(&key) {
         return;
     }
-    shard.retain(|_, bucket| !bucket.is_full(now));
+    shard.retain(|_, paced| !paced.bucket.is_full(now));
     if shard.len() > MAX_BUCKETS_PER_SHARD / 8 * 7 {
-        let mut buckets: Vec<Bucket> = shard.values().copied().collect();
+        let mut buckets: Vec<Bucket> = shard.values().map(|paced| paced.bucket).collect();
         let (_, eighth, _) = buckets.select_nth_unstable(MAX_BUCKETS_PER_SHARD / 8);
         let eighth = *eighth;
-        shard.retain(|_, bucket| *bucket > eighth);
+        shard.retain(|_, paced| paced.bucket > eighth);
     }
 }
 
@@ -183,5 +207,24 @@ mod tests {
         let shared = Take { is_shared: true, ..take(3, 1, 30, 1) };
         let refusal = buckets.take(NOW, &[shared]).expect_err("it is empty");
         assert_eq!(refusal, Exhausted { first: 0, retry_after: Duration::from_secs(300) });
+    }
+
+    #[test]
+    fn a_changed_rate_keeps_what_is_missing() {
+        for (burst, per_hour) in [(10, 1), (10, 1000), (5, 60), (40, 60)] {
+            let buckets = Buckets::default();
+            buckets.take(NOW, &[take(1, 10, 60, 7)]).expect("ten are there");
+            let left = u64::from(burst).saturating_sub(7);
+            for _ in 0..left {
+                buckets.take(NOW, &[take(1, burst, per_hour, 1)]).expect("what is left");
+            }
+            let refusal = buckets.take(NOW, &[take(1, burst, per_hour, 1)]).expect_err("no more");
+            let retry_after = refusal.retry_after;
+            let one = Duration::from_secs(3600 / u64::from(per_hour));
+            assert!(
+                retry_after.abs_diff(one) < Duration::from_secs(2),
+                "{burst} {per_hour}: {retry_after:?}"
+            );
+        }
     }
 }

@@ -12,6 +12,8 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
+
 use self::{
     buckets::{Buckets, Take},
     day_shares::DayShares,
@@ -39,7 +41,7 @@ const VISIT_SHARE: u32 = 4;
 
 /// All rate limits, and the state of their buckets.
 pub struct Limits {
-    rates: config::Limits,
+    rates: ArcSwap<config::Limits>,
     /// How many links to people's own pages may be requested for phones in a day.
     visit_sms_per_day: u32,
     /// The shares of `invites.daily_ceiling`.
@@ -53,7 +55,7 @@ impl Limits {
     /// All buckets full.
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         Self {
-            rates: config.limits.clone(),
+            rates: ArcSwap::from_pointee(config.limits.clone()),
             visit_sms_per_day: share(config.sms.daily_ceiling.get()),
             inviters: DayShares::new(config),
             hasher: RandomState::new(),
@@ -62,9 +64,16 @@ impl Limits {
         }
     }
 
+    /// Sets other rates. What was taken from a bucket stays taken.
+    pub fn set_rates(&self, rates: config::Limits) {
+        self.rates.store(Arc::new(rates));
+    }
+
     /// Counts an attempt to register.
     pub fn register(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network(RequestLimit::RegisterPerIp, network, self.rates.register_per_ip).take(now)
+        self.takes()
+            .network(RequestLimit::RegisterPerIp, network, self.rates.load().register_per_ip)
+            .take(now)
     }
 
     /// Counts a registration that the homeserver confirmed. Unconfirmed ones do not count: otherwise anyone
@@ -72,7 +81,7 @@ impl Limits {
     pub fn registered(&self, server: &ServerName, now: Millis) -> Result<(), Refusal> {
         let domain = registrable_domain(server.as_str());
         self.takes()
-            .shared(RequestLimit::RegisterPerHomeserver, domain, self.rates.register_per_homeserver)
+            .shared(RequestLimit::RegisterPerHomeserver, domain, self.rates.load().register_per_homeserver)
             .take(now)
     }
 
@@ -84,7 +93,7 @@ impl Limits {
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let (rates, account_and_address) = (&self.rates, (account.as_str(), address.as_str()));
+        let (rates, account_and_address) = (self.rates.load(), (account.as_str(), address.as_str()));
         self.takes()
             .network(RequestLimit::RequestTokenPerIp, network, rates.request_token_per_ip)
             .own(RequestLimit::RequestTokenPerAccount, account.as_str(), rates.request_token_per_account)
@@ -104,7 +113,7 @@ impl Limits {
 
     /// Counts a token that an account presents.
     pub fn submit_token(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .network(RequestLimit::SubmitTokenPerIp, network, rates.submit_token_per_ip)
             .own(RequestLimit::SubmitTokenPerAccount, account.as_str(), rates.submit_token_per_account)
@@ -119,13 +128,13 @@ impl Limits {
     /// Counts a token that a person presents with a mailed link.
     pub fn submit_link(&self, network: Network, now: Millis) -> Result<(), Refusal> {
         self.takes()
-            .network(RequestLimit::SubmitTokenPerIp, network, self.rates.submit_token_per_ip)
+            .network(RequestLimit::SubmitTokenPerIp, network, self.rates.load().submit_token_per_ip)
             .take(now)
     }
 
     /// Counts a bind, which may queue calls to homeservers.
     pub fn bind(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .network(RequestLimit::BindPerIp, network, rates.bind_per_ip)
             .own(RequestLimit::BindPerAccount, account.as_str(), rates.bind_per_account)
@@ -134,12 +143,12 @@ impl Limits {
 
     /// Counts an unbind, which may fetch the keys of a homeserver.
     pub fn unbind(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network(RequestLimit::UnbindPerIp, network, self.rates.unbind_per_ip).take(now)
+        self.takes().network(RequestLimit::UnbindPerIp, network, self.rates.load().unbind_per_ip).take(now)
     }
 
     /// Counts a copy of an account's data, or its erasure.
     pub fn rights(&self, network: Network, account: &UserId, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .network(RequestLimit::RightsPerIp, network, rates.rights_per_ip)
             .own(RequestLimit::RightsPerAccount, account.as_str(), rates.rights_per_account)
@@ -149,14 +158,14 @@ impl Limits {
     /// Counts a view of a person's own page, or a button pressed on it.
     pub fn own_page(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
         self.takes()
-            .own(RequestLimit::OwnPagePerAddress, address.as_str(), self.rates.own_page_per_address)
+            .own(RequestLimit::OwnPagePerAddress, address.as_str(), self.rates.load().own_page_per_address)
             .take(now)
     }
 
     /// Counts a copy of what is stored about an address, for its owner.
     pub fn copy_of(&self, address: &Address, now: Millis) -> Result<(), Refusal> {
         self.takes()
-            .own(RequestLimit::RightsPerAccount, address.as_str(), self.rates.rights_per_account)
+            .own(RequestLimit::RightsPerAccount, address.as_str(), self.rates.load().rights_per_account)
             .take(now)
     }
 
@@ -170,7 +179,7 @@ impl Limits {
         address: &Address,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let (rates, user_id) = (&self.rates, account.user_id());
+        let (rates, user_id) = (self.rates.load(), account.user_id());
         budgets.take(account.budget_keys(), network, 1, now)?;
         let taken = self
             .takes()
@@ -184,7 +193,7 @@ impl Limits {
 
     /// Counts a signature with an invitation's key.
     pub fn sign(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network(RequestLimit::SignPerIp, network, self.rates.sign_per_ip).take(now)
+        self.takes().network(RequestLimit::SignPerIp, network, self.rates.load().sign_per_ip).take(now)
     }
 
     /// Counts a request for a message to a phone, whether or not one is sent. `account` is `None` for a
@@ -195,7 +204,7 @@ impl Limits {
         account: Option<&UserId>,
         now: Millis,
     ) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         let takes = match account {
             Some(account) => self
                 .takes()
@@ -212,7 +221,7 @@ impl Limits {
     /// not count: otherwise they would use up the limit of the number or the country. A number that has opted out
     /// counts like any other.
     pub fn send_sms(&self, number: &PhoneNumber, now: Millis) -> Result<(), Refusal> {
-        let rates = &self.rates;
+        let rates = self.rates.load();
         self.takes()
             .shared(RequestLimit::SmsPerNumber, number.address().as_str(), rates.sms_per_number)
             .shared(RequestLimit::SmsPerCountry, country_of(number), rates.sms_per_country)
@@ -221,14 +230,14 @@ impl Limits {
 
     /// Counts a request for the link to a person's own page, for any address.
     pub fn visit(&self, network: Network, now: Millis) -> Result<(), Refusal> {
-        self.takes().network(RequestLimit::VisitPerIp, network, self.rates.visit_per_ip).take(now)
+        self.takes().network(RequestLimit::VisitPerIp, network, self.rates.load().visit_per_ip).take(now)
     }
 
     /// Counts a link to this address, whether or not anything is stored about it: no limit may reveal that. So
     /// numbers that get nothing count too, but all of them together can use up only a share of what codes need. They
     /// do not count against the codes sent to the same number: otherwise anyone could use up that limit.
     pub fn visit_to(&self, network: Network, to: &Recipient, now: Millis) -> Result<(), Refusal> {
-        let (rates, address) = (&self.rates, to.address().as_str());
+        let (rates, address) = (self.rates.load(), to.address().as_str());
         let mut takes = self.takes().shared(RequestLimit::VisitPerAddress, address, rates.visit_per_address);
         if let Recipient::Phone(number) = to {
             let Rate { burst, per_hour } = rates.sms_per_country;

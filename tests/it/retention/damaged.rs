@@ -97,7 +97,7 @@ fn rows(memory: &Memory) -> BTreeMap<String, u64> {
 /// A database with a row of every kind, and none that is old.
 async fn fill(core: &Core) {
     let (account, now) = (authenticated(core, user(1)).await, core.clock.now());
-    let url = core.terms[0].document.languages["en"].url.clone();
+    let url = core.in_force().terms[0].document.languages["en"].url.clone();
     terms::accept(core, account.clone(), &[url]).await.expect("accepted");
     let request = TokenRequest {
         account: Some(account.clone()),

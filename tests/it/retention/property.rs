@@ -160,7 +160,7 @@ async fn take(core: &Core, step: Step, memories: &mut Memories, clock: &TestCloc
         }
         Step::Accept { user: who } => {
             let Some(account) = accounts.get(&who).cloned() else { return };
-            let url = core.terms[0].document.languages["en"].url.clone();
+            let url = core.in_force().terms[0].document.languages["en"].url.clone();
             let _ = terms::accept(core, account, &[url]).await;
         }
         Step::Ask { user: who, address: at, secret: with, confirm } => {

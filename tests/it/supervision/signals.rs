@@ -1,4 +1,4 @@
-//! SIGTERM drains, a second signal aborts, SIGHUP and SIGUSR1 change nothing.
+//! SIGTERM drains, a second signal aborts, SIGHUP and SIGUSR1 end nothing.
 
 use std::{
     io::{Read, Write},
@@ -51,7 +51,7 @@ async fn sighup_and_sigusr1_end_nothing() {
     let mut run = Run::start(place.command());
     let base = run.base();
     run.signal(Signal::HUP);
-    run.line("SIGHUP reloads nothing yet; restart to read the configuration again");
+    run.line("the configuration is reloaded");
     run.signal(Signal::USR1);
     run.line("SIGUSR1 does nothing");
     assert!(answers(&base).await);

@@ -23,6 +23,7 @@ pub mod words;
 
 use std::{
     fs,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{
@@ -35,7 +36,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindery::{
-    app::{Application, Environment},
+    app::{Application, Environment, PassedSockets},
     config::Config,
     domain::{
         clock::Clock,
@@ -96,6 +97,8 @@ pub fn files_with(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
 /// A running server.
 pub struct Server {
     pub base: String,
+    /// Where it listens: in the clear, then with TLS.
+    pub addresses: Vec<SocketAddr>,
     /// The URL of its metrics.
     metrics: String,
     pub clock: Arc<TestClock>,
@@ -283,6 +286,7 @@ impl Server {
             tick,
             // Some tests put log files there first.
             allows_new_database: true,
+            sockets: PassedSockets::default(),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (built, started) = std::sync::mpsc::channel();
@@ -291,17 +295,18 @@ impl Server {
             let config = config.clone();
             move || {
                 let application = Application::build(config, environment)?;
-                let addresses = (application.addresses()[0], application.metrics_addresses()[0]);
+                let addresses = (application.addresses(), application.metrics_addresses()[0]);
                 built.send(addresses).expect("the test waits");
                 application.run_until(async { drop(stopped.await) })
             }
         });
-        let Ok((address, metrics)) = started.recv() else {
+        let Ok((addresses, metrics)) = started.recv() else {
             let ended = thread.join().expect("the server does not panic");
             panic!("the server did not start: {:#}", ended.expect_err("an error"));
         };
         Self {
-            base: format!("http://{address}"),
+            base: format!("http://{}", addresses[0]),
+            addresses,
             metrics: format!("http://{metrics}/metrics"),
             clock,
             homeserver,
