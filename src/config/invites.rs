@@ -18,7 +18,7 @@ pub struct Invites {
     pub web_client_url: String,
     /// How many characters of each side of an invited address the room shows, 0 to 3: 1 shows "f...@b...".
     pub show_characters: usize,
-    /// How many invitations this server stores in one day (UTC), for all inviters together; the users of one registrable domain may use up a quarter, unless their homeserver is named in homeservers.allow or lookup.homeserver_budgets.
+    /// How many invitations this server stores in one day (UTC), for all inviters together; the users of one registrable domain may use up a quarter. If you name homeservers in homeservers.allow or lookup.homeserver_budgets, they may use all of it, and all others together half.
     pub daily_ceiling: NonZeroU32,
     /// IDs of rooms for which this server refuses invitations.
     pub blocked_rooms: Vec<String>,

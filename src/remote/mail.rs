@@ -19,7 +19,7 @@ use lettre::{
 };
 use tokio_rustls::TlsConnector;
 
-pub use super::relay::ConnectionPermit;
+pub use super::relay::{ConnectedAt, ConnectionPermit};
 use super::{
     dns::Dns,
     letterhead::Letterhead,
@@ -290,9 +290,29 @@ impl Mailer {
     /// # Errors
     /// As [`Mailer::send_validation`].
     pub async fn send_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
-        let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
-        let message = self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)?;
+        let message = self.page_link(mail)?;
         self.transmit(MailKind::PageLink, &message, Terms::AskedBy(Asker::Visitor)).await
+    }
+
+    /// Composes the mail of [`Mailer::send_page_link`], waits for its connection and takes its turn, and sends nothing. Who
+    /// asks for a link to their own address afterwards must wait as long (design, section 4, rule 12).
+    ///
+    /// # Errors
+    /// If no connection was free.
+    pub async fn pass_turn_of_page_link(&self, mail: &VisitMail) -> Result<(), MailError> {
+        let message = self.page_link(mail)?;
+        match &self.transport {
+            Transport::Smtp(relay) => {
+                let passed = relay.pass_asked_turn(&message, Asker::Visitor).await;
+                passed.map_err(|error| not_sent(&error))
+            }
+            Transport::Directory(_) => Ok(()),
+        }
+    }
+
+    fn page_link(&self, mail: &VisitMail) -> Result<Message, MailError> {
+        let about = About::Visit(Visit { minutes: VISIT_LINK.as_secs() / 60 });
+        self.message((&mail.to, &mail.stop), &mail.link, mail.language, None, about)
     }
 
     /// The page on which anybody can ask for the link to their own page. It holds no secret.

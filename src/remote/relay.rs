@@ -11,7 +11,7 @@ mod shares;
 
 use std::{
     fmt::Display,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -71,12 +71,21 @@ enum End {
 pub struct ConnectionPermit<'a> {
     _taken: Option<Taken<'a>>,
     is_for_slow_domain: bool,
+    connected_at: ConnectedAt,
 }
+
+/// When a mail got its connection: connecting takes as long for every recipient.
+pub type ConnectedAt = Arc<OnceLock<Instant>>;
 
 impl ConnectionPermit<'_> {
     /// Gives the mail half of the timeout, because the relay was slow about its domain before.
     pub fn for_slow_domain(self) -> Self {
         Self { is_for_slow_domain: true, ..self }
+    }
+
+    /// Set once the mail has its connection.
+    pub fn connected_at(&self) -> ConnectedAt {
+        self.connected_at.clone()
     }
 }
 
@@ -116,7 +125,7 @@ impl Relay {
         if kind == Kind::InvitationMail {
             needed.push(Share::Invitations);
         }
-        ConnectionPermit { _taken: Some(self.shares.take(needed).await), is_for_slow_domain: false }
+        ConnectionPermit { _taken: Some(self.shares.take(needed).await), ..ConnectionPermit::default() }
     }
 
     /// How many queued mails to one registrable domain may use a connection at a time.
@@ -135,7 +144,7 @@ impl Relay {
             ]),
             Asker::Visitor => needed.push(Share::AskersAt(String::new())),
         }
-        ConnectionPermit { _taken: Some(self.shares.take(needed).await), is_for_slow_domain: false }
+        ConnectionPermit { _taken: Some(self.shares.take(needed).await), ..ConnectionPermit::default() }
     }
 
     /// Sends a mail.
@@ -155,10 +164,30 @@ impl Relay {
         self.transact(message, Terms::AskedBy(asker), End::Cancel).await
     }
 
-    /// Keeps a queued mail's permit for as long as the relay takes for a mail, and sends nothing.
+    /// Keeps a permit for as long as the relay took to accept a recent message, and sends nothing.
     pub async fn pass_turn(&self, permit: ConnectionPermit<'_>) {
         sleep(self.lengths.draw()).await;
         drop(permit);
+    }
+
+    /// Waits for a connection as [`Relay::send`] does for a mail that somebody waits for, passes its turn, and sends nothing.
+    ///
+    /// # Errors
+    /// If no connection was free.
+    pub async fn pass_asked_turn(&self, message: &Message, asker: Asker<'_>) -> Result<(), RelayError> {
+        self.pass_turn(self.wait_for_request(asker, message).await?).await;
+        Ok(())
+    }
+
+    /// At most half of the timeout. The other half is for the relay, which must not seem unreachable because other mails
+    /// were slow.
+    async fn wait_for_request(
+        &self,
+        asker: Asker<'_>,
+        message: &Message,
+    ) -> Result<ConnectionPermit<'_>, RelayError> {
+        let permit = timeout(self.timeout / 2, self.acquire_for_request(asker, message)).await;
+        permit.map_err(|_| RelayError::NoFreeConnection)
     }
 
     #[expect(
@@ -173,16 +202,14 @@ impl Relay {
                 Terms::Queued(permit) if permit.is_for_slow_domain => self.timeout / 2,
                 Terms::Queued(_) | Terms::AskedBy(_) => self.timeout,
             };
-        let _permit = match terms {
+        let permit = match terms {
             Terms::Queued(permit) => permit,
-            // The other half is for the relay, which must not seem unreachable because other mails were slow.
-            Terms::AskedBy(asker) => timeout(self.timeout / 2, self.acquire_for_request(asker, message))
-                .await
-                .map_err(|_| RelayError::NoFreeConnection)?,
+            Terms::AskedBy(asker) => self.wait_for_request(asker, message).await?,
         };
         let connected = timeout_at(deadline, self.connection()).await;
         let connected = connected.map_err(|_| RelayError::NoConnection(None))?;
         let mut connection = connected.map_err(|error| RelayError::NoConnection(Some(error)))?;
+        let _ = permit.connected_at.set(Instant::now());
         let mut stage = Stage::Sender;
         let announced = timeout_at(deadline, announce(&mut connection, message, &mut stage)).await;
         let mut sent = announced.unwrap_or(Err(RelayError::Timeout(stage)));

@@ -163,15 +163,29 @@ impl SmsGateway {
     /// # Errors
     /// As [`SmsGateway::send_code`], and if the gateway has texts of its own and accepts only codes.
     pub async fn send_page_link(&self, sms: &VisitSms<'_>) -> Result<(), SmsError> {
+        self.require_texts()?;
+        let path = path(Kind::Visit, sms.language);
+        let sent = self.send(sms.to, path, context! { link => sms.link }, "").await;
+        sent.inspect(|()| self.rehearsal.end_trouble())
+    }
+
+    /// Sends nothing, but takes as long as [`SmsGateway::send_page_link`] (design, section 4, rule 12).
+    ///
+    /// # Errors
+    /// If the gateway is unavailable, or accepts only codes.
+    pub async fn rehearse_page_link(&self) -> Result<(), SmsError> {
+        self.require_texts()?;
+        self.rehearse_code().await
+    }
+
+    fn require_texts(&self) -> Result<(), SmsError> {
         if let Transport::Http(gateway) = &self.transport
             && !gateway.accepts_texts()
         {
             tracing::warn!("a link cannot be sent to a phone, because sms.http.body does not use {{text}}");
             return Err(SmsError::GatewayUnavailable);
         }
-        let path = path(Kind::Visit, sms.language);
-        let sent = self.send(sms.to, path, context! { link => sms.link }, "").await;
-        sent.inspect(|()| self.rehearsal.end_trouble())
+        Ok(())
     }
 
     async fn send(&self, to: &PhoneNumber, path: &str, values: Value, code: &str) -> Result<(), SmsError> {

@@ -8,12 +8,14 @@ use crate::domain::outbox::Kind;
 /// How many destinations of each kind and lane are sent to at once. They do not share this limit, so that none delays
 /// another.
 pub const MAX_CONCURRENT: usize = 32;
-/// The homeservers, the two lanes of each kind of mail, and one slow domain of each.
-pub const MAX_BUSY: usize = 5 * MAX_CONCURRENT + 2;
+/// The homeservers, and the three lanes of each kind of mail.
+pub const MAX_BUSY: usize = 7 * MAX_CONCURRENT;
 /// How many homeservers of one registrable domain are called at once. If none of them answers, the calls to others must
-/// not wait for them. It is also how many new domains get mails at once because of the accounts of one registrable
-/// domain: a stranger may choose a domain about which the relay is slow for every mail.
+/// not wait for them. It is also how many domains of one lane get mails at once because of the accounts of one
+/// registrable domain: a stranger may choose recipients about which the relay is slow.
 pub const MAX_CONCURRENT_OF_DOMAIN: usize = 4;
+/// How many slow domains get mails at once because of the accounts of one registrable domain.
+const MAX_SLOW_OF_DOMAIN: usize = 1;
 
 /// How many destinations are busy or picked.
 #[derive(Default)]
@@ -34,14 +36,12 @@ impl InUse {
 
     /// Whether another destination of this kind and lane may be sent to.
     pub fn has_room(&self, kind: Kind, lane: Option<Lane>) -> bool {
-        let max = if lane == Some(Lane::Slow) { 1 } else { MAX_CONCURRENT };
-        self.of_lane.get(&(kind, lane)).is_none_or(|count| *count < max)
+        self.of_lane.get(&(kind, lane)).is_none_or(|count| *count < MAX_CONCURRENT)
     }
 
     /// Whether another destination of this owner may be sent to.
     pub fn has_room_for(&self, kind: Kind, lane: Option<Lane>, owner: &str) -> bool {
-        let is_shared = matches!(lane, None | Some(Lane::New));
-        let of_owner = || self.of_owner.get(&(kind, lane, owner.to_owned()));
-        !is_shared || of_owner().is_none_or(|count| *count < MAX_CONCURRENT_OF_DOMAIN)
+        let max = if lane == Some(Lane::Slow) { MAX_SLOW_OF_DOMAIN } else { MAX_CONCURRENT_OF_DOMAIN };
+        self.of_owner.get(&(kind, lane, owner.to_owned())).is_none_or(|count| *count < max)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::domain::outbox::{Kind, Outgoing};
+use crate::domain::outbox::Kind;
 
 /// A mail that takes longer makes its domain a slow one. A relay that filters needs a second or two.
 pub const MAX_QUICK_MAIL: Duration = Duration::from_secs(5);
@@ -15,7 +15,7 @@ const MAX_DOMAINS: usize = 4096;
 /// The lane of a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// The last mail to the domain was quick.
+    /// The relay accepted the last mail to the domain quickly.
     Quick,
     /// Nothing is known about the domain.
     New,
@@ -37,7 +37,7 @@ impl Lane {
 /// How fast a mail was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
-    /// It was answered in time.
+    /// The relay accepted it in time.
     Quick,
     /// It was answered late, or not at all.
     Slow,
@@ -60,13 +60,12 @@ pub struct DomainSpeeds {
 }
 
 impl DomainSpeeds {
-    /// The lane of a queued mail to this domain. The domain may have been evicted, or the server restarted. Then a mail
-    /// that has failed before takes the slow lane.
-    pub fn lane(&self, domain: &str, row: &Outgoing) -> Lane {
+    /// The lane of a queued mail to this domain. Whether the mail has failed before does not count: the relay may have
+    /// been down.
+    pub fn lane(&self, domain: &str) -> Lane {
         match self.domains.get(domain) {
             Some(Domain { is_slow: false, .. }) => Lane::Quick,
             Some(Domain { is_slow: true, .. }) => Lane::Slow,
-            None if row.failures > 0 => Lane::Slow,
             None => Lane::New,
         }
     }
@@ -85,8 +84,7 @@ impl DomainSpeeds {
         }
     }
 
-    /// Evicts the domain whose last mail was the longest ago. A domain that many people use is never that one. Mails that
-    /// are queued to a slow domain have failed before, so they stay in the slow lane.
+    /// Evicts the domain whose last mail was the longest ago. A domain that many people use is never that one.
     fn evict(&mut self) {
         let oldest = self.domains.iter().min_by_key(|(_, domain)| domain.last_used);
         if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
@@ -98,16 +96,11 @@ impl DomainSpeeds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{invitation::Described, outbox::Payload, time::Millis};
-
-    fn row(failures: u32) -> Outgoing {
-        Outgoing { failures, ..Outgoing::new(Payload::InvitationMail(Described::default()), Millis(0)) }
-    }
 
     #[test]
     fn the_last_mail_decides_and_one_that_was_not_sent_changes_no_known_domain() {
         let mut speeds = DomainSpeeds::default();
-        assert_eq!(speeds.lane("a.test", &row(0)), Lane::New);
+        assert_eq!(speeds.lane("a.test"), Lane::New);
         for (speed, lane) in [
             (Speed::Assumed, Lane::Quick),
             (Speed::Slow, Lane::Slow),
@@ -116,7 +109,7 @@ mod tests {
             (Speed::Assumed, Lane::Quick),
         ] {
             speeds.remember("a.test", speed);
-            assert_eq!(speeds.lane("a.test", &row(7)), lane, "{speed:?}");
+            assert_eq!(speeds.lane("a.test"), lane, "{speed:?}");
         }
     }
 
@@ -129,11 +122,7 @@ mod tests {
             speeds.remember(&format!("{number}.test"), Speed::Quick);
         }
         assert_eq!(speeds.domains.len(), MAX_DOMAINS);
-        assert_eq!(speeds.lane("used.test", &row(0)), Lane::Quick);
-        assert_eq!(
-            (speeds.lane("slow.test", &row(0)), speeds.lane("slow.test", &row(1))),
-            (Lane::New, Lane::Slow)
-        );
+        assert_eq!((speeds.lane("used.test"), speeds.lane("slow.test")), (Lane::Quick, Lane::New));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::{
     },
     parts,
     remote::{
-        mail::{ConnectionPermit, InvitationMail, MailError},
+        mail::{ConnectedAt, ConnectionPermit, InvitationMail, MailError},
         onbind::{ONBIND_RETRY_TIMEOUT, ONBIND_TIMEOUT, OnBind},
     },
     store::StoreError,
@@ -202,20 +202,22 @@ async fn send_and_settle(
     stop: &watch::Receiver<bool>,
 ) -> Result<Try, Failure> {
     let kind = due.key.kind;
-    let mut begun = instant();
-    let ended = |sent, begun: Instant| Try { sent, took: begun.elapsed(), at: tasks.core.clock.now() };
+    let ended = |sent, connected_at: ConnectedAt| {
+        let took = connected_at.get().map_or(Duration::ZERO, Instant::elapsed);
+        Try { sent, took, at: tasks.core.clock.now() }
+    };
     let permit = match lane {
         None => ConnectionPermit::default(),
         Some(lane) => {
             let share = lane.share(kind, &due.host);
             let permit = tokio::select! {
                 permit = tasks.mailer.acquire_for_outbox(kind, &share) => permit,
-                () = stopped(stop.clone()) => return Ok(ended(Sent::Stopped, begun)),
+                () = stopped(stop.clone()) => return Ok(ended(Sent::Stopped, ConnectedAt::default())),
             };
             if lane == Lane::Slow { permit.for_slow_domain() } else { permit }
         }
     };
-    begun = instant();
+    let connected_at = permit.connected_at();
     // Read only now: while the row waited, its recipient may have opted out, or the invitation may be gone.
     let (fate, sent) = match outbox::content(&tasks.core, &due.key, &due.row) {
         Ok(Some(content)) => {
@@ -227,11 +229,13 @@ async fn send_and_settle(
                     kind = kind.as_str(),
                     "a message was not sent, because of a panic: please report the line before"
                 );
-                Some((Fate::Failed, Sent::Nothing))
+                Ok((Fate::Failed, Sent::Nothing))
             });
-            // There is no answer to record, so it is sent again: at the next start, or in the next turn.
-            let Some(result) = result else { return Ok(ended(Sent::Stopped, begun)) };
-            result
+            match result {
+                Ok(result) => result,
+                // There is no answer to record, so it is sent again: at the next start, or in the next turn.
+                Err(unsent) => return Ok(ended(unsent, connected_at)),
+            }
         }
         Ok(None) => (Fate::Withdrawn, Sent::Nothing),
         // Retention deletes what cannot be read. Other messages to this destination do not wait for that.
@@ -242,36 +246,36 @@ async fn send_and_settle(
         Err(error) => return Err(error),
     };
     // The backoff begins now, however long the database takes to record the result.
-    let tried = ended(sent, begun);
+    let tried = ended(sent, connected_at);
     settle(tasks, vec![due], fate).await?;
     Ok(tried)
 }
 
-/// Sends one message. `None` if the server stops before it is sent, or before a homeserver has answered, or if there was
-/// no place to ask a homeserver: then the row stays as it is.
+/// Sends one message. `Err(Stopped)` if the server stops before it is sent, or before a homeserver has answered, and
+/// `Err(NotAsked)` if there was no place to ask a homeserver: then the row stays as it is.
 async fn send(
     tasks: &Tasks,
     content: Content,
     permit: ConnectionPermit<'_>,
     onbind_timeout: Duration,
     stop: &watch::Receiver<bool>,
-) -> Option<(Fate, Sent)> {
+) -> Result<(Fate, Sent), Sent> {
     parts::panic_if_asked(SENDING);
     match content {
         Content::OnBind(user_id, body) => {
             let Some(server) = ServerName::parse(user_id.server_name()) else {
-                return Some((Fate::Refused, Sent::Nothing));
+                return Ok((Fate::Refused, Sent::Nothing));
             };
             let answer = tokio::select! {
                 answer = tasks.homeservers.on_bind(&server, &body, onbind_timeout) => answer,
-                () = stopped_for(ONBIND_SHUTDOWN_TIMEOUT, stop.clone()) => return None,
+                () = stopped_for(ONBIND_SHUTDOWN_TIMEOUT, stop.clone()) => return Err(Sent::Stopped),
             };
-            Some(match answer {
-                OnBind::Delivered => (Fate::Delivered, Sent::Answered),
-                OnBind::Refused => (Fate::Refused, Sent::Answered),
-                OnBind::Failed => (Fate::Failed, Sent::Unreachable),
-                OnBind::NotAsked => return None,
-            })
+            match answer {
+                OnBind::Delivered => Ok((Fate::Delivered, Sent::Delivered)),
+                OnBind::Refused => Ok((Fate::Refused, Sent::Refused)),
+                OnBind::Failed => Ok((Fate::Failed, Sent::Unreachable)),
+                OnBind::NotAsked => Err(Sent::NotAsked),
+            }
         }
         Content::Invitation(content) => {
             let InvitationContent { to, sender, described, link, language } = *content;
@@ -287,8 +291,8 @@ async fn send(
             unless_stopped(tasks, tasks.mailer.send_invitation(&mail, permit), stop).await
         }
         Content::NoMail => tokio::select! {
-            () = tasks.mailer.pass_turn(permit) => Some((Fate::Withdrawn, Sent::PassedTurn)),
-            () = stopped(stop.clone()) => None,
+            () = tasks.mailer.pass_turn(permit) => Ok((Fate::Withdrawn, Sent::PassedTurn)),
+            () = stopped(stop.clone()) => Err(Sent::Stopped),
         },
         Content::OwnerMail(notice) => {
             let link = suppression::stop_link(&tasks.core, &notice.address);
@@ -297,24 +301,24 @@ async fn send(
     }
 }
 
-/// The result of sending a mail. `None` if the server has been stopping for `mail.smtp.timeout_seconds` before the relay
+/// The result of sending a mail. `Err(Stopped)` if the server has been stopping for `mail.smtp.timeout_seconds` before the relay
 /// has answered.
 async fn unless_stopped(
     tasks: &Tasks,
     sending: impl Future<Output = Result<(), MailError>>,
     stop: &watch::Receiver<bool>,
-) -> Option<(Fate, Sent)> {
+) -> Result<(Fate, Sent), Sent> {
     let timeout = Duration::from_secs(tasks.core.config.mail.smtp.timeout_seconds.get().into());
     let sent = tokio::select! {
         sent = sending => sent,
-        () = stopped_for(timeout, stop.clone()) => return None,
+        () = stopped_for(timeout, stop.clone()) => return Err(Sent::Stopped),
     };
-    Some(match sent {
-        Ok(()) => (Fate::Delivered, Sent::Answered),
-        Err(MailError::Temporary) => (Fate::Failed, Sent::Answered),
+    Ok(match sent {
+        Ok(()) => (Fate::Delivered, Sent::Delivered),
+        Err(MailError::Temporary) => (Fate::Failed, Sent::Refused),
         Err(MailError::Unanswered) => (Fate::Failed, Sent::Unanswered),
         Err(MailError::RelayUnreachable) => (Fate::Failed, Sent::Unreachable),
-        Err(MailError::Permanent) => (Fate::Refused, Sent::Answered),
+        Err(MailError::Permanent) => (Fate::Refused, Sent::Refused),
     })
 }
 

@@ -8,14 +8,13 @@ use super::{
 };
 use crate::{domain::time::Millis, ops::Failure};
 
-/// After so many mails in a row without an answer of the relay, the others to their domain wait.
-const MAX_UNANSWERED_MAILS: usize = 3;
-
 /// The result of sending a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// The destination answered. The next row may follow.
-    Answered,
+    /// The destination took it. The next row may follow.
+    Delivered,
+    /// The destination answered that it does not take it. The next row may follow.
+    Refused,
     /// There was nothing to send, for example because the invitation is gone. This says nothing about the destination.
     Nothing,
     /// The mail was not sent because its recipient has opted out, but took its turn.
@@ -24,7 +23,9 @@ pub enum Sent {
     Unanswered,
     /// The destination cannot be reached, so the next row would fail as well.
     Unreachable,
-    /// The server stops, or had no place for the request, and the row was not sent.
+    /// There was no place for the request, and the row was not sent.
+    NotAsked,
+    /// The server stops, and the row was not sent.
     Stopped,
 }
 
@@ -42,13 +43,13 @@ pub struct Try {
 /// The results of a turn.
 #[derive(Default)]
 pub struct Turn {
-    /// How many mails in a row got no answer.
-    unanswered: usize,
     has_answered: bool,
+    /// Whether a mail got no answer.
+    is_unanswered: bool,
     speed: Option<Speed>,
     /// When the last message was sent, or was not.
     last_sent: Option<Millis>,
-    /// Why no further row is sent: `Unreachable`, `Stopped`, or a failure of the database.
+    /// Why no further row is sent: `Unreachable`, `NotAsked`, `Stopped`, or a failure of the database.
     end: Option<Result<Sent, Failure>>,
 }
 
@@ -60,8 +61,8 @@ impl Turn {
             self.speed = self.speed_after(tried);
         }
         match (tried.map(|tried| tried.sent), &self.end) {
-            (Ok(Sent::Answered), _) => (self.unanswered, self.has_answered) = (0, true),
-            (Ok(Sent::Unanswered), _) => self.unanswered += 1,
+            (Ok(Sent::Delivered | Sent::Refused), _) => self.has_answered = true,
+            (Ok(Sent::Unanswered), _) => self.is_unanswered = true,
             (Ok(Sent::Nothing | Sent::PassedTurn), _) => {}
             // A failure of the database counts most, then one of the destination.
             (_, Some(Err(_))) | (Ok(_), Some(Ok(Sent::Unreachable))) => {}
@@ -69,23 +70,23 @@ impl Turn {
         }
     }
 
-    /// One quick mail is enough: the relay may be slow about a single mailbox.
+    /// The last mail decides. A quick refusal says nothing: a stranger's mail server may refuse quickly and then be slow.
     fn speed_after(&self, tried: &Try) -> Option<Speed> {
         match (tried.sent, self.speed) {
-            (_, Some(Speed::Quick)) => Some(Speed::Quick),
-            (Sent::Answered, _) if tried.took <= MAX_QUICK_MAIL => Some(Speed::Quick),
-            (Sent::Answered | Sent::Unanswered, _) => Some(Speed::Slow),
+            (Sent::Unanswered, _) => Some(Speed::Slow),
+            (Sent::Delivered | Sent::Refused, _) if tried.took > MAX_QUICK_MAIL => Some(Speed::Slow),
+            (Sent::Delivered, _) => Some(Speed::Quick),
             (Sent::PassedTurn, None) => Some(Speed::Assumed),
             (_, before) => before,
         }
     }
 
-    /// Whether no further row is sent.
+    /// Whether no further row is sent. After a slow mail, the next one takes the slow lane.
     pub fn has_ended(&self) -> bool {
-        self.end.is_some() || self.unanswered >= MAX_UNANSWERED_MAILS
+        self.end.is_some() || self.is_unanswered || self.speed == Some(Speed::Slow)
     }
 
-    /// How fast the mails were. `None` if there was none.
+    /// How fast the mails were. `None` if there was none, or they were refused quickly.
     pub fn speed(&self) -> Option<Speed> {
         self.speed
     }
@@ -101,9 +102,9 @@ impl Turn {
         Ok(match self.end.transpose()? {
             Some(Sent::Unreachable) if is_mail && !self.has_answered => Outcome::RelayUnreachable,
             Some(Sent::Unreachable) => failed,
-            _ if self.unanswered >= MAX_UNANSWERED_MAILS => failed,
+            Some(Sent::NotAsked) if !self.has_answered => Outcome::NotAsked,
+            _ if self.is_unanswered => failed,
             _ if self.has_answered => Outcome::Succeeded,
-            _ if self.unanswered > 0 => Outcome::Failed,
             _ => Outcome::NothingSent,
         })
     }
@@ -111,7 +112,7 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
-    use Sent::{Answered, Nothing, PassedTurn, Stopped, Unanswered, Unreachable};
+    use Sent::{Delivered, NotAsked, Nothing, PassedTurn, Refused, Stopped, Unanswered, Unreachable};
 
     use super::*;
     use crate::store::StoreError;
@@ -132,20 +133,17 @@ mod tests {
             (&[][..], Outcome::NothingSent, Outcome::NothingSent),
             (&[Nothing, Stopped], Outcome::NothingSent, Outcome::NothingSent),
             (&[PassedTurn], Outcome::NothingSent, Outcome::NothingSent),
-            (&[Unanswered, Unanswered, Nothing, Unanswered], Outcome::Failed, Outcome::Failed),
-            (&[Answered, Stopped], Outcome::Succeeded, Outcome::Succeeded),
+            (&[Delivered, Stopped], Outcome::Succeeded, Outcome::Succeeded),
+            (&[Refused], Outcome::Succeeded, Outcome::Succeeded),
             (&[Unreachable], Outcome::RelayUnreachable, Outcome::Failed),
             (&[Unreachable, Stopped], Outcome::RelayUnreachable, Outcome::Failed),
             (&[Stopped, Unreachable], Outcome::RelayUnreachable, Outcome::Failed),
-            (&[Answered, Unreachable], Outcome::FailedAfterSuccess, Outcome::FailedAfterSuccess),
+            (&[Delivered, Unreachable], Outcome::FailedAfterSuccess, Outcome::FailedAfterSuccess),
+            (&[NotAsked], Outcome::NotAsked, Outcome::NotAsked),
+            (&[Delivered, NotAsked], Outcome::Succeeded, Outcome::Succeeded),
             (&[Unanswered], Outcome::Failed, Outcome::Failed),
-            (&[Unanswered, Answered, Unanswered], Outcome::Succeeded, Outcome::Succeeded),
-            (&[Unanswered, Unanswered, Unanswered], Outcome::Failed, Outcome::Failed),
-            (
-                &[Answered, Unanswered, Unanswered, Unanswered],
-                Outcome::FailedAfterSuccess,
-                Outcome::FailedAfterSuccess,
-            ),
+            (&[Delivered, Unanswered], Outcome::FailedAfterSuccess, Outcome::FailedAfterSuccess),
+            (&[Unanswered, Delivered], Outcome::FailedAfterSuccess, Outcome::FailedAfterSuccess),
         ] {
             let results: Vec<_> = results.iter().copied().map(Some).collect();
             assert_eq!(outcome(&results, true), Some(mail), "{results:?}");
@@ -160,14 +158,18 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_slow_without_an_answer_or_with_a_late_one_and_quick_after_one_quick_mail() {
+    fn the_last_mail_decides_how_fast_a_turn_was_and_only_a_delivery_is_quick() {
         let late = MAX_QUICK_MAIL + Duration::from_millis(1);
         for (results, took, speed) in [
-            (&[Answered][..], MAX_QUICK_MAIL, Some(Speed::Quick)),
-            (&[Answered], late, Some(Speed::Slow)),
+            (&[Delivered][..], MAX_QUICK_MAIL, Some(Speed::Quick)),
+            (&[Delivered], late, Some(Speed::Slow)),
+            (&[Refused], Duration::ZERO, None),
+            (&[Refused], late, Some(Speed::Slow)),
             (&[Unanswered], Duration::ZERO, Some(Speed::Slow)),
-            (&[Unanswered, Answered], Duration::ZERO, Some(Speed::Quick)),
-            (&[Answered, Unanswered], Duration::ZERO, Some(Speed::Quick)),
+            (&[Unanswered, Delivered], Duration::ZERO, Some(Speed::Quick)),
+            (&[Unanswered, Refused], Duration::ZERO, Some(Speed::Slow)),
+            (&[Delivered, Refused], Duration::ZERO, Some(Speed::Quick)),
+            (&[Delivered, Unanswered], Duration::ZERO, Some(Speed::Slow)),
             (&[PassedTurn], late, Some(Speed::Assumed)),
             (&[PassedTurn, Unanswered], Duration::ZERO, Some(Speed::Slow)),
             (&[Unanswered, PassedTurn], Duration::ZERO, Some(Speed::Slow)),
@@ -177,5 +179,15 @@ mod tests {
             let results: Vec<_> = results.iter().copied().map(Some).collect();
             assert_eq!(turn(&results, took).speed(), speed, "{results:?} {took:?}");
         }
+    }
+
+    #[test]
+    fn a_slow_mail_ends_the_turn() {
+        let late = MAX_QUICK_MAIL + Duration::from_millis(1);
+        let has_ended = |sent, took| turn(&[Some(Delivered), Some(sent)], took).has_ended();
+        assert!(
+            has_ended(Unanswered, Duration::ZERO) && has_ended(Delivered, late) && has_ended(Refused, late)
+        );
+        assert!(!has_ended(Refused, Duration::ZERO) && !has_ended(PassedTurn, Duration::ZERO));
     }
 }

@@ -1,7 +1,9 @@
 //! Sends people the link to their own page, if something is stored about them (`ops::person::own_page`).
 //!
-//! The request was answered long before, so the time that this takes tells its sender nothing. Strangers request links,
-//! so one recipient's domain and one caller's network hold only a part of the lanes.
+//! The request was answered long before, so the time that this takes tells its sender nothing. But their next link may
+//! wait for this one. So a link that is not sent takes the same places for as long as a usual one.
+//!
+//! Strangers request links, so one recipient's domain and one caller's network hold only a part of the lanes.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,14 +14,18 @@ use tokio::{
 
 use super::{Tasks, tick};
 use crate::{
-    domain::{backoff::Backoff, time::Millis},
+    domain::{backoff::Backoff, ids::Token, time::Millis},
     metrics::VisitOutcome,
     ops::{
         address::suppression,
-        person::own_page::{self, LinkOutcome, LinkRequest, Recipient},
+        person::{
+            in_turn::InTurn,
+            own_page::{self, LinkOutcome, LinkRequest, Recipient},
+        },
+        random,
     },
     remote::{
-        mail::{ConnectionPermit, MailError, VisitMail},
+        mail::{MailError, VisitMail},
         sms::VisitSms,
     },
 };
@@ -32,10 +38,8 @@ const MAX_CONCURRENT_RETRIES: usize = 2;
 /// How often a mail is retried. The last retry is half an hour after the first try.
 const MAX_RETRIES: u32 = 5;
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), cap: Duration::from_secs(16 * 60) };
-/// How many mails wait for a retry. Their addresses are in memory only. A further one is not retried ...
+/// How many mails wait for a retry. Their addresses are in memory only.
 const MAX_WAITING: usize = 64;
-/// ... nor is one of a network that has as many of them.
-const MAX_WAITING_OF_NETWORK: usize = MAX_WAITING / 8;
 
 /// A request, and how many tries have failed.
 #[derive(Clone)]
@@ -50,15 +54,15 @@ enum Sent {
     Retry,
 }
 
-#[derive(Default)]
 struct Links {
     sending: JoinSet<Sent>,
     busy: HashMap<Id, Link>,
-    waiting: Vec<(Millis, Link)>,
+    waiting: InTurn<(Millis, Link)>,
 }
 
 pub async fn run(tasks: Tasks, mut stop: watch::Receiver<bool>) {
-    let mut links = Links::default();
+    let (sending, busy, waiting) = (JoinSet::new(), HashMap::new(), InTurn::new(MAX_WAITING));
+    let mut links = Links { sending, busy, waiting };
     loop {
         links.start_retries(&tasks);
         tokio::select! {
@@ -95,9 +99,8 @@ impl Links {
         };
         let retries = self.busy.values().filter(|link| link.failures > 0).count();
         if retries < MAX_CONCURRENT_RETRIES
-            && let Some(at) = self.waiting.iter().position(is_due)
+            && let Some((_, link)) = self.waiting.take(is_due)
         {
-            let (_, link) = self.waiting.swap_remove(at);
             self.start(tasks, link);
             self.start_retries(tasks);
         }
@@ -118,63 +121,54 @@ impl Links {
         let link = self.busy.remove(&id);
         let outcome = match (sent, link) {
             (Sent::Ended(outcome), _) => outcome,
-            (Sent::Retry, Some(link)) if self.has_room_for(&link) => {
+            (Sent::Retry, Some(link)) if link.failures < MAX_RETRIES => {
                 let failures = link.failures + 1;
                 let until = tasks.core.clock.now().after(BACKOFF.wait(failures));
-                self.waiting.push((until, Link { failures, ..link }));
-                VisitOutcome::Waiting
+                let dropped = self.waiting.put(link.request.caller(), (until, Link { failures, ..link }));
+                if dropped.is_none() { VisitOutcome::Waiting } else { VisitOutcome::NotSent }
             }
             (Sent::Retry, _) => VisitOutcome::NotSent,
         };
         tasks.core.metrics.count_visit(outcome);
     }
-
-    fn has_room_for(&self, link: &Link) -> bool {
-        let of_network =
-            self.waiting.iter().filter(|(_, waiting)| waiting.request.caller() == link.request.caller());
-        link.failures < MAX_RETRIES
-            && self.waiting.len() < MAX_WAITING
-            && of_network.count() < MAX_WAITING_OF_NETWORK
-    }
 }
 
-/// Sends the link if there is one.
+/// Sends the link if there is one. Otherwise only takes its turn.
 async fn send_link(tasks: &Tasks, request: LinkRequest) -> Sent {
-    let core = &tasks.core;
-    let (to, language) = (request.to().clone(), request.language());
-    let nothing = match own_page::begin_visit(core, to.clone()).await {
-        Ok(LinkOutcome::Link(secret)) => {
-            let link = own_page::link(core, &secret);
-            return match to {
-                Recipient::Mailbox(to) => {
-                    let stop = suppression::stop_link(core, &to);
-                    match tasks.mailer.send_page_link(&VisitMail { to, stop, link, language }).await {
-                        Ok(()) => Sent::Ended(VisitOutcome::Sent),
-                        Err(MailError::Permanent) => Sent::Ended(VisitOutcome::NotSent),
-                        Err(_) => Sent::Retry,
-                    }
-                }
-                // A retry would count against `sms.daily_ceiling` again, for known numbers only.
-                Recipient::Phone(to) => {
-                    match tasks.sms.send_page_link(&VisitSms { to: &to, link: &link, language }).await {
-                        Ok(()) => Sent::Ended(VisitOutcome::Sent),
-                        Err(_) => Sent::Ended(VisitOutcome::NotSent),
-                    }
-                }
-            };
-        }
-        Ok(LinkOutcome::NothingStored) => VisitOutcome::NothingStored,
-        Ok(LinkOutcome::Suppressed) => VisitOutcome::Suppressed,
+    let (core, language) = (&tasks.core, request.language());
+    let (secret, nothing) = match own_page::begin_visit(core, request.to().clone()).await {
+        Ok(LinkOutcome::Link(secret)) => (secret, None),
+        Ok(LinkOutcome::NothingStored) => (Token::short(random()), Some(VisitOutcome::NothingStored)),
+        Ok(LinkOutcome::Suppressed) => (Token::short(random()), Some(VisitOutcome::Suppressed)),
         Ok(LinkOutcome::Ceiling) => return Sent::Ended(VisitOutcome::Ceiling),
         Err(error) => {
             tracing::error!(%error, "the link to a person's own page could not be prepared; the person must ask again");
             return Sent::Ended(VisitOutcome::Failed);
         }
     };
-    if let Recipient::Mailbox(_) = to {
-        // The next request for the domain waits as long as after a mail. Otherwise its sender, who may have a mailbox
-        // there, could tell that nothing was sent.
-        tasks.mailer.pass_turn(ConnectionPermit::default()).await;
-    }
-    Sent::Ended(nothing)
+    let link = own_page::link(core, &secret);
+    let is_sent = match request.to() {
+        Recipient::Mailbox(to) => {
+            let stop = suppression::stop_link(core, to);
+            let mail = VisitMail { to: to.clone(), stop, link, language };
+            let sent = match nothing {
+                None => tasks.mailer.send_page_link(&mail).await,
+                Some(_) => tasks.mailer.pass_turn_of_page_link(&mail).await,
+            };
+            match sent {
+                Ok(()) => true,
+                Err(MailError::Permanent) => false,
+                Err(_) => return Sent::Retry,
+            }
+        }
+        // A retry would count against `sms.daily_ceiling` again.
+        Recipient::Phone(to) => {
+            let sent = match nothing {
+                None => tasks.sms.send_page_link(&VisitSms { to, link: &link, language }).await,
+                Some(_) => tasks.sms.rehearse_page_link().await,
+            };
+            sent.is_ok()
+        }
+    };
+    Sent::Ended(nothing.unwrap_or(if is_sent { VisitOutcome::Sent } else { VisitOutcome::NotSent }))
 }

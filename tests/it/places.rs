@@ -252,7 +252,7 @@ async fn a_homeserver_for_which_no_place_is_free_is_told_later_and_has_not_faile
     homeserver.answer(&user_info_path("token"), Answer::Silence);
     let clock: Arc<dyn Clock> = TestClock::new();
     let fetch = Fetch::new(Some(&homeserver.authority.file()), MAX_REQUESTS).expect("a configuration");
-    let (fetch, dns) = (Arc::new(fetch), Dns::system());
+    let (fetch, dns) = (Arc::new(fetch), Arc::new(Dns::system()));
     let loopback = vec!["127.0.0.0/8".parse().expect("a network")];
     let discovery =
         Discovery::new(fetch.clone(), Arc::new(dns), loopback, Ports::default(), clock.clone(), TIMEOUT);

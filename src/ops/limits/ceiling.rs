@@ -79,7 +79,7 @@ impl Ceiling {
             ),
             Self::Invitations => tracing::warn!(
                 ceiling,
-                "invites.daily_ceiling is reached, or the quarter of it that one registrable domain may use: Bindery refuses invitations, or those of that domain, until midnight (UTC); name the homeserver in lookup.homeserver_budgets or homeservers.allow to give it all"
+                "invites.daily_ceiling is reached, or the part of it that one registrable domain or all homeservers without a name may use: Bindery refuses these invitations until midnight (UTC); name a homeserver in lookup.homeserver_budgets or homeservers.allow to give it all"
             ),
         }
     }

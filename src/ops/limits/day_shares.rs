@@ -1,7 +1,8 @@
-//! The share of `invites.daily_ceiling` that the accounts of one registrable domain may use up, so that one homeserver
-//! cannot use it up for all.
+//! The shares of `invites.daily_ceiling`, so that one homeserver cannot use it up for all, and strangers not for the
+//! homeservers that the operator names.
 //!
-//! A homeserver that the operator names has no share. Shares are in memory: a restart forgives them, but not the ceiling.
+//! A named homeserver may use all of the ceiling. The others may use half of it together, or all if none is named. Shares
+//! are in memory: a restart forgives them, but not the ceiling.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,12 +14,14 @@ use crate::{
     domain::{ids::UserId, registrable::registrable_domain, server_name::host_key},
 };
 
-/// One registrable domain may use up this part.
-const PART: u32 = 4;
+/// One registrable domain may use up this part of what homeservers without a name may.
+const DOMAIN_PART: u32 = 4;
+/// If the operator names homeservers, the others may use up this part of the ceiling.
+const UNNAMED_PART: u32 = 2;
 
 /// The shares of one day.
 pub struct DayShares {
-    max: u32,
+    max_unnamed: u32,
     /// The homeservers that the operator names, by [`host_key`].
     named: HashSet<String>,
     today: Arc<Mutex<Today>>,
@@ -29,11 +32,12 @@ pub struct DayShares {
 struct Today {
     day: u64,
     used: HashMap<String, u32>,
+    used_by_all: u32,
 }
 
 /// The share of one registrable domain.
 pub struct DayShare {
-    max: u32,
+    max_unnamed: u32,
     domain: String,
     today: Arc<Mutex<Today>>,
 }
@@ -41,16 +45,18 @@ pub struct DayShare {
 impl DayShares {
     pub(super) fn new(config: &Config) -> Self {
         let budgets = config.lookup.homeserver_budgets.iter().map(|budget| &budget.homeserver);
-        let named = config.homeservers.allow.iter().chain(budgets).map(|name| host_key(name)).collect();
-        let max = (config.invites.daily_ceiling.get() / PART).max(1);
-        Self { max, named, today: Arc::default() }
+        let named = config.homeservers.allow.iter().chain(budgets).map(|name| host_key(name));
+        let named: HashSet<_> = named.collect();
+        let ceiling = config.invites.daily_ceiling.get();
+        let max_unnamed = if named.is_empty() { ceiling } else { (ceiling / UNNAMED_PART).max(1) };
+        Self { max_unnamed, named, today: Arc::default() }
     }
 
     /// The share that an account uses. `None` if the operator names its homeserver.
     pub(in crate::ops) fn of(&self, account: &UserId) -> Option<DayShare> {
         let is_named = self.named.contains(&host_key(account.server_name()));
         (!is_named).then(|| DayShare {
-            max: self.max,
+            max_unnamed: self.max_unnamed,
             domain: registrable_domain(account.server_name()),
             today: self.today.clone(),
         })
@@ -58,20 +64,24 @@ impl DayShares {
 }
 
 impl DayShare {
-    /// Whether nothing is left of the share on this day.
+    /// Whether nothing is left of the share on this day, or of what homeservers without a name share.
     pub(in crate::ops) fn is_used_up(&self, day: u64) -> bool {
-        self.on(day).used.get(&self.domain).is_some_and(|used| *used >= self.max)
+        let max = (self.max_unnamed / DOMAIN_PART).max(1);
+        let today = self.on(day);
+        today.used_by_all >= self.max_unnamed || today.used.get(&self.domain).is_some_and(|used| *used >= max)
     }
 
     /// Uses one of the share.
     pub(super) fn count(&self, day: u64) {
-        *self.on(day).used.entry(self.domain.clone()).or_default() += 1;
+        let mut today = self.on(day);
+        today.used_by_all += 1;
+        *today.used.entry(self.domain.clone()).or_default() += 1;
     }
 
     fn on(&self, day: u64) -> MutexGuard<'_, Today> {
         let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
         if today.day != day {
-            *today = Today { day, used: HashMap::new() };
+            *today = Today { day, ..Today::default() };
         }
         today
     }
@@ -99,7 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn one_domain_uses_up_a_quarter_whatever_its_accounts_and_homeservers_and_named_ones_have_no_share() {
+    fn one_domain_uses_up_a_quarter_whatever_its_accounts_and_homeservers() {
+        let mut config = Config::default();
+        config.invites.daily_ceiling = NonZeroU32::new(1000).expect("a ceiling");
+        let shares = DayShares::new(&config);
+        assert_eq!(sent(&shares, "@a:hs1.evil.test", 1), 250);
+        assert_eq!(sent(&shares, "@b:hs2.evil.test:8448", 1), 0);
+        assert_eq!(sent(&shares, "@a:hs.test", 1), 250);
+        assert_eq!(sent(&shares, "@a:hs1.evil.test", 2), 250, "the next day");
+    }
+
+    #[test]
+    fn half_of_the_day_is_left_to_named_homeservers_whatever_the_number_of_other_domains() {
         let mut config = Config::default();
         config.invites.daily_ceiling = NonZeroU32::new(1000).expect("a ceiling");
         config.lookup.homeserver_budgets = vec![HomeserverBudget {
@@ -108,11 +129,12 @@ mod tests {
             per_day: NonZeroU64::MAX,
         }];
         let shares = DayShares::new(&config);
-        assert_eq!(sent(&shares, "@a:hs1.evil.test", 1), 250);
-        assert_eq!(sent(&shares, "@b:hs2.evil.test:8448", 1), 0);
-        assert_eq!(sent(&shares, "@a:hs.test", 1), 250);
+        let all_sent =
+            |day| (0..9).map(|number| sent(&shares, &format!("@a:evil{number}.test"), day)).collect();
+        let sent_by_each: Vec<_> = all_sent(1);
+        assert_eq!(sent_by_each, [125, 125, 125, 125, 0, 0, 0, 0, 0]);
         assert_eq!(sent(&shares, "@a:big.test", 1), usize::MAX);
-        assert_eq!(sent(&shares, "@a:hs1.evil.test", 2), 250, "the next day");
+        assert_eq!(all_sent(2).iter().sum::<usize>(), 500, "the next day");
         config.homeservers.allow = vec!["hs1.evil.test".to_owned()];
         assert_eq!(sent(&DayShares::new(&config), "@a:hs1.evil.test", 2), usize::MAX);
     }

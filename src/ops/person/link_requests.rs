@@ -1,27 +1,24 @@
 //! The queue of requests for links to people's own pages. It is in memory, because the address may be stored nowhere.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
-use ipnet::IpNet;
 use tokio::sync::Notify;
 
-use super::own_page::Recipient;
+use super::{
+    in_turn::{Caller, InTurn},
+    own_page::Recipient,
+};
 use crate::domain::{language::Language, network::Network, registrable::registrable_domain};
 
-/// How many requests may be queued ...
+/// How many requests may be queued.
 const MAX_QUEUED: usize = 256;
-/// ... and how many of one network.
-const MAX_QUEUED_OF_NETWORK: usize = MAX_QUEUED / 8;
 
 /// A request for the link to the own page of an address.
 #[derive(Clone)]
 pub struct LinkRequest {
     to: Recipient,
     language: Language,
-    caller: Option<IpNet>,
+    caller: Caller,
     lane: String,
 }
 
@@ -47,8 +44,8 @@ impl LinkRequest {
         self.language
     }
 
-    /// The widest network that one caller may have: an IPv4 address, or an IPv6 /48.
-    pub fn caller(&self) -> Option<IpNet> {
+    /// The network that asked.
+    pub fn caller(&self) -> Caller {
         self.caller
     }
 
@@ -59,43 +56,37 @@ impl LinkRequest {
 }
 
 /// Requests that were answered but not processed yet.
-#[derive(Default)]
 pub struct LinkRequests {
-    queue: Mutex<VecDeque<LinkRequest>>,
+    queue: Mutex<InTurn<LinkRequest>>,
     has_grown: Notify,
 }
 
+impl Default for LinkRequests {
+    fn default() -> Self {
+        Self { queue: Mutex::new(InTurn::new(MAX_QUEUED)), has_grown: Notify::new() }
+    }
+}
+
 impl LinkRequests {
-    /// Queues a request. `false` if the queue is full, or the share of the caller's network in it.
+    /// Queues a request. `false` if the queue was full, and dropped this request or another.
     pub fn put(&self, request: LinkRequest) -> bool {
-        let mut queue = self.queue();
-        let of_caller = queue.iter().filter(|queued| queued.caller == request.caller).count();
-        let has_room = queue.len() < MAX_QUEUED && of_caller < MAX_QUEUED_OF_NETWORK;
-        if has_room {
-            queue.push_back(request);
-            self.has_grown.notify_one();
-        }
-        has_room
+        let dropped = self.with_queue(|queue| queue.put(request.caller, request));
+        self.has_grown.notify_one();
+        dropped.is_none()
     }
 
-    /// Waits for the first request that may start.
+    /// Waits for a request that may start. The networks have their turns.
     pub async fn next(&self, may_start: impl Fn(&LinkRequest) -> bool) -> LinkRequest {
         loop {
-            if let Some(request) = self.take_first(&may_start) {
+            if let Some(request) = self.with_queue(|queue| queue.take(&may_start)) {
                 return request;
             }
             self.has_grown.notified().await;
         }
     }
 
-    fn take_first(&self, may_start: impl Fn(&LinkRequest) -> bool) -> Option<LinkRequest> {
-        let mut queue = self.queue();
-        let at = queue.iter().position(may_start)?;
-        queue.remove(at)
-    }
-
-    fn queue(&self) -> MutexGuard<'_, VecDeque<LinkRequest>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with_queue<T>(&self, work: impl FnOnce(&mut InTurn<LinkRequest>) -> T) -> T {
+        work(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -110,19 +101,14 @@ mod tests {
         LinkRequest::new(Recipient::Mailbox(address), Language::En, network)
     }
 
-    #[test]
-    fn one_network_gets_an_eighth_of_the_queue_whatever_its_subnets() {
+    #[tokio::test]
+    async fn a_network_is_a_48_and_many_of_one_delay_another_by_one() {
         let requests = LinkRequests::default();
-        let queued = |from: &dyn Fn(usize) -> String| {
-            (0..100).filter(|number| requests.put(request(*number, "a.test", &from(*number)))).count()
-        };
-        assert_eq!(queued(&|_| "192.0.2.1".to_owned()), MAX_QUEUED_OF_NETWORK);
-        assert_eq!(queued(&|number| format!("2001:db8:1:{number:x}::1")), MAX_QUEUED_OF_NETWORK);
-        assert_eq!(queued(&|number| format!("198.51.100.{number}")), 100);
-        assert_eq!(
-            queued(&|number| format!("203.0.113.{number}")),
-            MAX_QUEUED - 2 * MAX_QUEUED_OF_NETWORK - 100
-        );
+        let of_stranger = |number: usize| request(number, "a.test", &format!("2001:db8:1:{number:x}::1"));
+        assert!((0..MAX_QUEUED).all(|number| requests.put(of_stranger(number))));
+        assert!(!requests.put(request(0, "b.test", "192.0.2.1")), "one of the stranger is dropped");
+        let lanes = [requests.next(|_| true).await, requests.next(|_| true).await];
+        assert_eq!(lanes.map(|next| next.lane().to_owned()), ["a.test", "b.test"]);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod erasure;
 pub mod export;
+pub mod in_turn;
 pub mod language;
 mod link_requests;
 pub mod own_page;

@@ -1,6 +1,6 @@
 //! Asking for the link: the same answer whatever is known, and a message only if something is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bindery::{
     config::{Config, SmtpSecurity},
@@ -216,6 +216,66 @@ async fn a_domain_about_which_the_relay_is_slow_holds_one_lane_of_the_links() {
     assert!(has_link(&relay, KNOWN));
     assert_eq!(relay.seen(|seen| seen.most_held), 1, "of the slow domain");
     relay.set(Mood::Accept);
+}
+
+#[tokio::test]
+async fn a_link_that_is_not_sent_waits_for_the_places_of_one_that_is() {
+    const SILENT: &str = "silent@example.org";
+    const SLOW: &str = "a@slow.test";
+    let relay = Relay::start(SmtpSecurity::None);
+    let server = Server::start_with(|config| {
+        relay.configure(config);
+        unlimited(config);
+        config.mail.smtp.timeout_seconds = at_least_one(4);
+        // One of them is for links.
+        config.mail.smtp.max_connections = at_least_one(2);
+    })
+    .await;
+    let alice = server.user("alice").await;
+    for address in [SLOW, KNOWN, SILENT] {
+        server.request_token(&alice, address, "secret", 1).await;
+    }
+    shows(&server.ask_for(SILENT).await, 200, "me_sent");
+    server.until_counted(&visits("sent", 1)).await;
+    let mails = relay.mails();
+    let link = link_in(&mails.last().expect("a mail").mail().text);
+    let guest = server.follow(&link).await;
+    assert_eq!(server.act(&guest, "/me/suppress", &[("sure", "yes")]).await.status, 303);
+    let outcomes = [
+        (KNOWN, visits("sent", 3)),
+        ("nobody@example.org", visits("nothing_stored", 1)),
+        (SILENT, visits("suppressed", 1)),
+    ];
+    for (round, (address, outcome)) in (0..).zip(outcomes) {
+        relay.set(Mood::SilentTo("slow"));
+        shows(&server.ask_for(SLOW).await, 200, "me_sent");
+        relay.until(|seen| seen.held == 1).await;
+        shows(&server.ask_for(address).await, 200, "me_sent");
+        server.until_counted(&visits("waiting", 2 * round + 2)).await;
+        let metrics = server.metrics().await;
+        assert!(!metrics.lines().any(|line| line == outcome), "{address} must wait: {metrics}");
+        relay.set(Mood::Accept);
+        server.clock.forward(Duration::from_secs(60));
+        server.until_counted(&outcome).await;
+        let sent = if round == 0 { 3 } else { 3 + round };
+        server.until_counted(&visits("sent", sent)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_gets_no_link_keeps_its_place_as_long_as_a_message() {
+    let gateway = Gateway::start();
+    let server = Server::start_with(|config| {
+        gateway.configure(config);
+        unlimited(config);
+    })
+    .await;
+    let begun = Instant::now();
+    shows(&server.ask_for("+447400123499").await, 200, "me_sent");
+    server.until_counted(&visits("nothing_stored", 1)).await;
+    // No message was sent yet, so it takes as long as a message over the internet.
+    assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+    assert!(gateway.told().is_empty());
 }
 
 fn number_body(attempt: u64) -> Value {
