@@ -196,9 +196,9 @@ async fn names_that_strangers_make_up_hold_up_no_user_of_their_domain() {
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     };
     // A sixteenth of the share of their domain for each network.
-    let asked = strangers_register(&server, of_four_networks, 8, honest).await;
-    assert_eq!(asked, 8);
-    assert_eq!(silent.connections(), 8);
+    let asked = strangers_register(&server, of_four_networks, 4, honest).await;
+    assert_eq!(asked, 4);
+    assert_eq!(silent.connections(), 4);
 }
 
 #[tokio::test]
