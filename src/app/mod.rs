@@ -155,16 +155,7 @@ impl Application {
         if !metrics.is_empty() {
             servers.push(("metrics listener", http::metrics::serve(state, metrics)?));
         }
-        Ok(Self {
-            core,
-            servers,
-            workers,
-            addresses,
-            metrics_addresses,
-            tasks,
-            supervisor,
-            background,
-        })
+        Ok(Self { core, servers, workers, addresses, metrics_addresses, tasks, supervisor, background })
     }
 
     /// Where it listens.
@@ -183,16 +174,8 @@ impl Application {
     /// # Errors
     /// If a part ends before `stop` is ready, so that the service manager notices and starts the server again.
     pub fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self {
-            core,
-            servers,
-            workers,
-            addresses,
-            metrics_addresses,
-            tasks,
-            mut supervisor,
-            background,
-        } = self;
+        let Self { core, servers, workers, addresses, metrics_addresses, tasks, mut supervisor, background } =
+            self;
         let handles: Vec<_> = servers.iter().map(|(_, server)| server.handle()).collect();
         for (name, server) in servers {
             supervisor.watch(name, async {
@@ -251,11 +234,7 @@ fn watch_threads(supervisor: &mut Supervisor, core: Arc<Core>, workers: Workers)
 }
 
 /// Logs what runs here, with what.
-fn log_start(
-    core: &Core,
-    listen: &[SocketAddr],
-    metrics_listen: &[SocketAddr],
-) {
+fn log_start(core: &Core, listen: &[SocketAddr], metrics_listen: &[SocketAddr]) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = %core.config.source,

@@ -244,7 +244,8 @@ impl Files {
         let resolver = self.resolver(&contents.0).inspect_err(|problem| tracing::warn!("{problem}"));
         let (config, options) = self.parse(&contents.0).unwrap_or_default();
         let domains = config.search().iter().map(|domain| domain.to_ascii());
-        let search = domains.map(|domain| domain.trim_end_matches('.').to_owned()).filter(|domain| !domain.is_empty());
+        let search =
+            domains.map(|domain| domain.trim_end_matches('.').to_owned()).filter(|domain| !domain.is_empty());
         Known {
             resolver: resolver.ok(),
             search: search.collect(),

@@ -26,11 +26,7 @@ use super::{
     turn::{Sent, Try, Turn},
 };
 use crate::{
-    domain::{
-        outbox::Settled,
-        server_name::ServerName,
-        time::Millis,
-    },
+    domain::{outbox::Settled, server_name::ServerName, time::Millis},
     ops::{
         Failure,
         address::suppression,
