@@ -319,8 +319,8 @@ async fn a_connection_that_the_relay_has_closed_is_replaced() {
 #[tokio::test]
 async fn no_more_connections_are_opened_than_the_operator_allows() {
     let relay = Relay::start(SmtpSecurity::None);
-    // Two more than the accounts of one homeserver may use.
-    let server = server_behind(&relay, |config| config.mail.smtp.max_connections = at_least_one(4)).await;
+    // One more than the accounts of one homeserver may use.
+    let server = server_behind(&relay, |config| config.mail.smtp.max_connections = at_least_one(3)).await;
     let mut accounts = Vec::new();
     for name in ["a", "b", "c", "d", "e"] {
         accounts.push(server.user(name).await);
@@ -407,18 +407,18 @@ async fn mails_that_wait_for_the_share_of_their_homeserver_keep_no_share_of_a_do
     let alice = User { id, token: reply["token"].as_str().expect("a token").to_owned() };
     accept_terms(&server.base, &alice.token).await;
     let mut accounts = Vec::new();
-    for name in ["a", "b", "c", "d"] {
+    for name in ["a", "b", "c", "d", "e"] {
         accounts.push(server.user(name).await);
     }
     relay.set(Mood::SilentTo("slow"));
-    let slow = ["a@slow1.test", "b@slow2.test"];
-    let waiting = ["c@example.org", "d@example.org"];
+    let slow = ["a@slow1.test", "b@slow1.test", "c@slow2.test"];
+    let waiting = ["d@example.org", "e@example.org"];
     let send = |at: usize, address| request(&server, &accounts[at], address, 1);
     let slow = join_all(slow.into_iter().enumerate().map(|(at, address)| send(at, address)));
-    let waiting = join_all(waiting.into_iter().enumerate().map(|(at, address)| send(2 + at, address)));
+    let waiting = join_all(waiting.into_iter().enumerate().map(|(at, address)| send(3 + at, address)));
     let other = async {
         let are_slow = |(_, command): &&(bool, String)| command.contains("RCPT") && command.contains("slow");
-        relay.until(|seen| seen.commands.iter().filter(are_slow).count() == 2).await;
+        relay.until(|seen| seen.commands.iter().filter(are_slow).count() == 3).await;
         let mails = async {
             for number in 0..5 {
                 request(&server, &alice, &format!("alice{number}@example.org"), 1).await.ok();
