@@ -124,8 +124,8 @@ impl Dns {
         if let Some(addresses) = known.hosts.get(&host.to_ascii_lowercase()) {
             return addresses.clone();
         }
-        // RFC 6761 section 6.3. An empty container has no hosts file.
-        if host.eq_ignore_ascii_case("localhost") {
+        // An empty container has no hosts file.
+        if is_localhost(host) {
             return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         }
         let (v6, v4) = (pin!(self.ask(host, RecordType::AAAA)), pin!(self.ask(host, RecordType::A)));
@@ -219,7 +219,8 @@ impl Dns {
 impl Known {
     /// The names to ask for, in order.
     fn candidates(&self, host: &str) -> Vec<String> {
-        if host.ends_with('.') || self.hosts.contains_key(&host.to_ascii_lowercase()) {
+        let is_in_hosts = self.hosts.contains_key(&host.to_ascii_lowercase());
+        if host.ends_with('.') || is_in_hosts || is_localhost(host) {
             return vec![host.to_owned()];
         }
         let mut names: Vec<_> = self.search.iter().map(|domain| format!("{host}.{domain}.")).collect();
@@ -338,6 +339,11 @@ pub fn targets(records: &[RData]) -> Option<Vec<Service>> {
     Some(real.map(service).collect())
 }
 
+/// Whether the name means this machine, whatever DNS says (RFC 6761 section 6.3).
+fn is_localhost(host: &str) -> bool {
+    host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+}
+
 /// The name with a final dot, so that no search list applies.
 fn absolute(name: &str) -> String {
     if name.ends_with('.') { name.to_owned() } else { format!("{name}.") }
@@ -409,7 +415,18 @@ mod tests {
             let expected: IpAddr = expected.parse().expect("an address");
             assert_eq!(dns.addresses_of_configured(host).await, [expected], "{host}");
         }
-        let of_localhost = dns.addresses_of_configured("localhost").await;
-        assert!(of_localhost.len() == 2 && of_localhost.iter().all(IpAddr::is_loopback));
+    }
+
+    #[tokio::test]
+    async fn localhost_is_this_machine_whatever_the_search_list_and_dns_say() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let (resolv_conf, hosts) = (dir.path().join("resolv.conf"), dir.path().join("hosts"));
+        fs::write(&resolv_conf, "nameserver 192.0.2.53\nsearch example.test\n").expect("written");
+        fs::write(&hosts, "192.0.2.7 localhost.example.test\n").expect("written");
+        let dns = Dns::reading(resolv_conf, hosts);
+        for host in ["localhost", "LocalHost", "localhost."] {
+            let found = dns.addresses_of_configured(host).await;
+            assert!(found.len() == 2 && found.iter().all(IpAddr::is_loopback), "{host}: {found:?}");
+        }
     }
 }

@@ -110,11 +110,13 @@ impl Fetch {
         if target.addresses.is_empty() {
             return Err(FetchError::NoAddress);
         }
-        let addresses = target.addresses.iter().map(SocketAddr::ip);
-        let _place = match standing {
-            Standing::Proven => None,
+        let (_place, addresses) = match standing {
+            Standing::Proven => (None, target.addresses.clone()),
             // Many names may lead to one address.
-            Standing::Unproven => Some(self.places.take_addresses(addresses).map_err(|_| FetchError::Busy)?),
+            Standing::Unproven => {
+                let taken = self.places.take_addresses(&target.addresses).map_err(|_| FetchError::Busy)?;
+                (Some(taken.0), taken.1)
+            }
         };
         let client = Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
@@ -125,7 +127,7 @@ impl Fetch {
             .pool_max_idle_per_host(0)
             .connect_timeout(Duration::from_secs(5))
             .user_agent(concat!("Bindery/", env!("CARGO_PKG_VERSION")))
-            .resolve_to_addrs(&target.tls_name, &target.addresses)
+            .resolve_to_addrs(&target.tls_name, &addresses)
             .build()
             .map_err(connection)?;
         let Request { method, path, body } = request;

@@ -151,6 +151,21 @@ impl RemoteHomeservers {
         Err(HomeserverError::Unreachable)
     }
 
+    /// As [`RemoteHomeservers::send`], for requests whose answer needs nobody but the homeserver itself. Without one, its
+    /// name may lose its standing.
+    async fn ask(
+        &self,
+        server: &ServerName,
+        request: Request<'_>,
+        max_bytes: usize,
+    ) -> Result<Response, HomeserverError> {
+        let answer = self.send(server, request, max_bytes, self.timeout).await;
+        if matches!(answer, Err(HomeserverError::Unreachable)) {
+            self.proven.count_unanswered(server, self.clock.now());
+        }
+        answer
+    }
+
     async fn fetch_token_owner(
         &self,
         server: &ServerName,
@@ -163,7 +178,7 @@ impl RemoteHomeservers {
         let query = query.map_err(|_| HomeserverError::Refused)?;
         let path = format!("/_matrix/federation/v1/openid/userinfo?{query}");
         let request = Request::get(&path);
-        let response = self.send(server, request, MAX_USER_INFO_BYTES, self.timeout).await?;
+        let response = self.ask(server, request, MAX_USER_INFO_BYTES).await?;
         if response.status.is_client_error() {
             return Err(HomeserverError::Refused);
         }
@@ -219,7 +234,7 @@ impl RemoteHomeservers {
         now: Millis,
     ) -> Result<(PublicKeys, Millis), HomeserverError> {
         let request = Request::get("/_matrix/key/v2/server");
-        let response = self.send(server, request, MAX_KEYS_BYTES, self.timeout).await?;
+        let response = self.ask(server, request, MAX_KEYS_BYTES).await?;
         let name = server.clone();
         let read = move || {
             let document = json_object(&response).ok_or(HomeserverError::Unreachable)?;

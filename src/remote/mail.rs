@@ -182,9 +182,9 @@ impl Mailer {
     }
 
     /// See [`Relay::acquire_for_outbox`].
-    pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str) -> ConnectionPermit<'_> {
+    pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str, is_quick: bool) -> ConnectionPermit<'_> {
         match &self.transport {
-            Transport::Smtp(relay) => relay.acquire_for_outbox(kind, domain).await,
+            Transport::Smtp(relay) => relay.acquire_for_outbox(kind, domain, is_quick).await,
             Transport::Directory(_) => ConnectionPermit::default(),
         }
     }

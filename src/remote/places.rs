@@ -4,9 +4,9 @@
 //! everybody wait.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +17,8 @@ use crate::domain::{
     server_name::{ServerName, host_key},
 };
 
-/// The share of one registrable domain, and of one caller. Somebody who wants all places needs many of both.
+/// The share of one registrable domain, and of one caller, of the half for their standing. Somebody who wants all of the
+/// half needs many of both.
 const DOMAIN_SHARE: usize = 8;
 const CALLER_SHARE: usize = 16;
 /// A stranger gets a /48 as easily as a /64. It may hold this many times the places of a /64.
@@ -45,7 +46,8 @@ pub enum Holder {
 }
 
 /// How many places each holder has; those for proven names and for others are apart.
-type Held = Arc<Mutex<HashMap<(Standing, Holder), usize>>>;
+type Counts = HashMap<(Standing, Holder), usize>;
+type Held = Arc<Mutex<Counts>>;
 
 /// The places of one kind of request.
 #[derive(Clone)]
@@ -76,14 +78,15 @@ impl Places {
     /// Proven names and others have half of all places each, and a share each in every domain and for every caller. So
     /// names that strangers make up, such as `example.org:1`, take no place from the homeserver of example.org.
     pub fn take(&self, server: &ServerName, standing: Standing, caller: Network) -> Result<Place, NoPlace> {
-        let (of_domain, of_caller) = (self.share(DOMAIN_SHARE), self.share(CALLER_SHARE));
+        let half = (self.total / 2).max(1);
+        let (of_domain, of_caller) = (share(half, DOMAIN_SHARE), share(half, CALLER_SHARE));
         let caller_part = match standing {
             Standing::Proven => CALLER_PART_PROVEN,
             Standing::Unproven => CALLER_PART_UNPROVEN,
         };
         let (domain, wide) = (owner_of(server.as_str()), prefix_48(caller.address()));
         let mut wanted = vec![
-            (Holder::All, (self.total / 2).max(1)),
+            (Holder::All, half),
             (Holder::CallerAt(domain.clone(), wide), (of_domain / caller_part).max(1)),
             (Holder::Domain(domain), of_domain),
             (Holder::Caller(caller), of_caller),
@@ -94,23 +97,24 @@ impl Places {
         self.take_all(standing, wanted)
     }
 
-    /// A place for a connection that may dial each of `addresses`, for an unproven name.
+    /// A place for a connection that may dial each of the given addresses, for an unproven name. Those that have no place
+    /// left are left out: others may have filled an address to which this name leads, too.
     ///
     /// Many homeservers share the addresses of a content delivery network, where anybody can be a customer. So proven
     /// names need no such place: the share of their domain bounds them. And the share of an address is larger than what
-    /// all requests for the unproven names of one domain can hold.
-    pub fn take_addresses(&self, addresses: impl Iterator<Item = IpAddr>) -> Result<Place, NoPlace> {
-        let share = self.share(DOMAIN_SHARE);
-        let mut wanted: Vec<_> =
-            addresses.map(|address| (Holder::Address(prefix_48(address)), share)).collect();
+    /// all requests for the unproven names of one domain can hold: three domains are needed to fill it.
+    pub fn take_addresses(&self, addresses: &[SocketAddr]) -> Result<(Place, Vec<SocketAddr>), NoPlace> {
+        let most = share(self.total, DOMAIN_SHARE);
+        let holder = |address: &SocketAddr| (Standing::Unproven, Holder::Address(prefix_48(address.ip())));
+        let mut held = lock(&self.held);
+        let mut free = addresses.to_vec();
+        free.retain(|address| held.get(&holder(address)).is_none_or(|count| *count < most));
+        if free.is_empty() {
+            return Err(NoPlace);
+        }
         // Several addresses of one /48 are one place.
-        wanted.sort_by_key(|(holder, _)| format!("{holder:?}"));
-        wanted.dedup();
-        self.take_all(Standing::Unproven, wanted)
-    }
-
-    fn share(&self, parts: usize) -> usize {
-        (self.total / parts).max(2)
+        let holders: HashSet<_> = free.iter().map(holder).collect();
+        Ok((self.hold(&mut held, holders.into_iter().collect()), free))
     }
 
     fn take_all(&self, standing: Standing, wanted: Vec<(Holder, usize)>) -> Result<Place, NoPlace> {
@@ -119,12 +123,19 @@ impl Places {
         if wanted.iter().any(|(holder, most)| held.get(holder).is_some_and(|count| count >= most)) {
             return Err(NoPlace);
         }
-        let holders: Vec<_> = wanted.into_iter().map(|(holder, _)| holder).collect();
+        Ok(self.hold(&mut held, wanted.into_iter().map(|(holder, _)| holder).collect()))
+    }
+
+    fn hold(&self, held: &mut Counts, holders: Vec<(Standing, Holder)>) -> Place {
         for holder in &holders {
             *held.entry(holder.clone()).or_default() += 1;
         }
-        Ok(Place { holders, held: self.held.clone() })
+        Place { holders, held: self.held.clone() }
     }
+}
+
+fn share(places: usize, parts: usize) -> usize {
+    (places / parts).max(2)
 }
 
 impl Drop for Place {
@@ -141,9 +152,7 @@ impl Drop for Place {
     }
 }
 
-fn lock(
-    held: &Mutex<HashMap<(Standing, Holder), usize>>,
-) -> MutexGuard<'_, HashMap<(Standing, Holder), usize>> {
+fn lock(held: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -202,18 +211,31 @@ mod tests {
             let held = |request: &dyn Fn(usize) -> (String, String)| {
                 take(&places, standing, (0..1000).map(request)).len()
             };
-            assert_eq!(held(&of_domain), 32);
-            assert_eq!(held(&of_caller), 16);
-            assert_eq!(held(&of_network), 64);
+            assert_eq!(held(&of_domain), 16);
+            assert_eq!(held(&of_caller), 8);
+            assert_eq!(held(&of_network), 32);
             assert_eq!(held(&of_all), 128, "the other half is for the others");
         }
         assert!(lock(&places.held).is_empty(), "and all are free again");
     }
 
     #[test]
+    fn eight_domains_are_needed_to_fill_a_half_whatever_the_number_of_places() {
+        for total in [64, 102, 128, 256] {
+            let places = Places::new(total);
+            let request = |n: usize| (format!("evil{}.test", n % 7), format!("192.0.2.{}", n % 256));
+            for standing in [Standing::Proven, Standing::Unproven] {
+                let _held = take(&places, standing, (0..5000).map(request));
+                let other = places.take(&server("example.org"), standing, caller("198.51.100.1"));
+                assert!(other.is_ok(), "{total} {standing:?}");
+            }
+        }
+    }
+
+    #[test]
     fn one_caller_gets_a_quarter_of_a_domains_share_and_a_sixteenth_for_unproven_names() {
         let places = Places::new(256);
-        for (standing, most) in [(Standing::Proven, 8), (Standing::Unproven, 2)] {
+        for (standing, most) in [(Standing::Proven, 4), (Standing::Unproven, 1)] {
             for from in ["192.0.2.1".to_owned(), "2001:db8:7:{n}::1".to_owned()] {
                 let request = |n: usize| {
                     let name = format!("hs{n}.example.org:{}", n + 1);
@@ -235,16 +257,16 @@ mod tests {
         let first = || places.take(&server("new.example.org"), Standing::Unproven, caller("198.51.100.1"));
         let from = |network: usize| (0..100).flat_map(move |n| junk(format!("192.0.2.{network}"), n));
         let fifteen = take(&places, Standing::Unproven, (0..15).flat_map(from));
-        assert_eq!(fifteen.len(), 30);
+        assert_eq!(fifteen.len(), 15);
         assert!(alice().is_ok() && first().is_ok(), "fifteen networks are too few");
         let many = take(&places, Standing::Unproven, (15..100).flat_map(from));
-        assert_eq!(many.len(), 2);
+        assert_eq!(many.len(), 1);
         assert!(first().is_err());
         assert!(alice().is_ok(), "whatever the number of networks");
         let four = (0..4).flat_map(|network| (0..100).map(move |n| (n, network)));
         let four =
             four.map(|(n, network)| (format!("x{n}.other.org"), format!("2001:db8:{network}:{n:x}::1")));
-        assert_eq!(take(&places, Standing::Unproven, four).len(), 8);
+        assert_eq!(take(&places, Standing::Unproven, four).len(), 4);
     }
 
     #[test]
@@ -253,11 +275,11 @@ mod tests {
         let [addresses, of_owners, of_keys] = [512, 256, 128].map(Places::new);
         let of_domain = || (0..1000).map(|n| (format!("hs{n}.evil.test"), format!("192.0.2.{}", n % 256)));
         let held = [&of_owners, &of_keys].map(|places| take(places, Standing::Unproven, of_domain()));
-        let network = || [IpAddr::from([203, 0, 113, 1])].into_iter();
-        let evil = held.iter().flatten().map(|_| addresses.take_addresses(network()));
-        let evil: Vec<Place> = evil.collect::<Result<_, _>>().expect("fewer than the share of an address");
-        assert_eq!(evil.len(), 48);
-        assert!(addresses.take_addresses(network()).is_ok());
+        let network = [SocketAddr::from(([203, 0, 113, 1], 443))];
+        let evil = held.iter().flatten().map(|_| addresses.take_addresses(&network));
+        let evil: Vec<_> = evil.collect::<Result<_, _>>().expect("fewer than the share of an address");
+        assert_eq!(evil.len(), 24, "of 64");
+        assert!(addresses.take_addresses(&network).is_ok());
     }
 
     #[test]
@@ -265,11 +287,22 @@ mod tests {
         let places = Places::new(64);
         let addresses = |n: u16| {
             let many = Ipv6Addr::new(0x2001, 0xdb8, 1, n, 0, 0, 0, 1);
-            [IpAddr::V6(many), Ipv6Addr::new(0x2001, 0xdb8, 1, n, 0, 0, 0, 2).into()]
+            [many, Ipv6Addr::new(0x2001, 0xdb8, 1, n, 0, 0, 0, 2)].map(|one| SocketAddr::from((one, 443)))
         };
-        let held: Vec<_> =
-            (0..100).filter_map(|n| places.take_addresses(addresses(n).into_iter()).ok()).collect();
+        let held: Vec<_> = (0..100).filter_map(|n| places.take_addresses(&addresses(n)).ok()).collect();
         assert_eq!(held.len(), 8);
+    }
+
+    #[test]
+    fn an_address_that_others_have_filled_leaves_a_name_its_other_addresses() {
+        let places = Places::new(64);
+        let [full, free] = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 443)));
+        let _evil: Vec<_> = (0..8).map(|_| places.take_addresses(&[full]).expect("a place")).collect();
+        let (place, dialled) = places.take_addresses(&[full, free]).expect("one of them has places");
+        assert_eq!(dialled, [free]);
+        assert!(places.take_addresses(&[full]).is_err());
+        drop(place);
+        assert!(!lock(&places.held).contains_key(&(Standing::Unproven, Holder::Address(free.ip()))));
     }
 
     #[test]

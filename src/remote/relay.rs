@@ -119,11 +119,15 @@ impl Relay {
         }
     }
 
-    /// Waits until a queued mail to this registrable domain may use a connection.
-    pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str) -> ConnectionPermit<'_> {
+    /// Waits until a queued mail to this registrable domain may use a connection. `is_quick` says whether the last mail to
+    /// the domain was.
+    pub async fn acquire_for_outbox(&self, kind: Kind, domain: &str, is_quick: bool) -> ConnectionPermit<'_> {
         let mut needed = vec![Share::Connections, Share::Queued, Share::QueuedTo(domain.to_owned())];
         if kind == Kind::InvitationMail {
             needed.push(Share::Invitations);
+        }
+        if !is_quick {
+            needed.push(Share::QueuedNotQuick(kind));
         }
         ConnectionPermit { _taken: Some(self.shares.take(needed).await), ..ConnectionPermit::default() }
     }
@@ -142,7 +146,7 @@ impl Relay {
                 Share::Asker(account.as_str().to_owned()),
                 Share::AskersAt(registrable_domain(account.server_name())),
             ]),
-            Asker::Visitor => needed.push(Share::AskersAt(String::new())),
+            Asker::Visitor => needed.push(Share::Visitors),
         }
         ConnectionPermit { _taken: Some(self.shares.take(needed).await), ..ConnectionPermit::default() }
     }

@@ -7,13 +7,13 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use reqwest::{
-    Client, Method, StatusCode,
+    Client, Method, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     dns::Dns,
@@ -33,10 +33,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A gateway that accepts messages over HTTP.
 pub struct HttpGateway {
     client: Client,
-    dns: Arc<Dns>,
-    /// Where it listens, by its URL.
-    host: String,
-    port: u16,
+    /// The root of its web site.
+    root: Url,
     request: SmsHttp,
     headers: HeaderMap,
     basic: Option<(String, String)>,
@@ -115,7 +113,7 @@ impl HttpGateway {
                 trust(request.extra_ca_file.as_deref(), Pinned::ForTheServer)
                     .context("sms.http.extra_ca_file")?,
             )
-            .dns_resolver(Arc::new(Configured(dns.clone())))
+            .dns_resolver(Arc::new(Configured(dns)))
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -124,17 +122,14 @@ impl HttpGateway {
             .context("sms.http")?;
         let first = client.post(&request.url).build();
         let first = first.map_err(|error| error.without_url()).context("sms.http.url")?;
-        let host = first.url().host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = first.url().port_or_known_default().unwrap_or_default();
+        let root = first.url().join("/").context("sms.http.url")?;
         let password = read_password(request.password.as_ref(), request.password_file.as_deref())
             .context("sms.http.password_file")?;
         let headers = headers(&request, password.as_deref())?;
         let basic = request.username.clone().zip(password);
         let gateway = Self {
             client,
-            dns,
-            host,
-            port,
+            root,
             headers,
             basic,
             originator: config.originator.clone(),
@@ -150,20 +145,17 @@ impl HttpGateway {
         self.request.body.values().any(|value| value.to_string().contains("{text}"))
     }
 
-    /// Opens a connection, as for a message, and sends nothing.
+    /// Asks for the root of the gateway's web site, over the connections and within the timeout of a message. Any answer
+    /// will do. So will none on an open connection that the gateway closes: some web servers do that for unknown paths.
     ///
     /// # Errors
-    /// If there is no connection before the timeout.
+    /// If there is no connection, or if the gateway is silent until the timeout.
     pub async fn reach(&self) -> Result<(), GatewayError> {
-        let max_time = CONNECT_TIMEOUT.min(self.max_time());
-        let open = async {
-            let addresses = self.dns.addresses_of_configured(&self.host).await;
-            let places: Vec<_> =
-                addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect();
-            TcpStream::connect(places.as_slice()).await
-        };
-        let opened = timeout(max_time, open).await.map_err(|_| GatewayError::Timeout)?;
-        opened.map(drop).map_err(|error| FetchError::Connection(error.to_string()).into())
+        let answer = timeout(self.max_time(), self.client.head(self.root.clone()).send());
+        match answer.await.map_err(|_| GatewayError::Timeout)? {
+            Err(error) if error.is_connect() => Err(connection(error).into()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn max_time(&self) -> Duration {

@@ -5,8 +5,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::domain::outbox::Kind;
-
 /// A mail that takes longer makes its domain a slow one. A relay that filters needs a second or two.
 pub const MAX_QUICK_MAIL: Duration = Duration::from_secs(5);
 /// How many domains are remembered, about 400 KB.
@@ -21,17 +19,6 @@ pub enum Lane {
     New,
     /// The last mail to the domain was slow, or got no answer.
     Slow,
-}
-
-impl Lane {
-    /// The name of the share of the relay's connections that a mail takes. All domains that were not quick have one
-    /// share together, as if they were one domain: a stranger may register many.
-    pub fn share(self, kind: Kind, domain: &str) -> String {
-        match self {
-            Self::Quick => domain.to_owned(),
-            Self::New | Self::Slow => format!("not quick: {}", kind.as_str()),
-        }
-    }
 }
 
 /// How fast a mail was.
@@ -123,13 +110,5 @@ mod tests {
         }
         assert_eq!(speeds.domains.len(), MAX_DOMAINS);
         assert_eq!((speeds.lane("used.test"), speeds.lane("slow.test")), (Lane::Quick, Lane::New));
-    }
-
-    #[test]
-    fn domains_that_were_not_quick_have_one_share_of_each_kind() {
-        let share = |lane: Lane, domain| lane.share(Kind::InvitationMail, domain);
-        assert_eq!(share(Lane::New, "a"), share(Lane::Slow, "b"));
-        assert_ne!(share(Lane::New, "a"), Lane::New.share(Kind::OwnerMail, "a"));
-        assert_eq!(share(Lane::Quick, "a"), "a");
     }
 }

@@ -209,9 +209,9 @@ async fn send_and_settle(
     let permit = match lane {
         None => ConnectionPermit::default(),
         Some(lane) => {
-            let share = lane.share(kind, &due.host);
+            let is_quick = lane == Lane::Quick;
             let permit = tokio::select! {
-                permit = tasks.mailer.acquire_for_outbox(kind, &share) => permit,
+                permit = tasks.mailer.acquire_for_outbox(kind, &due.host, is_quick) => permit,
                 () = stopped(stop.clone()) => return Ok(ended(Sent::Stopped, ConnectedAt::default())),
             };
             if lane == Lane::Slow { permit.for_slow_domain() } else { permit }

@@ -27,8 +27,8 @@ const FLOOD: usize = 560;
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// What must stay free for the database, its rewrite and the logs.
 const SPARE: usize = 32;
-/// A domain or an address gets an eighth of the 51 places for registrations, a caller's network a sixteenth.
-const MAX_HANGING: usize = 6;
+/// Half of the 51 places for registrations are for unproven names. A domain gets an eighth of them, a caller's network two.
+const MAX_HANGING: usize = 3;
 
 /// What a registration is answered, and how long that takes.
 async fn register(

@@ -1,7 +1,7 @@
 //! Messages to phones: the request to the gateway, what counts as success, and the errors for a wrong
 //! configuration. The recipes are those of `docs/sms.md`.
 
-use std::sync::Arc;
+use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bindery::{
@@ -19,6 +19,11 @@ use bindery::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::support::{at_least_one, gateway::Gateway, homeserver::Answer, words};
 
@@ -268,6 +273,63 @@ async fn a_number_that_opted_out_fails_with_the_gateway_and_not_with_the_numbers
     config.sms.http.url = "http://127.0.0.1:1/send".to_owned();
     let gone = SmsGateway::new(&config, Arc::new(Dns::system())).expect("a gateway");
     assert_eq!(gone.rehearse_code().await, failed, "nobody listens there");
+}
+
+/// Whether a message and a rehearsal get through.
+async fn both(config: &Config, dns: Dns) -> [bool; 2] {
+    let gateway = SmsGateway::new(config, Arc::new(dns)).expect("a gateway");
+    let sent = send_for(&gateway, "+447400123456", "@alice:hs.test", "192.0.2.1").await;
+    [sent.is_ok(), gateway.rehearse_code().await.is_ok()]
+}
+
+#[tokio::test]
+async fn a_number_that_opted_out_fails_where_the_connection_of_a_message_does() {
+    let double = Gateway::start();
+    let mut config = config();
+    double.configure(&mut config);
+    config.sms.http.timeout_seconds = at_least_one(1);
+    assert_eq!(both(&config, Dns::system()).await, [true, true]);
+    config.sms.http.url = double.base.replace("http:", "https:");
+    assert_eq!(both(&config, Dns::system()).await, [false, false], "there is no TLS");
+    for path in ["/send", "/"] {
+        double.answer(path, Answer::Silence);
+    }
+    config.sms.http.url = format!("{}/send", double.base);
+    assert_eq!(both(&config, Dns::system()).await, [false, false], "it is silent");
+    // Some web servers close the connection at an unknown path.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    config.sms.http.url = format!("http://{}/send", listener.local_addr().expect("an address"));
+    let closing = async {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+    };
+    tokio::select! {
+        () = closing => panic!("it listens"),
+        [_, rehearsed] = both(&config, Dns::system()) => assert!(rehearsed),
+    }
+}
+
+#[tokio::test]
+async fn an_ipv6_address_that_drops_packets_makes_no_number_that_opted_out_fail() {
+    let double = Gateway::start();
+    let mut config = config();
+    double.configure(&mut config);
+    let port: u16 = double.base.rsplit_once(':').expect("a port").1.parse().expect("a port");
+    // The system drops what would make a longer queue of connections.
+    let hole = TcpSocket::new_v6().expect("a socket");
+    hole.bind((Ipv6Addr::LOCALHOST, port).into()).expect("the port is free");
+    let _hole = hole.listen(1).expect("a listener");
+    let mut queue = Vec::new();
+    let connect = || timeout(Duration::from_millis(200), TcpStream::connect((Ipv6Addr::LOCALHOST, port)));
+    while let Ok(connection) = connect().await {
+        queue.push(connection.expect("a connection"));
+    }
+    let dir = TempDir::new().expect("a directory");
+    let (resolv_conf, hosts) = (dir.path().join("resolv.conf"), dir.path().join("hosts"));
+    std::fs::write(&hosts, "::1 gateway.test\n127.0.0.1 gateway.test\n").expect("written");
+    config.sms.http.url = format!("http://gateway.test:{port}/send");
+    assert_eq!(both(&config, Dns::reading(resolv_conf, hosts)).await, [true, true]);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::domain::outbox::Kind;
+
 /// What a mail counts against while it is under way. [`Shares::max`] says how many mails may.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Share {
@@ -25,6 +27,9 @@ pub(super) enum Share {
     Invitations,
     /// Queued mails to one registrable domain.
     QueuedTo(String),
+    /// Queued mails of one kind to all domains that were not quick. Strangers may register many. From four connections on,
+    /// those of both kinds together leave one of the queued mails' connections to domains that were quick.
+    QueuedNotQuick(Kind),
     /// Mails to one registrable domain that a person waits for. From three connections on, these and the queued mails to
     /// it together leave one for other domains.
     RequestedTo(String),
@@ -32,6 +37,8 @@ pub(super) enum Share {
     Asker(String),
     /// Mails that all accounts of one homeserver's domain wait for. They leave one connection to others.
     AskersAt(String),
+    /// Mails with links to people's own pages. Anybody may ask for them, without an account.
+    Visitors,
 }
 
 /// The connections and all shares of them.
@@ -76,8 +83,9 @@ impl Shares {
             Share::Queued | Share::AskersAt(_) => all.saturating_sub(1),
             Share::Invitations => all.saturating_sub(2),
             Share::QueuedTo(_) => (all - half).saturating_sub(1),
+            Share::QueuedNotQuick(_) => all.saturating_sub(2) / 2,
             Share::RequestedTo(_) => half,
-            Share::Asker(_) => 1,
+            Share::Asker(_) | Share::Visitors => 1,
         };
         max.max(1)
     }
@@ -213,5 +221,17 @@ mod tests {
         assert_eq!([1, 2, 4].map(|all| of(all, Share::AskersAt(domain()))), [1, 1, 3]);
         let of_domain = |all| [of(all, Share::QueuedTo(domain())), of(all, Share::RequestedTo(domain()))];
         assert_eq!([1, 3, 4, 8].map(of_domain), [[1, 1], [1, 1], [1, 2], [3, 4]]);
+    }
+
+    #[test]
+    fn domains_that_were_not_quick_leave_a_queued_connection_to_those_that_were() {
+        for all in 1..=16 {
+            let shares = Shares::of(all);
+            let [invitations, notices] = [Kind::InvitationMail, Kind::OwnerMail].map(Share::QueuedNotQuick);
+            let of_both = shares.max(&invitations) + shares.max(&notices);
+            assert_eq!(of_both < shares.max(&Share::Queued), all >= 4, "{all} connections: {of_both}");
+            let is_less = shares.max(&invitations) < shares.max(&Share::Invitations);
+            assert_eq!(is_less, all >= 4, "{all} connections");
+        }
     }
 }

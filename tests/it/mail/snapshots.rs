@@ -73,13 +73,13 @@ async fn invite(mailer: &Mailer, language: Language, described: Described, expir
         expire_days,
         language,
     };
-    let place = mailer.acquire_for_outbox(Kind::InvitationMail, "example.org").await;
+    let place = mailer.acquire_for_outbox(Kind::InvitationMail, "example.org", true).await;
     mailer.send_invitation(&mail, place).await.expect("it is written");
 }
 
 async fn tell_owner(mailer: &Mailer, language: Language, change: BindingChange) {
     let notice = OwnerMail { address: alice(), change, user_id: account(), language };
-    let place = mailer.acquire_for_outbox(Kind::OwnerMail, "example.org").await;
+    let place = mailer.acquire_for_outbox(Kind::OwnerMail, "example.org", true).await;
     mailer.send_owner_notice(&notice, STOP, place).await.expect("it is written");
 }
 
