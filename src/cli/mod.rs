@@ -78,7 +78,7 @@ enum TopCommand {
         once: bool,
     },
     /// Write a configuration: asks for what a server cannot know by itself
-    Init(init::InitArguments),
+    Init(Box<init::InitArguments>),
     /// Check the configuration, or print an example
     #[command(subcommand)]
     Config(check::ConfigCommand),
@@ -181,7 +181,7 @@ fn execute(command: TopCommand) -> anyhow::Result<()> {
         TopCommand::Serve { with, new } => serve::serve(&with, new),
         #[cfg(feature = "demo")]
         TopCommand::Demo { once } => demo::demo(once),
-        TopCommand::Init(arguments) => init::init(arguments),
+        TopCommand::Init(arguments) => init::init(*arguments),
         TopCommand::Config(command) => check::run(command),
         TopCommand::Status(arguments) => status::status(arguments),
         TopCommand::Health(with) => health::health(&with.load()?),

@@ -137,7 +137,7 @@ mod tests {
         }
         for listed in RELOADABLE {
             let is_key = |key: &&String| key.as_str() == listed || key.starts_with(&format!("{listed}."));
-            assert!(reloadable.iter().any(|key| is_key(key)), "{listed} is no key");
+            assert!(reloadable.iter().any(is_key), "{listed} is no key");
         }
         for restart in ["http.listen", "http.tls.listen", "mail.smtp.host", "data_dir", "log.format", "terms"]
         {
