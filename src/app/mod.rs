@@ -4,6 +4,7 @@
 //! Everything is bound and checked in `build`; `run_until` only waits. No rule lives here.
 
 mod activation;
+mod announcement;
 mod certificate;
 mod descriptors;
 mod listeners;
@@ -257,8 +258,8 @@ impl Application {
             async move {
                 parts::panic_if_asked(HEALTH_PART);
                 listeners::require_answers(&listening).await?;
-                log_start(&core, &addresses, &metrics_addresses);
-                announce(&core.config, &addresses);
+                announcement::log_start(&core, &addresses, &metrics_addresses);
+                announcement::announce(&core.config, &addresses);
                 is_serving.send_replace(true);
                 systemd::feed_watchdog(core, workers).await;
                 pending().await
@@ -316,30 +317,6 @@ fn watch_threads(supervisor: &mut Supervisor, core: Arc<Core>, workers: Workers)
         workers.ended().await;
         bail!("a thread that answers requests has ended")
     });
-}
-
-/// Logs what runs here, with what.
-fn log_start(core: &Core, listen: &[Address], metrics_listen: &[SocketAddr]) {
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        configuration = %core.config.source,
-        data_dir = %core.config.data_dir.display(),
-        schema = store::SCHEMA,
-        signing_key = ops::keys::current_id(core),
-        ?listen,
-        ?metrics_listen,
-        "started"
-    );
-}
-
-/// Tells the operator and the service manager that requests are answered.
-fn announce(config: &Config, addresses: &[Address]) {
-    let (server_name, public_base_url) = (&config.server_name, &config.public_base_url);
-    for address in addresses {
-        let tls = matches!(address, Address::Tls(_));
-        tracing::info!(server_name, public_base_url, tls, %address, "serving");
-    }
-    systemd::ready();
 }
 
 /// Closes the database. The HTTP library says that a worker has stopped a moment before the worker lets go of it.

@@ -92,6 +92,6 @@ fn config_check_warns_if_there_is_no_name_server() {
         }
         other => panic!("config check failed: {other:?}"),
     };
-    let warning = "Warning: there is no name server, so this server finds no homeserver by its name";
+    let warning = "Warning: there is no name server, so this server finds no other server by its name";
     assert!(checked.contains(warning) && checked.contains("into /etc/resolv.conf."), "{checked}");
 }
