@@ -108,7 +108,7 @@ fn start(data_dir: &Path, runtime: &Runtime) -> SocketAddr {
     thread::spawn(move || {
         // Nothing listens there.
         let dns = Dns::asking(([127, 0, 0, 1], 9).into()).expect("a resolver");
-        let environment = Environment { dns: Some(dns), ..Environment::default() };
+        let environment = Environment { dns: Some(std::sync::Arc::new(dns)), ..Environment::default() };
         let application = Application::build(config, environment).expect("it starts");
         built.send(application.addresses()[0]).expect("the caller waits");
         application.run_until(std::future::pending()).expect("it runs");

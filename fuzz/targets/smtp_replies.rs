@@ -5,14 +5,17 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener},
     num::NonZeroU32,
-    sync::{LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     thread,
 };
 
 use bindery::{
     config::{Config, MailTransport, Password, SmtpSecurity},
     domain::{ids::UserId, language::Language, threepid::Address},
-    remote::mail::{Mailer, ValidationMail},
+    remote::{
+        dns::Dns,
+        mail::{Mailer, ValidationMail},
+    },
 };
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
@@ -44,7 +47,7 @@ static MAILERS: LazyLock<[Mailer; 2]> = LazyLock::new(|| {
         config.mail.smtp.timeout_seconds = NonZeroU32::MIN;
         config.mail.smtp.username = password.map(str::to_owned);
         config.mail.smtp.password = password.map(|password| Password(password.to_owned()));
-        Mailer::new(&config).expect("a mailer")
+        Mailer::new(&config, Arc::new(Dns::system())).expect("a mailer")
     })
 });
 

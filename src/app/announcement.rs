@@ -17,7 +17,7 @@ pub fn log_start(core: &Core, listen: &[Address], metrics_listen: &[SocketAddr])
         data_dir = %core.config.data_dir.display(),
         schema = store::SCHEMA,
         signing_key = ops::keys::current_id(core),
-        ?listen,
+        listen = %format_args!("[{}]", listen.iter().map(Address::to_string).collect::<Vec<_>>().join(", ")),
         ?metrics_listen,
         "started"
     );

@@ -215,7 +215,7 @@ async fn the_line_of_the_start_says_what_runs_with_what_and_a_new_database_is_a_
         assert_eq!(warned, is_first, "{lines:#?}");
         let line = lines.last().expect("a line");
         assert!(line.starts_with("<6> INFO "), "a priority and no time: {line}");
-        let file = format!("configuration=\"{}\"", config.display());
+        let file = format!("configuration={}", config.display());
         let data = format!("data_dir={}", dir.path().join("data").display());
         let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
         for said in [

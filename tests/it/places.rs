@@ -254,8 +254,7 @@ async fn a_homeserver_for_which_no_place_is_free_is_told_later_and_has_not_faile
     let fetch = Fetch::new(Some(&homeserver.authority.file()), MAX_REQUESTS).expect("a configuration");
     let (fetch, dns) = (Arc::new(fetch), Arc::new(Dns::system()));
     let loopback = vec!["127.0.0.0/8".parse().expect("a network")];
-    let discovery =
-        Discovery::new(fetch.clone(), dns, loopback, Ports::default(), clock.clone(), TIMEOUT);
+    let discovery = Discovery::new(fetch.clone(), dns, loopback, Ports::default(), clock.clone(), TIMEOUT);
     let remote = Arc::new(RemoteHomeservers::new(discovery, fetch, clock, TIMEOUT, MAX_REQUESTS));
     let server = ServerName::parse(homeserver.name()).expect("a server name");
     // Two of sixteen are the share of an address.

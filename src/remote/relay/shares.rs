@@ -84,8 +84,8 @@ impl Shares {
             Share::Invitations => all.saturating_sub(2),
             Share::QueuedTo(_) => (all - half).saturating_sub(1),
             Share::QueuedNotQuick(_) => all.saturating_sub(2) / 2,
-            Share::RequestedTo(_) => half,
-            Share::Asker(_) | Share::Visitors => 1,
+            Share::RequestedTo(_) | Share::Visitors => half,
+            Share::Asker(_) => 1,
         };
         max.max(1)
     }
