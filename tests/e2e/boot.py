@@ -55,6 +55,13 @@ class Appliance:
     def state(self) -> str:
         return self.property("ActiveState")
 
+    def pid(self) -> str:
+        """The process of the server."""
+        pid = self.property("MainPID")
+        if pid == "0":
+            raise AssertionError("the server does not run")
+        return pid
+
     def answers(self) -> bool:
         """Whether the server answers on the network of the machine."""
 
@@ -135,7 +142,7 @@ def the_sandbox_is_tight(appliance: Appliance) -> None:
 @step
 def the_sandbox_holds(appliance: Appliance) -> None:
     """the server has no capability, sees no other process, and writes only its own directories"""
-    pid = appliance.property("MainPID")
+    pid = appliance.pid()
     status = appliance.machine.run("cat", f"/proc/{pid}/status")
     lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -158,7 +165,7 @@ def the_sandbox_holds(appliance: Appliance) -> None:
 @step
 def no_library_is_loaded(appliance: Appliance) -> None:
     """no library of the system is mapped into the server: the name service's is not either"""
-    pid = appliance.property("MainPID")
+    pid = appliance.pid()
     maps = appliance.machine.run("cat", f"/proc/{pid}/maps")
     libraries = {line.split()[-1] for line in maps.splitlines() if ".so" in line}
     expect(libraries, set(), "libraries")
@@ -167,7 +174,7 @@ def no_library_is_loaded(appliance: Appliance) -> None:
 @step
 def kill_is_survived(appliance: Appliance) -> None:
     """after kill -9, systemd starts the server again, and it repairs its database"""
-    old = appliance.property("MainPID")
+    old = appliance.pid()
     appliance.machine.run("kill", "-9", old)
     appliance.wait_for_new_process(old, 30)
     expect(found(appliance), "@alice:example.org", "the account of an old binding")
@@ -180,7 +187,7 @@ def a_hang_is_survived(appliance: Appliance) -> None:
     machine.write("/etc/systemd/system/bindery.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n# A stopped process takes no SIGABRT.\nTimeoutAbortSec=2\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "restart", "bindery")
-    old = appliance.property("MainPID")
+    old = appliance.pid()
     machine.run("kill", "-STOP", old)
     appliance.wait_for_new_process(old, 60)
     said = machine.run("journalctl", "--no-pager", "--unit=bindery", "--output=cat")
@@ -209,7 +216,7 @@ def a_wrong_configuration_is_not_tried_again(appliance: Appliance) -> None:
 @step
 def an_upgrade_keeps_the_data(appliance: Appliance) -> None:
     """a package of a higher version replaces the lower one, restarts the server, and keeps the data"""
-    old = appliance.property("MainPID")
+    old = appliance.pid()
     appliance.install(appliance.package)
     appliance.wait_for_new_process(old, 30)
     expect(found(appliance), "@alice:example.org", "the account of an old binding")
