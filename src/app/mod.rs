@@ -145,7 +145,9 @@ impl Application {
             let exceptions = config.homeservers.allowed_special_addresses.clone();
             let timeout = config.homeserver_timeout();
             let discovery = Discovery::new(fetch.clone(), dns, exceptions, ports, clock.clone(), timeout);
-            Arc::new(RemoteHomeservers::new(discovery, fetch, clock.clone(), timeout, descriptors.requests))
+            let named = config.named_homeservers().map(str::to_owned).collect();
+            let (clock, most) = (clock.clone(), descriptors.requests);
+            Arc::new(RemoteHomeservers::new(discovery, fetch, clock, timeout, most, named))
         };
         let core =
             Arc::new(background.block_on(Core::open(config.clone(), store, clock, homeservers.clone()))?);

@@ -370,6 +370,12 @@ impl Config {
         self.delegation.allowed_networks.iter().any(|net| proxies.iter().any(|proxy| overlap(net, proxy)))
     }
 
+    /// The homeservers that the operator names: those that alone may use this server, and those with a budget of their own.
+    pub fn named_homeservers(&self) -> impl Iterator<Item = &str> {
+        let budgets = self.lookup.homeserver_budgets.iter().map(|budget| budget.homeserver.as_str());
+        self.homeservers.allow.iter().map(String::as_str).chain(budgets)
+    }
+
     /// The timeout for a homeserver's answer.
     pub fn homeserver_timeout(&self) -> Duration {
         Duration::from_secs(self.homeservers.timeout_seconds.get().into())

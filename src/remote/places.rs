@@ -24,8 +24,9 @@ const CALLER_SHARE: usize = 16;
 /// A stranger gets a /48 as easily as a /64. It may hold this many times the places of a /64.
 const WIDE_NETWORK: usize = 4;
 /// The part of a domain's share that one caller's IPv4 address or /48 gets. Somebody who names hosts of a domain that
-/// never answer needs so many networks to hold up its users.
-const CALLER_PART_PROVEN: usize = 4;
+/// never answer needs so many networks to hold up its users. Nobody makes up proven names, and the users of one homeserver
+/// may share an address: eight of them come together.
+const CALLER_PART_PROVEN: usize = 2;
 const CALLER_PART_UNPROVEN: usize = 16;
 
 /// Who holds a place.
@@ -233,9 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_gets_a_quarter_of_a_domains_share_and_a_sixteenth_for_unproven_names() {
+    fn one_caller_gets_half_of_a_domains_share_and_a_sixteenth_for_unproven_names() {
         let places = Places::new(256);
-        for (standing, most) in [(Standing::Proven, 4), (Standing::Unproven, 1)] {
+        for (standing, most) in [(Standing::Proven, 8), (Standing::Unproven, 1)] {
             for from in ["192.0.2.1".to_owned(), "2001:db8:7:{n}::1".to_owned()] {
                 let request = |n: usize| {
                     let name = format!("hs{n}.example.org:{}", n + 1);

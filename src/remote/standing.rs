@@ -30,9 +30,11 @@ const MAX_PROVEN: usize = 4096;
 /// Whether a server name is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// A homeserver has answered at it lately: it confirmed one of its users, or published keys in this name.
+    /// A homeserver has answered at it lately: it confirmed one of its users, or published keys in this name. Or the
+    /// operator names it.
     Proven,
-    /// Nothing is known of it, or it has stopped answering. After a start, all names are unproven.
+    /// Nothing is known of it, or it has stopped answering. After a start, all names are unproven that the
+    /// operator does not name.
     Unproven,
 }
 

@@ -75,8 +75,8 @@ class Appliance:
 
     def install(self, package: Path) -> str:
         """Installs a package as an operator does: with apt, which looks at its dependencies."""
-        self.machine.put(package, f"/root/{package.name}")
-        return self.machine.run("dpkg", "--install", f"/root/{package.name}", seconds=120)
+        self.machine.put(package, f"/srv/{package.name}")
+        return self.machine.run("dpkg", "--install", f"/srv/{package.name}", seconds=120)
 
     def wait_for_new_process(self, old: str, seconds: float) -> None:
         """Waits until systemd has started the server again."""
@@ -244,7 +244,7 @@ def removal_keeps_the_data_and_purging_leaves_nothing(appliance: Appliance) -> N
     for path in ("/etc/bindery/bindery.toml", "/var/lib/bindery/bindery.redb"):
         machine.run("test", "-e", path)
     machine.run("dpkg", "--purge", "bindery", seconds=120)
-    kept = ["-path", "/proc", "-prune", "-o", "-path", "/sys", "-prune", "-o", "-path", "/root", "-prune", "-o"]
+    kept = ["-path", "/proc", "-prune", "-o", "-path", "/sys", "-prune", "-o", "-path", "/srv", "-prune", "-o"]
     left = machine.run("find", "/", *kept, "(", "-name", "*bindery*", "-o", "-uid", uid, ")", "-print")
     expect(left.split(), [], "what is left")
     machine.run("id", "bindery", status=1)

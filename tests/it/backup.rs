@@ -193,37 +193,6 @@ async fn only_live_rows_that_a_restore_needs_are_in_it() {
     assert!(!holds(secret), "nothing of the outbox is in it");
 }
 
-/// Prints how long each takes, and how much memory: `cargo test --release --test it a_million -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "it takes minutes, and measures"]
-async fn a_million_bindings_are_backed_up_verified_and_restored() {
-    let dir = TempDir::new().expect("a directory");
-    let store = open(&dir.path().join("data"));
-    fill(&store, 0..1_000_000, real_time()).await;
-    let memory = || {
-        let status = fs::read_to_string("/proc/self/status").expect("readable");
-        status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned()
-    };
-    let report = |what: &str, begun: std::time::Instant| {
-        println!("{what}: {:?}, {}", begun.elapsed(), memory());
-    };
-    println!("before: {}", memory());
-    let begun = std::time::Instant::now();
-    back_up(&store, &backup_in(&dir), real_time()).await;
-    report("backup", begun);
-    let begun = std::time::Instant::now();
-    verify(&backup_in(&dir)).expect("whole");
-    report("verify", begun);
-    drop(store);
-    let old = dir.path().join("data").join(bindery::store::DATABASE_FILE);
-    let size = |path: &Path| fs::metadata(path).expect("there").len();
-    println!("database {} bytes, backup {} bytes", size(&old), size(&backup_in(&dir)));
-    let begun = std::time::Instant::now();
-    let old = OldDatabase::read(&old).expect("there").expect("readable");
-    restore_into(&dir.path().join("restored"), &backup_in(&dir), &[&old], real_time()).await;
-    report("restore beside the old database", begun);
-}
-
 /// The files of a folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");

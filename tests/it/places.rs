@@ -2,6 +2,7 @@
 //! other callers of other homeservers do not notice it.
 
 use std::{
+    collections::HashSet,
     net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
@@ -244,6 +245,33 @@ async fn the_keys_of_a_host_are_fetched_four_times_a_minute_for_one_caller_whate
 }
 
 #[tokio::test]
+async fn users_of_a_homeserver_that_the_operator_names_may_come_together_from_the_start() {
+    const USERS: usize = 12;
+    for (is_named, expected) in [(true, 8), (false, 1)] {
+        let homeserver = Homeserver::start();
+        homeserver.answer(&user_info_path("token"), Answer::Silence);
+        let name = homeserver.name().to_owned();
+        let server = Server::start_for(homeserver, |config| {
+            config.homeservers.allow.extend(is_named.then(|| name.clone()));
+        });
+        let refused = watch::Sender::new(0);
+        let users = join_all((0..USERS).map(|_| async {
+            server.send(registration(&server, &name)).await.refused(429, "M_LIMIT_EXCEEDED");
+            refused.send_modify(|count| *count += 1);
+        }));
+        let asked = async {
+            let mut seen = refused.subscribe();
+            seen.wait_for(|count| *count == USERS - expected).await.expect("the others are refused");
+            until("the homeserver is asked", async || server.homeserver.connections() == expected).await;
+        };
+        tokio::select! {
+            _ = users => panic!("the homeserver answers nobody"),
+            () = asked => {}
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_homeserver_for_which_no_place_is_free_is_told_later_and_has_not_failed() {
     const MAX_REQUESTS: usize = 16;
     const TIMEOUT: Duration = Duration::from_secs(20);
@@ -255,7 +283,8 @@ async fn a_homeserver_for_which_no_place_is_free_is_told_later_and_has_not_faile
     let (fetch, dns) = (Arc::new(fetch), Arc::new(Dns::system()));
     let loopback = vec!["127.0.0.0/8".parse().expect("a network")];
     let discovery = Discovery::new(fetch.clone(), dns, loopback, Ports::default(), clock.clone(), TIMEOUT);
-    let remote = Arc::new(RemoteHomeservers::new(discovery, fetch, clock, TIMEOUT, MAX_REQUESTS));
+    let remote =
+        Arc::new(RemoteHomeservers::new(discovery, fetch, clock, TIMEOUT, MAX_REQUESTS, HashSet::new()));
     let server = ServerName::parse(homeserver.name()).expect("a server name");
     // Two of sixteen are the share of an address.
     let strangers = ["203.0.113.1", "203.0.113.2"].map(|from| {

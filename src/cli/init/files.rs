@@ -77,7 +77,7 @@ impl Owner {
 /// # Errors
 /// If the configuration would not be usable, or a file cannot be written or exists already.
 pub fn write(written: &Written<'_>, answers: &Answers) -> anyhow::Result<()> {
-    let Written { output, text, data_dir, owner } = written;
+    let Written { output, text, owner, .. } = written;
     let directory = output.parent().context("the configuration needs a directory")?;
     if !directory.exists() {
         create_directory(directory, 0o750)?;
@@ -89,18 +89,17 @@ pub fn write(written: &Written<'_>, answers: &Answers) -> anyhow::Result<()> {
     create_file(&new, 0o640, text)?;
     let done = check_and_place(written, answers, &new);
     let _ = fs::remove_file(&new);
-    done?;
+    done
+}
+
+fn check_and_place(written: &Written<'_>, answers: &Answers, new: &Path) -> anyhow::Result<()> {
+    let Written { output, data_dir, owner, .. } = written;
+    config::load(Some(new), std::iter::empty())?;
+    owner.let_group_read(new)?;
     if !data_dir.exists() {
         create_directory(data_dir, 0o700)?;
         owner.give_to_server(data_dir)?;
     }
-    Ok(())
-}
-
-fn check_and_place(written: &Written<'_>, answers: &Answers, new: &Path) -> anyhow::Result<()> {
-    let Written { output, owner, .. } = written;
-    config::load(Some(new), std::iter::empty())?;
-    owner.let_group_read(new)?;
     if let Some(password) = &answers.relay_password {
         let file = output.with_file_name(PASSWORD_FILE);
         ensure!(

@@ -37,7 +37,7 @@ pub struct InitArguments {
     #[arg(long, value_name = "NAME")]
     relay_user: Option<String>,
     /// A file whose first line is the password of that user
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "relay_user")]
     relay_password_file: Option<PathBuf>,
     /// The address that mails come from
     #[arg(long, value_name = "ADDRESS")]

@@ -44,9 +44,7 @@ pub struct DayShare {
 
 impl DayShares {
     pub(super) fn new(config: &Config) -> Self {
-        let budgets = config.lookup.homeserver_budgets.iter().map(|budget| &budget.homeserver);
-        let named = config.homeservers.allow.iter().chain(budgets).map(|name| host_key(name));
-        let named: HashSet<_> = named.collect();
+        let named: HashSet<_> = config.named_homeservers().map(host_key).collect();
         let ceiling = config.invites.daily_ceiling.get();
         let max_unnamed = if named.is_empty() { ceiling } else { (ceiling / UNNAMED_PART).max(1) };
         Self { max_unnamed, named, today: Arc::default() }
